@@ -1,0 +1,41 @@
+# Everything here works on a fresh machine with Python 3.11+, pip and make; `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help study test test-slow check docs bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+study: .venv/study ## the Fashion-MNIST study, from nothing to runs/fashion-mnist/report.html
+	$(BIN)/rectified study fashion-mnist --out runs/fashion-mnist
+
+test: .venv/dev ## the default tests, doctests included
+	$(BIN)/python -m pytest -q -n 2
+
+test-slow: .venv/dev ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: .venv/dev ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: .venv/dev ## remake the pictures of README and docs
+	$(BIN)/python docs/make.py
+
+bench: .venv/bench ## step times against torch and peers
+	$(BIN)/python benchmarks/step_time.py
+
+clean: ## remove what the targets made, but not your runs
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# One environment; each stamp says which extra it holds. `dev` contains `study`.
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,6 @@
+"""The optimizers: Adam with one scalar, omega, in front of its update."""
+
+from .adam import Adam, AdamW, RAdam
+from .explain import Explanation, explain
+
+__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "explain"]

@@ -1,0 +1,363 @@
+"""Adam, AdamW and RAdam: one optimizer, whose warmup is a value."""
+
+import math
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._autograd import _profiler_enabled
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+)
+
+from ..theory.rectify import Order
+from ..warmup import Rectified, Start, Warmup, from_plain, to_plain
+from .kernels import Update, momentum, second_moment
+from .notices import say_excuses, warn_of_huge_start
+from .options import check_group, omega_of
+from .plan import Bucket, Group, Plan
+
+Loss = float | Tensor
+
+
+class Adam(Optimizer):
+    r"""Adam with a warmup on the fused kernel.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
+        v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \theta_t &= \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
+            \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    The arguments, their defaults and the saved state are torch.optim.Adam's; ``warmup`` and ``eps_hat`` are new.
+    Each parameter has its own t: the number of steps in which it had a gradient.
+
+    Args:
+        params: parameters, named parameters, or dicts of parameter groups; every option can be set per group.
+        lr: learning rate gamma; a number or a one-element tensor, at least 0.
+        betas: decay rates of the first and the second moment, each in [0, 1).
+        eps: added to the denominator, at least 0.
+        weight_decay: lambda; added to the gradient as lambda theta (L2), or decoupled, see below.
+        amsgrad: divide by the largest v so far.
+        maximize: ascend.
+        foreach, fused: ``None`` takes torch's fused op for every parameter where it is safe and foreach ops for the
+            rest; ``foreach=True`` or ``fused=False`` takes foreach ops throughout.
+        decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; omega does
+            not scale it.
+        warmup: an object with ``omega(t, beta2)``, see :mod:`rectified.warmup`; ``None`` is plain Adam.
+        eps_hat: add eps to sqrt(v) before its bias correction (torch's RAdam, Adam-eps), instead of after.
+
+    Raises:
+        ValueError: an option is outside its range, or the warmup never starts at this beta2.
+        RuntimeError: from ``step``, for sparse gradients.
+
+    While training, ``group["omega"]`` holds the factor last used, and :func:`rectified.explain` the whole picture.
+
+    >>> import torch
+    >>> from rectified.warmup import UntunedLinear
+    >>> p = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+    >>> optimizer = Adam([p], lr=0.1, warmup=UntunedLinear())
+    >>> p.grad = torch.tensor([0.5, 2.0])
+    >>> optimizer.step()
+    >>> p.data, round(optimizer.param_groups[0]["omega"], 6)
+    (tensor([ 0.9999, -1.0000]), 0.0005)
+
+    Reference: arXiv:1412.6980; for the warmups see :mod:`rectified.warmup`.
+    """
+
+    _plans: list[Plan]
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        warmup: Warmup | None = None,
+        eps_hat: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "warmup": warmup,
+            "eps_hat": eps_hat,
+            "omega": None,
+        }
+        check_group(defaults)
+        self._forget_plans()
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its missing options are the constructor's. Raises as the constructor does, changing nothing."""
+        if isinstance(param_group, dict):
+            check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
+        """Take one step.
+
+        Args:
+            closure: reevaluates the model and returns the loss, as in torch.optim.
+
+        Returns:
+            The closure's loss, if one was given.
+        """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or _profiler_enabled()
+        ):
+            return self._hooked_step(closure)
+        return self._step(closure)
+
+    # torch wraps every step() in hooks and a profiler range, a tenth of a small model's step. Marked as wrapped, it
+    # is left alone, and calls the wrapper itself where there is a hook or a profiler to serve.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            # Whatever can be refused is found out before anything moves.
+            work = [
+                (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
+                for group, plan, found in self._planned()
+            ]
+            warn_of_huge_start(self, work)
+            for group, plan, moves in work:
+                for bucket, grads, omega in moves:
+                    _move(group, bucket, grads, omega)
+                plan.advance()
+                if moves:
+                    group["omega"] = moves[0][2]  # of the parameters that have stepped most often
+        return loss
+
+    _hooked_step = Optimizer.profile_hook_step(_step)
+
+    def _planned(self) -> list[tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]]:
+        """Each group with its plan, remade where it no longer holds, and with the gradients of its buckets."""
+        plans = []
+        planned = []
+        for group, old in zip_longest(self.param_groups, self._plans[: len(self.param_groups)]):
+            plan = old
+            found = plan.gradients(group, self.state) if plan is not None else None
+            if plan is None or found is None:
+                plan = Plan(group, self.state, old)
+                say_excuses(self, group, plan)
+                found = plan.gradients(group, self.state)
+                assert found is not None, "a plan just made holds"
+            plans.append(plan)
+            planned.append((group, plan, found))
+        self._plans = plans
+        return planned
+
+    def _forget_plans(self) -> None:
+        self._plans = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state in torch.optim's own format; warmups as plain values, so that ``weights_only=True`` loads it.
+
+        The steps are copies: each owns its memory. A warmup that is not of :mod:`rectified.warmup` cannot be saved so
+        and is left out; on load the constructor's stays.
+        """
+        saved = super().state_dict()
+        saved["state"] = {
+            key: {**entry, "step": entry["step"].clone()} if "step" in entry else entry
+            for key, entry in saved["state"].items()
+        }
+        for group in saved["param_groups"]:
+            if group["warmup"] is not None and (plain := to_plain(group["warmup"])) is not None:
+                group["warmup"] = plain
+            elif group["warmup"] is not None:
+                del group["warmup"]
+        return saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state saved here or by the torch.optim class of the same name.
+
+        Options that the save lacks keep this optimizer's values. Nothing is changed if the save does not fit. The
+        loaded tensors are copies: torch would go on writing into those of ``state_dict``.
+        """
+        super().load_state_dict(state_dict)
+        given = {id(x) for entry in state_dict["state"].values() for x in entry.values() if isinstance(x, Tensor)}
+        for entry in self.state.values():
+            entry.update({key: x.clone() for key, x in entry.items() if id(x) in given})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled or a loaded state. Plans are never part of one, and are dropped."""
+        present = self.__dict__.get("param_groups")
+        for i, group in enumerate(state["param_groups"]):
+            for name, default in (present[i] if present else state["defaults"]).items():
+                group.setdefault(name, default)
+            if isinstance(group["warmup"], dict):
+                group["warmup"] = from_plain(group["warmup"])
+            check_group(group)
+        self._forget_plans()
+        super().__setstate__(state)
+
+
+class AdamW(Adam):
+    """:class:`Adam` with decoupled weight decay, 0.01 by default.
+
+    >>> import torch
+    >>> p = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = AdamW([p], lr=0.1)
+    >>> p.grad = torch.tensor([0.5])
+    >>> optimizer.step()
+    >>> p.data
+    tensor([0.8990])
+
+    Reference: arXiv:1711.05101.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        fused: bool | None = None,
+        warmup: Warmup | None = None,
+        eps_hat: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            fused=fused,
+            decoupled_weight_decay=True,
+            warmup=warmup,
+            eps_hat=eps_hat,
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # a save of Adam's becomes AdamW's, as in torch
+            group["decoupled_weight_decay"] = True
+
+
+class RAdam(Adam):
+    r"""RAdam: Adam with ``warmup=Rectified(order, threshold, start)`` and ``eps_hat=True``.
+
+    .. math::
+        \theta_t = \theta_{t-1} - \gamma\,r_t\,
+            \frac{m_t}{1 - \beta_1^t}\,\frac{\sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \epsilon}
+        \quad\text{once } \rho_t > \text{threshold, before that}\quad
+        \theta_t = \theta_{t-1} - \gamma\,\frac{m_t}{1 - \beta_1^t}
+
+    With its defaults it takes torch.optim.RAdam's steps, and continues its checkpoints.
+
+    Args:
+        params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in :class:`Adam`.
+        decoupled_weight_decay: as the authors' code does it; torch's default, L2, is the default here.
+        order: ``"first"``, the paper's r_t, or ``"exact"``, from the closed form of the variance: no momentum phase
+            is needed from t = 3 on.
+        threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first"`` (the paper's Algorithm 2 has 4), else 2.
+        start: what happens before. ``"momentum"``: the step above, which can do harm where raw gradients are large.
+            ``"hold"``: only m and v move, as in the authors' code.
+        eps_hat: as in :class:`Adam`.
+
+    Raises:
+        ValueError: an option is outside its range, or this beta2 never leaves the start.
+
+    >>> import torch, rectified
+    >>> p = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+    >>> optimizer = RAdam([p], lr=0.1, start="hold")
+    >>> for _ in range(6):
+    ...     p.grad = torch.tensor([0.5, 2.0])
+    ...     optimizer.step()
+    >>> p.data, round(optimizer.param_groups[0]["omega"], 4)
+    (tensor([ 0.9974, -1.0026]), 0.0258)
+
+    Reference: arXiv:1908.03265, Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        *,
+        order: Order = "first",
+        threshold: float | None = None,
+        start: Start = "momentum",
+        eps_hat: bool = True,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            foreach=foreach,
+            maximize=maximize,
+            fused=fused,
+            decoupled_weight_decay=decoupled_weight_decay,
+            warmup=Rectified(order, threshold, start),
+            eps_hat=eps_hat,
+        )
+
+
+def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float) -> None:
+    """Take the step of one bucket: fold bias corrections and omega into one scale, and hand over to the kernel."""
+    t = bucket.t + 1
+    warmup = group["warmup"]
+    lr = float(group["lr"])
+    beta1, beta2 = group["betas"]
+    decay = group["weight_decay"]
+    l2, decay = (0.0, lr * decay) if group["decoupled_weight_decay"] else (decay, 0.0)
+    update = Update(0.0, beta1, beta2, group["eps"], l2, decay, group["maximize"])
+
+    m_steps = t - getattr(warmup, "m_delay", 0)
+    if m_steps <= 0:
+        second_moment(bucket.tensors, grads, update)
+        return
+    c1 = 1 - beta1**m_steps
+    if omega:
+        root_c2 = math.sqrt(1 - beta2**t)
+        eps = update.eps if group["eps_hat"] else update.eps * root_c2
+        bucket.kernel(bucket.tensors, grads, update._replace(scale=lr * omega * root_c2 / c1, eps=eps))
+    elif getattr(warmup, "start", "hold") == "momentum":
+        bucket.kernel(bucket.tensors, grads, update)
+        momentum(bucket.tensors, lr / c1)
+    else:
+        bucket.kernel(bucket.tensors, grads, update._replace(decay=0.0))

@@ -1,0 +1,181 @@
+"""The two ways to take a step: torch's fused Adam op where it is safe, foreach ops everywhere else.
+
+Every method here is ``theta -= scale * m / (sqrt(v) + eps)`` after the moments have moved, with the bias corrections
+and omega folded into ``scale`` (and ``eps``), so the op is given a step count at which its own corrections are 1.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# 1 - beta^STEP is 1 for every beta below 1. At 1e9 it visibly is not (beta2 = 1 - 1e-9).
+_STEP = 1e30
+
+_DEVICES = ("cpu", "cuda", "mps")
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+# The op is private to torch. Where its signature is not the one this was tested with, the foreach path serves.
+_SIGNATURE = (
+    "(Tensor(a!)[] self, Tensor(b!)[] grads, Tensor(c!)[] exp_avgs, Tensor(d!)[] exp_avg_sqs, "
+    "Tensor(e!)[] max_exp_avg_sqs, Tensor[] state_steps, *, float lr, float beta1, float beta2, float weight_decay, "
+    "float eps, bool amsgrad, bool maximize, Tensor? grad_scale=None, Tensor? found_inf=None) -> ()"
+)
+
+
+def has_known_op() -> bool:
+    """Whether this torch has both fused ops with the signature that was tested."""
+    try:
+        schemas = [str(getattr(torch.ops.aten, name).default._schema) for name in ("_fused_adam_", "_fused_adamw_")]
+    except AttributeError:
+        return False
+    return all(schema.endswith(_SIGNATURE) for schema in schemas)
+
+
+_HAS_OP = has_known_op()
+
+
+def why_not_fused(param: Tensor, others: Sequence[Tensor]) -> str | None:
+    """Why the fused op must not take this parameter with its gradient and states; None if it may.
+
+    The op pairs raw storage: where layouts differ it is silently wrong, and overwrites memory that is not the
+    parameter's. So it is used only where all tensors are dense, without overlap, of one layout, dtype and device.
+    """
+    if not _HAS_OP:
+        return "this torch has no fused Adam op of the known signature"
+    if type(param) not in (Tensor, torch.nn.Parameter) or any(type(x) is not Tensor for x in others):
+        return "it, its gradient or its state is a tensor subclass"
+    if param.device.type not in _DEVICES or any(x.device != param.device for x in others):
+        return f"the fused op needs all its tensors on one device of {', '.join(_DEVICES)}"
+    if param.dtype not in _DTYPES or any(x.dtype is not param.dtype for x in others):
+        return "the fused op needs one floating-point dtype for parameter, gradient and state"
+    if not is_dense(param):
+        return "it does not fill its memory densely (a slice or an expanded view)"
+    if not all(same_layout(param, x) for x in others):
+        return "its gradient or state has other strides than it"
+    return None
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether the elements fill one block of memory, each once, in any order of the dimensions.
+
+    >>> is_dense(torch.empty(3, 4).t()), is_dense(torch.empty(3, 4)[:, :2]), is_dense(torch.ones(1).expand(3))
+    (True, False, False)
+    """
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def same_layout(x: Tensor, y: Tensor) -> bool:
+    """Whether equal indices lie at equal offsets. The stride of a dimension of size 1 says nothing.
+
+    >>> a = torch.empty(6, 1, 5, 5)
+    >>> same_layout(a, a.to(memory_format=torch.channels_last))
+    True
+    """
+    return x.shape == y.shape and all(
+        p == q for p, q, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1
+    )
+
+
+class Tensors(NamedTuple):
+    """What steps together: parameters and their states, on one device."""
+
+    params: list[Tensor]
+    m: list[Tensor]
+    v: list[Tensor]
+    v_max: list[Tensor]  # empty unless amsgrad
+
+
+class Update(NamedTuple):
+    """theta *= 1 - decay; m and v take in g + l2 * theta; theta -= scale * m / (sqrt(v) + eps)."""
+
+    scale: float
+    beta1: float
+    beta2: float
+    eps: float
+    l2: float
+    decay: float
+    maximize: bool
+
+
+Kernel = Callable[[Tensors, list[Tensor], Update], None]
+
+
+def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
+    """The update by torch's fused op: one pass over the memory."""
+    params, m, v, v_max = tensors
+    scale, beta1, beta2, eps, l2, decay, maximize = update
+    op, weight_decay = torch._fused_adam_, l2
+    if decay:
+        if scale > 1e-6 * decay:
+            op, weight_decay = torch._fused_adamw_, decay / scale  # the op multiplies by scale again
+        else:
+            torch._foreach_mul_(params, 1 - decay)
+    op(
+        params,
+        grads,
+        m,
+        v,
+        v_max,
+        [_step_on(params[0].device)] * len(params),
+        lr=scale,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=weight_decay,
+        eps=eps if scale else 1.0,  # with scale = eps = 0, a v of 0 would give 0 * 0/0
+        amsgrad=bool(v_max),
+        maximize=maximize,
+    )
+
+
+def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
+    """The update by foreach ops: any layout and dtype, in a handful of passes."""
+    params, m, v, v_max = _as_real(tensors)
+    scale, beta1, _, eps, _, decay, _ = update
+    if decay:
+        torch._foreach_mul_(params, 1 - decay)
+    total = second_moment(tensors, grads, update)
+    torch._foreach_lerp_(m, total, 1 - beta1)
+    if scale:
+        denominator = torch._foreach_sqrt(v_max or v)
+        torch._foreach_add_(denominator, eps)
+        torch._foreach_addcdiv_(params, m, list(denominator), -scale)
+
+
+def second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
+    """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written."""
+    params, _, v, v_max = _as_real(tensors)
+    total = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+    if update.maximize:
+        total = list(torch._foreach_neg(total))
+    if update.l2:
+        total = list(torch._foreach_add(total, params, alpha=update.l2))
+    torch._foreach_mul_(v, update.beta2)
+    torch._foreach_addcmul_(v, total, total, 1 - update.beta2)
+    if v_max:
+        torch._foreach_maximum_(v_max, v)
+    return total
+
+
+def momentum(tensors: Tensors, scale: float) -> None:
+    """theta -= scale * m."""
+    torch._foreach_add_(tensors.params, tensors.m, alpha=-scale)
+
+
+def _as_real(tensors: Tensors) -> Tensors:
+    """Complex numbers as pairs of reals, each with its own v, as torch has it."""
+    if not any(p.is_complex() for p in tensors.params):
+        return tensors
+    return Tensors(*([torch.view_as_real(x) if x.is_complex() else x for x in some] for some in tensors))
+
+
+@cache
+def _step_on(device: torch.device) -> Tensor:
+    return torch.tensor(_STEP, dtype=torch.float32, device=device)

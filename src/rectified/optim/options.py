@@ -1,0 +1,53 @@
+"""A group's options: what is refused, and with which way out."""
+
+import math
+from typing import Any, get_args
+
+from torch import Tensor
+
+from ..warmup import Start, Warmup
+
+
+def check_group(group: dict[str, Any]) -> None:
+    """Raise ValueError or TypeError for an option that no step could use; the messages begin as torch.optim's do."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
+    if not lr >= 0:
+        raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
+    if not group["eps"] >= 0:
+        raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
+    if len(group["betas"]) != 2:
+        raise ValueError(f"Invalid betas: {group['betas']}; there are two, (beta1, beta2)")
+    for index, beta in enumerate(group["betas"]):
+        if not 0 <= beta < 1:
+            raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
+    if not group["weight_decay"] >= 0:
+        raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
+    if group["fused"] and group["foreach"]:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    for name in ("order", "threshold", "start"):
+        if name in group:
+            raise ValueError(f"a group's {name} is part of its warmup: write warmup=Rectified({name}={group[name]!r})")
+
+    warmup = group["warmup"]
+    if warmup is None:
+        return
+    if not isinstance(warmup, Warmup) or isinstance(warmup, type):
+        raise TypeError(f"warmup is {warmup!r}; it must be an object with omega(t, beta2), such as Rectified()")
+    start = getattr(warmup, "start", "hold")
+    if start not in get_args(Start):
+        raise ValueError(f"warmup.start is {start!r}; it must be 'momentum' or 'hold'")
+    if (check := getattr(warmup, "check", None)) is not None:
+        check(group["betas"][1])
+
+
+def omega_of(group: dict[str, Any], t: int) -> float:
+    """The warmup's factor for step t, refused where no warmup can mean it."""
+    if group["warmup"] is None:
+        return 1.0
+    omega = group["warmup"].omega(t, group["betas"][1])
+    if not 0 <= omega <= 1:
+        word = "not a number" if math.isnan(omega) else "outside [0, 1]"
+        raise ValueError(f"{group['warmup']!r} gave omega = {omega!r} at t = {t}, which is {word}")
+    return float(omega)

@@ -1,0 +1,54 @@
+"""The rectification term r_t: the factor that gives psi the same variance at every step."""
+
+import math
+from typing import Literal
+
+from .psi import variance, variance_first_order
+from .sma import rho, rho_inf
+
+Order = Literal["first", "exact"]
+
+# order -> (the variance of psi that it uses, the rho above which that variance is finite)
+ORDERS = {"first": (variance_first_order, 4.0), "exact": (variance, 2.0)}
+
+
+def rectification(t: float, beta2: float, order: Order = "first") -> float:
+    r"""Factor r_t that brings the variance of psi at step t down to its limit for large t.
+
+    .. math:: r_t = \sqrt{\mathrm{Var}[\psi]|_{\rho_\infty} / \mathrm{Var}[\psi]|_{\rho_t}}
+
+    With the first-order variance this is the paper's
+    sqrt((rho_t - 4)(rho_t - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho_t)).
+
+    Args:
+        t: step count, from 1.
+        beta2: decay rate of the second moment, in [0, 1), such that the variance is finite for large t:
+            above 0.6 for ``"first"``, above 1/3 for ``"exact"``.
+        order: ``"first"``, the paper's approximation, or ``"exact"``, the closed form.
+
+    Returns:
+        r_t in [0, 1]; 0.0 while the variance is infinite (rho_t <= 4, or 2 for ``"exact"``).
+
+    Raises:
+        ValueError: t or beta2 is outside its range, or order is unknown.
+
+    >>> [round(rectification(t, 0.999), 4) for t in (4, 5, 6, 1000)]
+    [0.0, 0.0173, 0.0258, 0.6453]
+    >>> [round(rectification(t, 0.999, order="exact"), 4) for t in (2, 3, 5, 1000)]
+    [0.0, 0.0151, 0.0315, 0.6458]
+
+    Reference: arXiv:1908.03265, section 4.2 and Algorithm 2.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; it must be one of {', '.join(map(repr, ORDERS))}")
+    var, least = ORDERS[order]
+    end = rho_inf(beta2)
+    if end <= least:
+        raise ValueError(
+            f"beta2 is {beta2!r}, at which rho never exceeds {end:.4g}: {order!r} needs more than {least:g}, "
+            f"that is, a beta2 above {(least - 1) / (least + 1):.4g}"
+        )
+    length = rho(t, beta2)
+    if length <= least:
+        return 0.0
+    return min(1.0, math.sqrt(var(end) / var(length)))

@@ -1,0 +1,247 @@
+"""The warmups: one equation omega(t; beta2) each, in front of Adam's update.
+
+    theta <- theta - lr * omega(t; beta2) * m_hat / (sqrt(v_hat) + eps)
+
+A warmup is any object with ``omega(t, beta2) -> float`` in [0, 1], for t = 1, 2, ... Two more attributes are read
+where they exist:
+
+- ``start``: what a step does while omega is 0. ``"hold"`` (the default): m and v move, the parameters stand still;
+  ``"momentum"``: theta <- theta - lr * m_hat.
+- ``m_delay``: number of first steps in which only v moves; m's bias correction counts from their end (default 0).
+
+>>> Rectified().omega(6, beta2=0.999) == rectification(6, 0.999)
+True
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+from .theory.rectify import ORDERS, Order, rectification
+from .theory.sma import rho, rho_inf
+
+__all__ = [
+    "Constant",
+    "Hold",
+    "Linear",
+    "Rectified",
+    "Start",
+    "UntunedExponential",
+    "UntunedLinear",
+    "Warmup",
+    "steps_until",
+]
+
+Start = Literal["momentum", "hold"]
+
+
+@runtime_checkable
+class Warmup(Protocol):
+    """What an optimizer asks of a warmup: the factor omega in [0, 1] of step t = 1, 2, ..."""
+
+    def omega(self, t: int, beta2: float) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """No warmup: omega = 1. Plain Adam.
+
+    >>> Constant().omega(1, beta2=0.999)
+    1.0
+    """
+
+    def omega(self, t: int, beta2: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Rectified:
+    r"""RAdam's rectification: omega = r_t once rho_t > threshold, 0 before.
+
+    .. math:: r_t = \sqrt{\mathrm{Var}[\psi]|_{\rho_\infty} / \mathrm{Var}[\psi]|_{\rho_t}}
+
+    Args:
+        order: ``"first"``, the paper's approximation of the variance, or ``"exact"``, its closed form.
+        threshold: the rho_t that must be exceeded. ``None`` means 5 (torch.optim) for ``"first"`` and 2, where the
+            variance becomes finite, for ``"exact"``. The paper's Algorithm 2 is threshold 4.
+        start: ``"momentum"`` (the paper, torch.optim) or ``"hold"`` (the authors' code).
+
+    Raises:
+        ValueError: an unknown order or start, a threshold below what the order allows (4 or 2); from ``omega``, a
+            beta2 at which rho_t never exceeds the threshold.
+
+    >>> [round(Rectified().omega(t, 0.999), 4) for t in (5, 6, 100)]
+    [0.0, 0.0258, 0.2153]
+    >>> [round(Rectified("exact").omega(t, 0.999), 4) for t in (2, 3, 6)]
+    [0.0, 0.0151, 0.0378]
+
+    Reference: arXiv:1908.03265, Algorithm 2.
+    """
+
+    order: Order = "first"
+    threshold: float | None = None
+    start: Start = "momentum"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ValueError(f"order is {self.order!r}; it must be one of {', '.join(map(repr, ORDERS))}")
+        if self.start not in get_args(Start):
+            raise ValueError(f"start is {self.start!r}; it must be 'momentum' or 'hold'")
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", 5.0 if self.order == "first" else 2.0)
+        least = ORDERS[self.order][1]
+        if not least <= self.rho_min < math.inf:
+            raise ValueError(
+                f"threshold is {self.threshold!r}; order {self.order!r} needs a finite one of at least {least:g}, "
+                "where its variance becomes finite"
+            )
+
+    @property
+    def rho_min(self) -> float:
+        assert self.threshold is not None, "__post_init__ has replaced it"
+        return self.threshold
+
+    def check(self, beta2: float) -> None:
+        """Refuse a beta2 at which this rectifier would never leave its start."""
+        end = rho_inf(beta2)
+        if end <= self.rho_min:
+            least = (self.rho_min - 1) / (self.rho_min + 1)
+            raise ValueError(
+                f"beta2 is {beta2!r}, at which rho_t stays below {end:.4g} and never exceeds the threshold "
+                f"{self.rho_min:g}: the optimizer would never leave its start. Use a beta2 above {least:.4g}"
+                + (", or order='exact'" if self.order == "first" and end > ORDERS["exact"][1] else "")
+                + ", or a warmup that does not rectify, such as UntunedLinear()"
+            )
+
+    def omega(self, t: int, beta2: float) -> float:
+        self.check(beta2)
+        return rectification(t, beta2, self.order) if rho(t, beta2) > self.rho_min else 0.0
+
+
+@dataclass(frozen=True)
+class UntunedLinear:
+    r"""Linear warmup over 2 / (1 - beta2) steps, nothing to tune.
+
+    .. math:: \omega_t = \min(1, (1 - \beta_2) t / 2)
+
+    >>> round(UntunedLinear().omega(500, beta2=0.999), 3)
+    0.25
+
+    Reference: arXiv:1910.04209, section 5.
+    """
+
+    def omega(self, t: int, beta2: float) -> float:
+        return min(1.0, (1 - beta2) * t / 2)
+
+
+@dataclass(frozen=True)
+class UntunedExponential:
+    r"""Exponential warmup with the time constant of v, nothing to tune.
+
+    .. math:: \omega_t = 1 - e^{-(1 - \beta_2) t}
+
+    >>> round(UntunedExponential().omega(1000, beta2=0.999), 3)
+    0.632
+
+    Reference: arXiv:1910.04209, section 5.
+    """
+
+    def omega(self, t: int, beta2: float) -> float:
+        return -math.expm1(-(1 - beta2) * t)
+
+
+@dataclass(frozen=True)
+class Linear:
+    r"""Linear ("gradual") warmup over a number of steps that you choose; its first step has lr / steps, not 0.
+
+    .. math:: \omega_t = \min(1, t / T_w)
+
+    >>> Linear(100).omega(1, beta2=0.999)
+    0.01
+
+    Reference: arXiv:1706.02677, section 2.2.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps < math.inf:
+            raise ValueError(f"steps is {self.steps!r}; Linear needs at least 1")
+
+    def omega(self, t: int, beta2: float) -> float:
+        return min(1.0, t / self.steps)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Adam-2k: for the first steps only v moves; then plain Adam, its m beginning there (omega = 0, then 1).
+
+    >>> [Hold(2000).omega(t, beta2=0.999) for t in (2000, 2001)]
+    [0.0, 1.0]
+
+    Reference: arXiv:1908.03265, section 3.1.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.steps < math.inf:
+            raise ValueError(f"steps is {self.steps!r}; Hold needs 0 or more")
+
+    @property
+    def m_delay(self) -> int:
+        return self.steps
+
+    def omega(self, t: int, beta2: float) -> float:
+        return 0.0 if t <= self.steps else 1.0
+
+
+def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0) -> int | None:
+    """First step t > after at which omega >= level, for an omega that does not decrease; None if not within 1e12.
+
+    >>> steps_until(Linear(1000), beta2=0.999), steps_until(Rectified(), beta2=0.999, level=1e-9)
+    (900, 6)
+    """
+    low, high = after, after + 1
+    while warmup.omega(high, beta2) < level:
+        if high > 10**12:
+            return None
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if warmup.omega(middle, beta2) < level:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+_BY_NAME: dict[str, Any] = {
+    kind.__name__: kind for kind in (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, Hold)
+}
+
+
+def to_plain(warmup: Any) -> dict[str, Any] | None:
+    """The warmup as plain values, for a checkpoint; None for a class that is not ours, which no checkpoint can hold.
+
+    >>> to_plain(Linear(100))
+    {'name': 'Linear', 'steps': 100}
+    """
+    name = type(warmup).__name__
+    return {"name": name, **asdict(warmup)} if _BY_NAME.get(name) is type(warmup) else None
+
+
+def from_plain(plain: dict[str, Any]) -> Warmup:
+    """The warmup that :func:`to_plain` wrote.
+
+    Raises:
+        ValueError: the name or the fields are not those of a warmup here.
+
+    >>> from_plain({"name": "Linear", "steps": 100})
+    Linear(steps=100)
+    """
+    kind = _BY_NAME.get(plain.get("name", ""))
+    values = {key: value for key, value in plain.items() if key != "name"}
+    if kind is None or not values.keys() <= {field.name for field in fields(kind)}:
+        raise ValueError(f"the saved warmup is {plain!r}; known are {', '.join(_BY_NAME)} with their own fields")
+    return kind(**values)  # type: ignore[no-any-return]
