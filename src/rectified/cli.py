@@ -1,0 +1,102 @@
+"""The command line: thin; what it calls is in the rooms."""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional, subcommand
+
+from .study import Plan, Store, run_study
+from .study.data import DataNotFoundError
+from .study.methods import parse_list
+from .study.report import write_report
+from .study.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Study:
+    """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
+
+    task: Positional[str]
+    """Which task: fashion-mnist, or fashion-mnist-mini for a first look without any network."""
+    methods: str | None = None
+    """Comma-separated: adam, radam, adam+linear-500, radam-exact(beta2=0.95), ... (default: the task's)."""
+    lrs: str | None = None
+    """Comma-separated learning rates (default: the task's)."""
+    seeds: str | None = None
+    """Comma-separated seeds (default: the task's)."""
+    epochs: int | None = None
+    """Epochs of each run (default: the task's)."""
+    out: Path | None = None
+    """Folder of the study (default: runs/TASK). An earlier call's finished runs in it are kept."""
+    workers: int | None = None
+    """Worker processes, one thread each (default: one a core)."""
+    data: Path | None = None
+    """Folder that holds the data (default: the cache; fetched if need be)."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}; there are {', '.join(TASKS)}")
+        task = TASKS[self.task]
+        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
+        if workers < 1:
+            raise ValueError(f"--workers is {workers}; it must be at least 1")
+        plan = Plan(
+            task=self.task,
+            methods=parse_list(task.methods if self.methods is None else self.methods),
+            lrs=task.lrs if self.lrs is None else _numbers("--lrs", self.lrs, float),
+            seeds=task.seeds if self.seeds is None else _numbers("--seeds", self.seeds, int),
+            epochs=task.epochs if self.epochs is None else self.epochs,
+            batch_size=task.batch_size,
+        )
+        return run_study(plan, self.out or Path("runs") / self.task, self.data, workers, command, console)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report and the tables of a finished or running study again."""
+
+    out: Positional[Path]
+    """Folder of the study."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        store = Store.open(self.out)
+        store.write_tables(TASKS[store.head["task"]].metric)
+        console.print(f"report: {write_report(store)}", soft_wrap=True)
+        return 0
+
+
+Command = Annotated[Study, subcommand("study")] | Annotated[Report, subcommand("report")]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 where a run failed, 2 where the call was wrong."""
+    args = sys.argv[1:] if args is None else args
+    console = Console(highlight=False)
+    try:
+        call = tyro.cli(Command, prog="rectified", args=args, description="Adaptive optimizers that start cold.")
+        return call(shlex.join(["rectified", *args]), console)
+    except (ValueError, DataNotFoundError) as error:
+        print(f"rectified: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+T = TypeVar("T", int, float)
+
+
+def _numbers(flag: str, text: str, kind: type[T]) -> tuple[T, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"{flag} is {text!r}; write numbers with commas between them") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""Studies: which optimizer, which warmup, which lr, on a real task, over seeds."""
+
+from .plan import Cell, Plan
+from .run import run_study
+from .store import Record, Store
+
+__all__ = ["Cell", "Plan", "Record", "Store", "run_study"]

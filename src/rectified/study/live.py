@@ -1,0 +1,121 @@
+"""What a person sees while a study runs: a live table in a terminal, a line a run elsewhere."""
+
+import time
+from collections import Counter
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .engine import Event
+from .plan import Cell
+from .store import Record
+from .tasks import Task
+
+_GLYPHS = {"waiting": "[dim]·[/]", "running": "[cyan]▸[/]", "done": "[green]●[/]"}
+_GLYPHS |= {"diverged": "[yellow]✕[/]", "failed": "[red]![/]"}
+
+
+class View:
+    """The state of every cell of a call, fed with events.
+
+    Args:
+        cells: the cells of the call, in order.
+        records: what is known of them before it begins.
+    """
+
+    def __init__(self, console: Console, task: Task, cells: list[Cell], records: list[Record]) -> None:
+        self.console, self.task, self.cells = console, task, cells
+        self.status = {r.cell: r.status if r.finished else "waiting" for r in records}
+        self.metric = {r.cell: r.rows[-1][task.metric] for r in records if r.status == "done"}
+        self.epochs = {cell: 0 for cell in cells if self.status[cell] == "waiting"}
+        self.attempts_failed: Counter[Cell] = Counter()
+        self.began = time.monotonic()
+        total = sum(cell.epochs for cell in self.epochs)
+        self.bar = Progress(
+            TextColumn("epochs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self.bar_id = self.bar.add_task("epochs", total=total, left="")
+        self.live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "View":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def take(self, event: Event) -> None:
+        """Show an event."""
+        cell = event.cell
+        if event.kind == "row":
+            assert event.row is not None
+            self.epochs[cell] += 1
+            self.metric[cell] = event.row[self.task.metric]
+        elif event.kind in ("started", "retry"):
+            self.status[cell], self.epochs[cell] = "running", 0
+        else:
+            self.status[cell], self.epochs[cell] = event.kind, cell.epochs
+        done = sum(self.epochs.values())
+        self.bar.update(self.bar_id, completed=done, left=self._left(done))
+        if self.console.is_terminal:
+            self.live.update(self._table())
+        elif event.kind not in ("started", "row"):
+            text = f"{self.task.metric} {self.metric[cell]:.2f}" if event.kind == "done" else event.text.strip()
+            count = sum(self.status[c] not in ("waiting", "running") for c in self.cells)
+            line = f"[{count}/{len(self.cells)}] {cell}: {event.kind} {text.splitlines()[-1] if text else ''}"
+            self.console.print(f"{line.rstrip()}{self._left(done)}", markup=False, highlight=False)
+
+    def _left(self, done: int) -> str:
+        total = sum(cell.epochs for cell in self.epochs)
+        if not done or done >= total:
+            return ""
+        seconds = (time.monotonic() - self.began) / done * (total - done)
+        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+
+    def _table(self) -> Group:
+        lrs = sorted({cell.lr for cell in self.cells})
+        table = Table(title=self.task.title, caption="· waiting  ▸ running  ● done  ✕ diverged  ! failed")
+        table.add_column("method")
+        for lr in lrs:
+            table.add_column(f"lr {lr:g}", justify="right")
+        for method in dict.fromkeys(cell.method for cell in self.cells):
+            row = []
+            for lr in lrs:
+                here = [cell for cell in self.cells if (cell.method, cell.lr) == (method, lr)]
+                measured = [self.metric[cell] for cell in here if cell in self.metric]
+                mean = f" {sum(measured) / len(measured):.1f}" if measured else ""
+                row.append("".join(_GLYPHS[self.status[cell]] for cell in here) + mean)
+            table.add_row(method, *row)
+        return Group(table, self.bar)
+
+
+def summary(task: Task, records: list[Record]) -> Table:
+    """The table at the end: per method and lr the mean of the metric, its range over seeds, what went wrong."""
+    lrs = sorted({record.cell.lr for record in records})
+    table = Table(title=f"{task.title}: {task.metric_label} at the end, mean over seeds (lowest to highest)")
+    table.add_column("method")
+    for lr in lrs:
+        table.add_column(f"lr {lr:g}", justify="right")
+    for method in dict.fromkeys(record.cell.method for record in records):
+        row = []
+        for lr in lrs:
+            here = [record for record in records if (record.cell.method, record.cell.lr) == (method, lr)]
+            values = [record.rows[-1][task.metric] for record in here if record.status == "done"]
+            text = []
+            if values:
+                text.append(f"{sum(values) / len(values):.2f}")
+            if len(values) > 1:
+                text.append(f"({min(values):.2f} to {max(values):.2f})")
+            wrong = Counter(record.status for record in here if record.status != "done")
+            text += [f"[yellow]{count} {status}[/]" for status, count in wrong.items()]
+            row.append(" ".join(text))
+        table.add_row(method, *row)
+    return table

@@ -1,0 +1,210 @@
+"""A study's folder: one folder a run, the tables over all of them, and nothing else.
+
+OUT/study.json                 which task, which cells, which command: what makes OUT a study
+OUT/cells/ID/config.json       the cell and what it ran on
+OUT/cells/ID/rows.jsonl        one row an epoch
+OUT/cells/ID/events.*          TensorBoard
+OUT/cells/ID/done.json         written last: status, error, time taken
+OUT/results.csv                one row a cell: what a repetition would reproduce
+OUT/timings.csv                one row a cell: what it would not
+"""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .plan import Cell
+
+Status = Literal["done", "diverged", "failed", "missing"]
+Row = dict[str, float]
+
+_MARK = "rectified study"
+
+
+class NotAStudyError(ValueError):
+    """The folder holds something that this study must not touch."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the folder knows of one cell."""
+
+    cell: Cell
+    status: Status = "missing"
+    rows: list[Row] = field(default_factory=list)
+    step: int = 0  # the last one taken
+    error: str = ""
+    seconds: float = 0.0
+    attempts: int = 0
+    host: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether another call would leave it alone; a failed run it would repeat."""
+        return self.status in ("done", "diverged")
+
+
+class Store:
+    """The folder of a study of one task at one length.
+
+    Args:
+        out: the folder; made if absent.
+        head: what all of its cells share: task, epochs, batch_size.
+
+    Raises:
+        NotAStudyError: the folder holds something else, or a study of another task or length.
+    """
+
+    def __init__(self, out: Path, head: dict[str, Any]) -> None:
+        self.out = out
+        self.head = head
+        if out.exists() and not out.is_dir():
+            raise NotAStudyError(f"{out} is a file; --out names a folder")
+        if not (out / "study.json").exists():
+            if out.exists() and any(out.iterdir()):
+                raise NotAStudyError(
+                    f"{out} holds something that is not a study; name an empty or new folder with --out"
+                )
+            return
+        present = _study(out)
+        for key, value in head.items():
+            if present[key] != value:
+                raise NotAStudyError(
+                    f"{out} holds a study with {key} {present[key]}, this one has {value}: they cannot share a report. "
+                    "Name another folder with --out"
+                )
+
+    @classmethod
+    def open(cls, out: Path) -> "Store":
+        """The store of a study that is there."""
+        if not (out / "study.json").exists():
+            raise NotAStudyError(f"{out} holds no study: there is no study.json in it")
+        return cls(out, {key: _study(out)[key] for key in ("task", "epochs", "batch_size")})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: a second study on it is refused while this one runs."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise NotAStudyError(
+                    f"{self.out} is in use by another study; wait for it or name another --out"
+                ) from None
+            yield
+
+    def add(self, cells: Iterable[Cell], command: str) -> None:
+        """Make the cells part of the study, before those of earlier calls that are not among them."""
+        earlier = self.cells() if (self.out / "study.json").exists() else []
+        cells = list(cells)
+        cells += [cell for cell in earlier if cell not in cells]
+        study = {"kind": _MARK, **self.head, "command": command, "cells": [asdict(cell) for cell in cells]}
+        write_json(self.out / "study.json", study)
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the study, in the plan's order."""
+        return [Cell(**cell) for cell in _study(self.out)["cells"]]
+
+    @property
+    def command(self) -> str:
+        """The command that the study was last called with."""
+        return str(_study(self.out)["command"])
+
+    def folder(self, cell: Cell) -> Path:
+        return self.out / "cells" / cell.id
+
+    def clear(self, cell: Cell) -> Path:
+        """An empty folder for a run about to begin."""
+        shutil.rmtree(self.folder(cell), ignore_errors=True)
+        self.folder(cell).mkdir(parents=True)
+        return self.folder(cell)
+
+    def record(self, cell: Cell) -> Record:
+        """What is known of the cell; a run that has no (readable) done.json is missing and will run again."""
+        folder = self.folder(cell)
+        try:
+            done = json.loads((folder / "done.json").read_text())
+            rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+            return Record(cell, rows=rows, **done)
+        except (OSError, ValueError, TypeError):
+            return Record(cell)
+
+    def records(self) -> list[Record]:
+        """What is known of every cell, in the plan's order."""
+        return [self.record(cell) for cell in self.cells()]
+
+    def write_tables(self, metric: str) -> None:
+        """results.csv and timings.csv over every cell."""
+        results, timings = [], []
+        for record in self.records():
+            cell, last = record.cell, (record.rows[-1] if record.status == "done" else {})
+            results.append(
+                {
+                    "task": cell.task,
+                    "method": cell.method,
+                    "lr": cell.lr,
+                    "seed": cell.seed,
+                    "status": record.status,
+                    "epochs": len(record.rows),
+                    "train_loss": last.get("train_loss", ""),
+                    metric: last.get(metric, ""),
+                }
+            )
+            timings.append(
+                {
+                    "cell": cell.id,
+                    "seconds": f"{record.seconds:.1f}",
+                    "attempts": record.attempts,
+                    "host": record.host,
+                    **record.versions,
+                }
+            )
+        _write_csv(self.out / "results.csv", results)
+        _write_csv(self.out / "timings.csv", timings)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write all of it or nothing: the file appears by a rename, once its bytes are on the disk."""
+    with _whole(path) as file:
+        json.dump(value, file, indent=1)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with _whole(path) as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Any]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _study(out: Path) -> dict[str, Any]:
+    try:
+        study = json.loads((out / "study.json").read_text())
+        if study["kind"] != _MARK:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise NotAStudyError(f"{out / 'study.json'} is not a study's; name another folder with --out") from None
+    return study  # type: ignore[no-any-return]

@@ -1,0 +1,62 @@
+"""What the study asks of a task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A model, its data and its measure.
+
+    Attributes:
+        name: as on the command line.
+        title: as in a report.
+        metric: the measure's name in results.csv, and ``metric_label`` on an axis.
+        larger_is_better: of the metric.
+        methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
+    """
+
+    name: str
+    title: str
+    metric: str
+    metric_label: str
+    larger_is_better: bool
+    methods: str
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    batch_size: int
+
+    @abstractmethod
+    def find(self, folder: Path | None, say: Say) -> Path:
+        """The folder with the verified data, fetched if need be; called once, before any run."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """The data, resident in memory; called once in each worker."""
+
+    @abstractmethod
+    def steps_per_epoch(self, batch_size: int) -> int: ...
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The model, initialised from torch's global generator."""
+
+    @abstractmethod
+    def batches(self, data: Any, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
+        """One epoch of training batches, in the generator's order."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Tensor: ...
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
+        """The metric by its name, and ``test_loss``."""
