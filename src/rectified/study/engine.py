@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -108,14 +109,17 @@ def _serve(connection: Connection, task: str, data: Path) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
-    loaded = TASKS[task].load(data)
-    while True:
-        cell, folder, attempt = connection.recv()
-        try:
-            status = run(cell, loaded, folder, attempt, lambda row: connection.send(("row", row, "")))
-            connection.send((status, None, ""))
-        except Exception:
-            connection.send(("failed", None, traceback.format_exc()))
+    loaded = None
+    with suppress(EOFError):  # the parent is gone
+        while True:
+            cell, folder, attempt = connection.recv()
+            try:
+                if loaded is None:
+                    loaded = TASKS[task].load(data)
+                status = run(cell, loaded, folder, attempt, lambda row: connection.send(("row", row, "")))
+                connection.send((status, None, ""))
+            except Exception:
+                connection.send(("failed", None, traceback.format_exc()))
 
 
 def _die_with_parent() -> None:

@@ -100,7 +100,7 @@ class View:
 def summary(task: Task, records: list[Record]) -> Table:
     """The table at the end: per method and lr the mean of the metric, its range over seeds, what went wrong."""
     lrs = sorted({record.cell.lr for record in records})
-    table = Table(title=f"{task.title}: {task.metric_label} at the end, mean over seeds (lowest to highest)")
+    table = Table(caption=f"{task.metric_label} at the end: mean over seeds (lowest to highest)")
     table.add_column("method")
     for lr in lrs:
         table.add_column(f"lr {lr:g}", justify="right")

@@ -91,7 +91,10 @@ def parse(text: str) -> Method:
         key = shape["warmup"] + ("-N" if shape["steps"] else "")
         if shape["optimizer"] not in ("adam", "adamw") or key not in _WARMUPS:
             raise ValueError(f"unknown method {text!r}; there are {', '.join(known())}")
-        options["warmup"] = _WARMUPS[key](int(shape["steps"] or 0))
+        try:
+            options["warmup"] = _WARMUPS[key](int(shape["steps"] or 0))
+        except ValueError as error:
+            raise ValueError(f"method {text!r}: {error}") from None
     options |= _options(text, shape["options"] or "")
     lr = options.pop("lr", None)
     if "beta1" in options or "beta2" in options:

@@ -1,0 +1,198 @@
+"""Fashion-MNIST: find its four files wherever they are, check them, keep them, read them.
+
+70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747).
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from torch import Tensor
+
+from . import cache, fetch, idx
+
+NAME = "fashion-mnist"
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+PACKAGE = "dataset-fashion-mnist"
+PLACE = "usr/share/datasets/fashion-mnist"  # of the files in the package
+SYSTEM = Path("/")
+
+# SHA-256 of the uncompressed content; the smallest file first, so that a bad source shows itself early.
+# Zalando publishes MD5 sums of its .gz files, but Debian's copies lack the name in the gzip header and have
+# another time there, and other tools unzip. The content is the same: with Zalando's names and times
+# (31 August 2017) put back, Debian's four files have the four published sums.
+SUMS = {
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+}
+
+# Inside a folder that a user names: itself, torchvision's layout from outside and from within, our own.
+LAYOUTS = ("", "FashionMNIST/raw", "raw", NAME)
+
+ADVICE = """What you can do:
+  - fetch the four .gz files from {url} on any machine and
+    name their folder with --data FOLDER, or put them into {cache}
+  - on Debian or Ubuntu: apt install {package}
+  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+
+Say = Callable[[str], None]
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+class DataNotFoundError(RuntimeError):
+    """The data is not there; the message says what was looked for, where, and what to do."""
+
+
+class Images(NamedTuple):
+    """Pictures uint8 [n, 28, 28], 0 the background; labels uint8 [n], 0 to 9. In full 60,000 and 10,000."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def mini() -> Path:
+    """The folder of the miniature in this package: of each class the first 600 and 100 pictures. No network.
+
+    >>> sorted(path.name for path in mini().glob("t10k*"))
+    ['t10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz']
+    """
+    return Path(str(resources.files("rectified.study.data") / "fashion-mnist-mini"))
+
+
+def load(folder: Path) -> Images:
+    """Read the four files, gzipped or not, from `find()` or `mini()`.
+
+    DataNotFoundError: one is missing. ValueError: one is no proper IDX file, or the counts differ.
+
+    >>> [tuple(part.shape) for part in load(mini())]
+    [(6000, 28, 28), (6000,), (1000, 28, 28), (1000,)]
+    """
+    parts = Images(
+        idx.read(_file(folder, "train-images-idx3-ubyte"), dims=3),
+        idx.read(_file(folder, "train-labels-idx1-ubyte"), dims=1),
+        idx.read(_file(folder, "t10k-images-idx3-ubyte"), dims=3),
+        idx.read(_file(folder, "t10k-labels-idx1-ubyte"), dims=1),
+    )
+    for images, labels in (parts[:2], parts[2:]):
+        if len(images) != len(labels):
+            raise ValueError(f"{folder}: {len(images)} pictures, but {len(labels)} labels")
+    return parts
+
+
+def find(folder: Path | None = None, say: Say = _to_stderr) -> Path:
+    """The folder that holds the four files, their content verified: `folder`, or the first of WAYS that works.
+
+    `say` is told, in one line each, what takes time or is amiss.
+    DataNotFoundError: `folder` does not hold them (nothing else is tried then), or no way led to them.
+    """
+    if folder is not None:
+        return _named(Path(folder).expanduser())
+    tried = []
+    for title, way in WAYS:
+        try:
+            return way(say)
+        except (DataNotFoundError, OSError) as reason:
+            tried.append(f"  {title}: {reason}")
+    try:
+        home = str(cache.root() / NAME)
+    except OSError:
+        home = "$RECTIFIED_CACHE"
+    advice = ADVICE.format(url=URL, cache=home, package=PACKAGE)
+    raise DataNotFoundError("\n".join(["Fashion-MNIST was not found. Tried, in this order:", *tried, advice]))
+
+
+def _named(folder: Path) -> Path:
+    tried = []
+    for layout in LAYOUTS:
+        try:
+            return _check(folder / layout)
+        except (DataNotFoundError, OSError) as reason:
+            tried.append(f"  {reason}")
+    wanted = ", ".join(f"{name}[.gz]" for name in SUMS)
+    raise DataNotFoundError("\n".join([f"{folder} does not hold Fashion-MNIST ({wanted}). Looked in:", *tried]))
+
+
+def _cached(say: Say) -> Path:
+    home = cache.root() / NAME
+    if not home.exists():
+        raise DataNotFoundError(f"nothing in {home}")
+    try:
+        return _check(home)
+    except DataNotFoundError as damage:
+        say(f"Fashion-MNIST: {damage}; setting the folder aside as {cache.aside(NAME)} and fetching anew")
+        cache.set_aside(NAME)
+        raise
+
+
+def _installed(say: Say) -> Path:
+    return _check(SYSTEM / PLACE)
+
+
+def _downloaded(say: Say) -> Path:
+    def make(folder: Path) -> None:
+        for name in SUMS:
+            say(f"Fashion-MNIST: downloading {URL}{name}.gz")
+            fetch.download(f"{URL}{name}.gz", folder / f"{name}.gz")
+            _verify(folder, name)
+
+    return _kept(make, say)
+
+
+def _unpacked(say: Say) -> Path:
+    def make(folder: Path) -> None:
+        say(f"Fashion-MNIST: asking apt for the package {PACKAGE}, 31 MB; nothing is installed")
+        with TemporaryDirectory(dir=folder.parent) as workshop:
+            source = fetch.debian_package(PACKAGE, Path(workshop)) / PLACE
+            for name in SUMS:
+                _file(source, name).rename(folder / f"{name}.gz")
+
+    return _kept(make, say)
+
+
+def _kept(make: Callable[[Path], None], say: Say) -> Path:
+    home = cache.fill(NAME, make, _check)
+    say(f"Fashion-MNIST: kept in {home}")
+    return home
+
+
+WAYS: tuple[tuple[str, Callable[[Say], Path]], ...] = (
+    ("the cache", _cached),
+    (f"the package {PACKAGE}, installed", _installed),
+    ("the official download", _downloaded),
+    (f"the package {PACKAGE}, unpacked without root", _unpacked),
+)
+
+
+def _check(folder: Path) -> Path:
+    """The folder, if all four files are there and right."""
+    for name in SUMS:
+        _verify(folder, name)
+    return folder
+
+
+def _verify(folder: Path, name: str) -> None:
+    path = _file(folder, name)
+    try:
+        content = idx.contents(path)
+    except ValueError as damage:
+        raise DataNotFoundError(str(damage)) from damage
+    if hashlib.sha256(content).hexdigest() != SUMS[name]:
+        raise DataNotFoundError(f"{path}: its content is not the published one (wrong SHA-256)")
+
+
+def _file(folder: Path, name: str) -> Path:
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    raise DataNotFoundError(f"{folder}: " + (f"{name}[.gz] is missing" if folder.is_dir() else "no such folder"))
