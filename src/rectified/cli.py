@@ -5,11 +5,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from rich.console import Console
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 from .study import Plan, Store, run_study
 from .study.data import DataNotFoundError
@@ -18,26 +18,32 @@ from .study.report import write_report
 from .study.tasks import TASKS
 
 
+def _option(metavar: str) -> Any:
+    return arg(metavar=metavar, help_behavior_hint="(default: the task's)")
+
+
 @dataclass(frozen=True)
 class Study:
     """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
 
-    task: Positional[str]
-    """Which task: fashion-mnist, or fashion-mnist-mini for a first look without any network."""
-    methods: str | None = None
-    """Comma-separated: adam, radam, adam+linear-500, radam-exact(beta2=0.95), ... (default: the task's)."""
-    lrs: str | None = None
-    """Comma-separated learning rates (default: the task's)."""
-    seeds: str | None = None
-    """Comma-separated seeds (default: the task's)."""
-    epochs: int | None = None
-    """Epochs of each run (default: the task's)."""
-    out: Path | None = None
-    """Folder of the study (default: runs/TASK). An earlier call's finished runs in it are kept."""
-    workers: int | None = None
-    """Worker processes, one thread each (default: one a core)."""
-    data: Path | None = None
-    """Folder that holds the data (default: the cache; fetched if need be)."""
+    task: Annotated[Positional[str], arg(metavar="TASK")]
+    """fashion-mnist, or fashion-mnist-mini for a first look without any network."""
+    methods: Annotated[str | None, _option("LIST")] = None
+    """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
+    radam-hold, adam-2k, adam-eps, adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+hold-500,
+    adam(beta2=0.95), sgd(lr=0.1)."""
+    lrs: Annotated[str | None, _option("LIST")] = None
+    """Comma-separated learning rates."""
+    seeds: Annotated[str | None, _option("LIST")] = None
+    """Comma-separated seeds."""
+    epochs: Annotated[int | None, _option("N")] = None
+    """Epochs of each run."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/TASK)")] = None
+    """Folder of the study. Finished runs that are in it already are kept."""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    """Worker processes, of one thread each."""
+    data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
+    """Folder that holds the data."""
 
     def __call__(self, command: str, console: Console) -> int:
         if self.task not in TASKS:
@@ -61,7 +67,7 @@ class Study:
 class Report:
     """Write the report and the tables of a finished or running study again."""
 
-    out: Positional[Path]
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the study."""
 
     def __call__(self, command: str, console: Console) -> int:

@@ -114,8 +114,10 @@ class Rectified:
             )
 
     def omega(self, t: int, beta2: float) -> float:
+        if rho(t, beta2) > self.rho_min:
+            return rectification(t, beta2, self.order)
         self.check(beta2)
-        return rectification(t, beta2, self.order) if rho(t, beta2) > self.rho_min else 0.0
+        return 0.0
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def why_not_fused(param: Tensor, others: Sequence[Tensor]) -> str | None:
         return f"the fused op needs all its tensors on one device of {', '.join(_DEVICES)}"
     if param.dtype not in _DTYPES or any(x.dtype is not param.dtype for x in others):
         return "the fused op needs one floating-point dtype for parameter, gradient and state"
+    if param.is_contiguous() and all(x.is_contiguous() for x in others):
+        return None
     if not is_dense(param):
         return "it does not fill its memory densely (a slice or an expanded view)"
     if not all(same_layout(param, x) for x in others):
@@ -79,9 +81,10 @@ def same_layout(x: Tensor, y: Tensor) -> bool:
     >>> same_layout(a, a.to(memory_format=torch.channels_last))
     True
     """
-    return x.shape == y.shape and all(
-        p == q for p, q, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1
-    )
+    if x.shape != y.shape:
+        return False
+    strides = x.stride(), y.stride()
+    return strides[0] == strides[1] or all(p == q for p, q, size in zip(*strides, x.shape, strict=True) if size > 1)
 
 
 class Tensors(NamedTuple):

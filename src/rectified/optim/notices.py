@@ -54,5 +54,5 @@ def warn_of_huge_start(
             f"the first momentum step of {type(optimizer).__name__} moves the parameters by {step / weight:.2g} times "
             f"their norm ({step:.2g} against {weight:.2g}), and more such steps follow until rectification begins. "
             "Gradients this large can ruin the run here: start='hold' leaves the parameters alone meanwhile",
-            stacklevel=6,
+            stacklevel=4,
         )

@@ -26,7 +26,7 @@ class Clock:
     def __init__(self, params: list[Tensor]) -> None:
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch.optim
         self.params = params
-        self.ticks = torch.zeros(len(params), dtype=dtype)
+        self.ticks = torch.zeros(len(params), dtype=dtype, device="cpu")
         self.elements = list(self.ticks.unbind())
 
     def adopt(self, i: int, entry: dict[str, Any]) -> None:
@@ -62,6 +62,29 @@ class Bucket:
         v_max = [row.v_max for row in rows if row.v_max is not None]
         self.tensors = Tensors([r.param for r in rows], [r.m for r in rows], [r.v for r in rows], v_max)
 
+    def gradients(self, state: State) -> list[Tensor] | None:
+        """The gradient of each row; None where any of them is not what it was when the plan was made."""
+        grads = []
+        for p, entry, step, m, v, v_max, shape, stride, grad_stride, dtype, device in self.rows:
+            grad = p.grad
+            if (
+                grad is None
+                or grad.layout is not torch.strided
+                or grad.stride() != grad_stride
+                or p.stride() != stride
+                or p.shape != shape
+                or p.dtype is not dtype
+                or p.device != device
+                or state.get(p) is not entry
+                or entry.get("exp_avg") is not m
+                or entry.get("exp_avg_sq") is not v
+                or entry.get("step") is not step
+                or (v_max is not None and entry.get("max_exp_avg_sq") is not v_max)
+            ):
+                return None
+            grads.append(grad)
+        return grads
+
 
 class Plan:
     """The buckets of one group."""
@@ -75,18 +98,20 @@ class Plan:
         kept = old is not None and len(old.params) == len(params) and all(map(is_, old.params, params))
         self.clock: Clock = old.clock if old is not None and kept else Clock(self.params)
 
-        rows: list[tuple[Row, Kernel]] = []
+        rows: list[tuple[int, Row, Kernel]] = []
         for i, p in enumerate(params):
             if p.grad is not None:
-                rows.append(self._row(i, p, p.grad, group, state))
+                rows.append((i, *self._row(i, p, p.grad, group, state)))
             elif state.get(p):
                 self.clock.adopt(i, state[p])
-        self.present = torch.tensor([float(p.grad is not None) for p in params], dtype=self.clock.ticks.dtype)
+        present = [float(p.grad is not None) for p in params]
+        self.present = torch.tensor(present, dtype=self.clock.ticks.dtype, device="cpu")
         self.version = self.clock.ticks._version
 
         buckets: dict[Any, list[Row]] = {}
-        for row, kernel in rows:
-            key = (int(row.step), kernel, row.device, row.dtype)
+        counts = self.clock.ticks.tolist()
+        for i, row, kernel in rows:
+            key = (int(counts[i]), kernel, row.device, row.dtype)
             buckets.setdefault(key, []).append(row)
         self.buckets = [Bucket(key[0], key[1], some) for key, some in buckets.items()]
         self.buckets.sort(key=lambda bucket: -bucket.t)
@@ -137,25 +162,9 @@ class Plan:
                 return None
         found = []
         for bucket in self.buckets:
-            grads = []
-            for p, entry, step, m, v, v_max, shape, stride, grad_stride, dtype, device in bucket.rows:
-                grad = p.grad
-                if (
-                    grad is None
-                    or grad.is_sparse
-                    or grad.stride() != grad_stride
-                    or p.stride() != stride
-                    or p.shape != shape
-                    or p.dtype is not dtype
-                    or p.device != device
-                    or state.get(p) is not entry
-                    or entry.get("exp_avg") is not m
-                    or entry.get("exp_avg_sq") is not v
-                    or entry.get("step") is not step
-                    or (v_max is not None and entry.get("max_exp_avg_sq") is not v_max)
-                ):
-                    return None
-                grads.append(grad)
+            grads = bucket.gradients(state)
+            if grads is None:
+                return None
             found.append((bucket, grads))
         return found
 

@@ -5,7 +5,6 @@ import math
 import platform
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -41,7 +40,7 @@ def run(cell: Cell, data: Any, folder: Path, attempt: int = 1, on_row: Report = 
 
     began = time.perf_counter()
     task, method = TASKS[cell.task], parse(cell.method)
-    write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": sys.argv})
+    write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": cell.command})
     torch.manual_seed(cell.seed)
     model = task.model()
     optimizer = method.build(model.parameters(), cell.lr)

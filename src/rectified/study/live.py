@@ -42,7 +42,7 @@ class View:
             console=console,
         )
         self.bar_id = self.bar.add_task("epochs", total=total, left="")
-        self.live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
+        self.live = Live(self.table(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "View":
         if self.console.is_terminal:
@@ -66,7 +66,7 @@ class View:
         done = sum(self.epochs.values())
         self.bar.update(self.bar_id, completed=done, left=self._left(done))
         if self.console.is_terminal:
-            self.live.update(self._table())
+            self.live.update(self.table())
         elif event.kind not in ("started", "row"):
             text = f"{self.task.metric} {self.metric[cell]:.2f}" if event.kind == "done" else event.text.strip()
             count = sum(self.status[c] not in ("waiting", "running") for c in self.cells)
@@ -80,7 +80,8 @@ class View:
         seconds = (time.monotonic() - self.began) / done * (total - done)
         return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-    def _table(self) -> Group:
+    def table(self) -> Group:
+        """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""
         lrs = sorted({cell.lr for cell in self.cells})
         table = Table(title=self.task.title, caption="· waiting  ▸ running  ● done  ✕ diverged  ! failed")
         table.add_column("method")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from dataclasses import asdict, dataclass
 
 from .methods import Method
@@ -25,6 +26,12 @@ class Cell:
         """A stable name for its folder: the method, to be found by eye, and a hash of the whole configuration."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return re.sub(r"[^a-z0-9.+-]+", "-", self.method).strip("-")[:40] + "-" + digest[:10]
+
+    @property
+    def command(self) -> str:
+        """The call that repeats this run alone."""
+        axes = ["--methods", self.method, "--lrs", repr(self.lr), "--seeds", str(self.seed), "--epochs", str(self.epochs)]
+        return shlex.join(["rectified", "study", self.task, *axes])
 
     def __str__(self) -> str:
         return f"{self.method} lr {self.lr:g} seed {self.seed}"

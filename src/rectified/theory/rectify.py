@@ -1,6 +1,7 @@
 """The rectification term r_t: the factor that gives psi the same variance at every step."""
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 from .psi import variance, variance_first_order
@@ -39,16 +40,29 @@ def rectification(t: float, beta2: float, order: Order = "first") -> float:
 
     Reference: arXiv:1908.03265, section 4.2 and Algorithm 2.
     """
+    limit = limiting_variance(beta2, order)
+    length = rho(t, beta2)
+    variance_of, least = ORDERS[order]
+    return min(1.0, math.sqrt(limit / variance_of(length))) if length > least else 0.0
+
+
+@lru_cache
+def limiting_variance(beta2: float, order: Order = "first") -> float:
+    """Variance of psi for large t, at rho_inf: what :func:`rectification` brings every step's down to.
+
+    Raises:
+        ValueError: beta2 is outside its range, at which it would be infinite, or order is unknown.
+
+    >>> limiting_variance(0.999) == variance_first_order(rho_inf(0.999))
+    True
+    """
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; it must be one of {', '.join(map(repr, ORDERS))}")
-    var, least = ORDERS[order]
+    variance_of, least = ORDERS[order]
     end = rho_inf(beta2)
     if end <= least:
         raise ValueError(
             f"beta2 is {beta2!r}, at which rho never exceeds {end:.4g}: {order!r} needs more than {least:g}, "
             f"that is, a beta2 above {(least - 1) / (least + 1):.4g}"
         )
-    length = rho(t, beta2)
-    if length <= least:
-        return 0.0
-    return min(1.0, math.sqrt(var(end) / var(length)))
+    return variance_of(end)
