@@ -1,0 +1,122 @@
+"""Textbook twins: every omega and one Adam, in plain float64, written from the papers and never from our code.
+
+The package does not import this file, and this file does not import the package. Wherever the paper's own formula
+cancels in float64, mpmath evaluates it with forty digits, so a twin is slow, obvious and right.
+"""
+
+import math
+from functools import cache
+
+import mpmath
+import numpy as np
+
+DIGITS = 40
+
+
+def rho_inf(beta2):
+    with mpmath.workdps(DIGITS):
+        return 2 / (1 - mpmath.mpf(beta2)) - 1
+
+
+def rho(t, beta2):
+    """rho_inf - 2 t beta2^t / (1 - beta2^t), with digits to spare for what its two large terms have in common."""
+    with mpmath.workdps(DIGITS + 30):
+        power = mpmath.mpf(beta2) ** mpmath.mpf(t)
+        return 2 / (1 - mpmath.mpf(beta2)) - 1 - 2 * t * power / (1 - power)
+
+
+def variance(rho):
+    """Var[1/sqrt(x)], x ~ Scale-inv-chi2(rho, 1): E[1/x] - E[1/sqrt(x)]^2, through gamma functions."""
+    rho = mpmath.mpf(rho)
+    lost = 0 if rho < 10 else 2 * int(mpmath.log10(rho))
+    with mpmath.workdps(DIGITS + lost):
+        return rho / (rho - 2) - rho / 2 * mpmath.gammaprod([(rho - 1) / 2], [rho / 2]) ** 2
+
+
+def constant(t, beta2):
+    return 1.0
+
+
+@cache
+def rectified(t, beta2, threshold=5.0):
+    """Algorithm 2 of the paper (which has threshold 4; torch has 5)."""
+    r, r_inf = rho(t, beta2), rho_inf(beta2)
+    if r <= threshold:
+        return 0.0
+    return float(mpmath.sqrt((r - 4) * (r - 2) * r_inf / ((r_inf - 4) * (r_inf - 2) * r)))
+
+
+@cache
+def rectified_exactly(t, beta2, threshold=2.0):
+    r = rho(t, beta2)
+    return float(mpmath.sqrt(variance(rho_inf(beta2)) / variance(r))) if r > threshold else 0.0
+
+
+def untuned_linear(t, beta2):
+    return min(1.0, (1 - beta2) * t / 2)
+
+
+def untuned_exponential(t, beta2):
+    return 1 - math.exp(-(1 - beta2) * t)
+
+
+def linear(t, beta2, steps):
+    return min(1.0, t / steps)
+
+
+def hold(t, beta2, steps):
+    return 0.0 if t <= steps else 1.0
+
+
+class Textbook:
+    """Adam for one parameter, with omega in front and a step count of its own.
+
+    ``start`` is what a step with omega = 0 does: ``"momentum"``, or ``"hold"``, in which theta stands still.
+    ``m_delay``: in so many first steps only v moves. ``eps_hat``: eps joins sqrt(v) before the bias correction.
+    """
+
+    def __init__(
+        self,
+        theta,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        decoupled=False,
+        maximize=False,
+        amsgrad=False,
+        omega=constant,
+        start="hold",
+        m_delay=0,
+        eps_hat=False,
+    ):
+        self.theta = np.array(theta, dtype=np.float64)
+        self.m, self.v, self.v_max = (np.zeros_like(self.theta) for _ in range(3))
+        self.t = 0
+        self.lr, (self.beta1, self.beta2), self.eps, self.weight_decay = float(lr), betas, eps, weight_decay
+        self.decoupled, self.maximize, self.amsgrad = decoupled, maximize, amsgrad
+        self.omega, self.start, self.m_delay, self.eps_hat = omega, start, m_delay, eps_hat
+
+    def step(self, g):
+        if g is None:
+            return
+        self.t += 1
+        omega = self.omega(self.t, self.beta2)
+        m_moves = self.t > self.m_delay
+        theta_moves = m_moves and (omega > 0 or self.start == "momentum")
+        g = -np.asarray(g, dtype=np.float64) if self.maximize else np.asarray(g, dtype=np.float64)
+        if not self.decoupled:
+            g = g + self.weight_decay * self.theta
+        elif theta_moves:
+            self.theta = self.theta - self.lr * self.weight_decay * self.theta
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g * g
+        self.v_max = np.maximum(self.v_max, self.v)
+        if m_moves:
+            self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        if theta_moves:
+            m_hat = self.m / (1 - self.beta1 ** (self.t - self.m_delay))
+            self.theta = self.theta - self.lr * (omega * m_hat / self._denominator() if omega > 0 else m_hat)
+
+    def _denominator(self):
+        root, debias = np.sqrt(self.v_max if self.amsgrad else self.v), math.sqrt(1 - self.beta2**self.t)
+        return (root + self.eps) / debias if self.eps_hat else root / debias + self.eps
