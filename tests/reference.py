@@ -57,7 +57,8 @@ def untuned_linear(t, beta2):
 
 
 def untuned_exponential(t, beta2):
-    return 1 - math.exp(-(1 - beta2) * t)
+    with mpmath.workdps(DIGITS):
+        return float(1 - mpmath.exp(-(1 - mpmath.mpf(beta2)) * t))
 
 
 def linear(t, beta2, steps):

@@ -1,54 +1,107 @@
-"""What importing rectified brings in, and which room may import which."""
+"""Importing rectified costs torch and nothing more, and inside the package imports go one way only."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import rectified
 
-ROOT = Path(rectified.__file__).parent
+SOURCE = Path(rectified.__file__).parent
 
-# What each room may import of ours. Extras belong to the rooms at the top.
-ALLOWED = {
-    "theory": set(),
-    "warmup": {"theory"},
-    "optim": {"theory", "warmup"},
-    "study": {"theory", "warmup", "optim"},
-    "cli": {"theory", "warmup", "optim", "study"},
-    "__init__": {"theory", "warmup", "optim"},
+# Who may import whom, from the ground up; a face knows itself and what stands before it. `_` is rectified/__init__.py.
+LAYERS = {
+    "theory": {"theory"},
+    "warmup": {"theory", "warmup"},
+    "optim": {"theory", "warmup", "optim"},
+    "_": {"theory", "warmup", "optim"},
+    "probe": {"theory", "warmup", "optim", "probe", "_"},
+    "study": {"theory", "warmup", "optim", "probe", "study", "_"},
+    "figures": {"theory", "warmup", "optim", "probe", "study", "figures", "_"},
+    "bench": {"theory", "warmup", "optim", "bench", "_"},
+    "cli": {"theory", "warmup", "optim", "probe", "study", "figures", "bench", "cli", "_"},
+    "__main__": {"cli"},
 }
+CORE = ("theory", "warmup", "optim", "_")
 
 
-def test_importing_rectified_imports_torch_and_nothing_else():
-    script = (
-        "import sys, torch; before = set(sys.modules); import rectified;"
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["rectified"]
+def face(path):
+    """The face that a source file belongs to."""
+    first = path.relative_to(SOURCE).parts[0]
+    return "_" if first == "__init__.py" else first.removesuffix(".py")
 
 
-def imports(path):
-    """The rooms of ours that a file imports."""
-    package = ("rectified", *path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            names = [(*base, *(node.module or "").split(".")) if node.module else base]
-            names = [(*name, alias.name) for name in names for alias in node.names] if names[0][1:] == () else names
-        elif isinstance(node, ast.Import):
-            names = [tuple(alias.name.split(".")) for alias in node.names]
-        else:
+def imported(path):
+    """The absolute names that a source file imports anywhere, also inside functions."""
+    package = ["rectified", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_one_way(path):
+    mine = face(path)
+    assert mine in LAYERS, f"a new face: say in LAYERS what {mine} may import"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "rectified":
             continue
-        yield from (name[1] for name in names if name[0] == "rectified" and len(name) > 1)
+        known = parts[1] if len(parts) > 1 and parts[1] in LAYERS else "_"
+        assert known in LAYERS[mine] | {mine}, f"{mine} must not import {name}"
 
 
-def test_imports_go_one_way():
-    seen = set()
-    for path in ROOT.rglob("*.py"):
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        seen.add(room)
-        strangers = set(imports(path)) - ALLOWED[room] - {room, "__version__"}
-        assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
-    assert seen == ALLOWED.keys()
+@pytest.mark.parametrize("path", [path for path in FILES if face(path) in CORE], ids=lambda path: path.name)
+def test_the_core_names_the_standard_library_and_torch_only(path):
+    outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"rectified"}
+    assert outside <= {"torch"}
+    if face(path) in ("theory", "warmup"):
+        assert not outside, "mathematics needs no torch"
+
+
+def fresh(code):
+    """The JSON that a new interpreter prints; it finds rectified where this one did."""
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); {code}"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+def test_importing_rectified_brings_in_torch_and_nothing_else():
+    code = "import json, torch; a = set(sys.modules); import rectified; print(json.dumps(sorted(set(sys.modules) - a)))"
+    new = {name.split(".")[0] for name in fresh(code)}
+    assert new - set(sys.stdlib_module_names) == {"rectified"}
+
+
+def test_importing_rectified_does_not_import_the_study():
+    loaded = fresh("import json, rectified; print(json.dumps([n for n in sys.modules if n.startswith('rectified')]))")
+    assert not [name for name in loaded if face(SOURCE / Path(*name.split(".")[1:] or ["__init__.py"])) not in CORE]
+
+
+def test_importing_and_stepping_change_no_setting_of_torchs():
+    code = """
+import json, torch
+def settings(): return [torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled(),
+    torch.initial_seed(), torch.are_deterministic_algorithms_enabled(), torch.rand(1).item()]
+torch.manual_seed(3); a = settings()
+import rectified
+p = torch.nn.Parameter(torch.ones(3)); o = rectified.RAdam([p]); p.grad = torch.ones(3)
+o.step(); torch.manual_seed(3); o.step()
+print(json.dumps([a, settings()]))
+"""
+    before, after = fresh(f"exec({code!r})")
+    assert before == after
+
+
+def test_the_front_page_names_what_works():
+    assert set(rectified.__all__) == {"Adam", "AdamW", "RAdam", "__version__", "explain", "theory", "warmup"}
+    assert all(hasattr(rectified, name) for name in rectified.__all__)
+    assert all(hasattr(module, name) for module in (rectified.theory, rectified.warmup) for name in module.__all__)

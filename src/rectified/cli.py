@@ -83,7 +83,7 @@ Command = Annotated[Study, subcommand("study")] | Annotated[Report, subcommand("
 def main(args: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 where a run failed, 2 where the call was wrong."""
     args = sys.argv[1:] if args is None else args
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a file has no edge to wrap at
     try:
         call = tyro.cli(Command, prog="rectified", args=args, description="Adaptive optimizers that start cold.")
         return call(shlex.join(["rectified", *args]), console)

@@ -215,6 +215,9 @@ class Adam(Optimizer):
             if isinstance(group["warmup"], dict):
                 group["warmup"] = from_plain(group["warmup"])
             check_group(group)
+        for entry in state["state"].values():
+            if "step" in entry and not isinstance(entry["step"], Tensor):  # older saves have a plain number
+                entry["step"] = torch.tensor(float(entry["step"]))
         self._forget_plans()
         super().__setstate__(state)
 

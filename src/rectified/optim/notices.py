@@ -1,6 +1,7 @@
 """What the optimizers tell unasked, each thing once."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -54,5 +55,13 @@ def warn_of_huge_start(
             f"the first momentum step of {type(optimizer).__name__} moves the parameters by {step / weight:.2g} times "
             f"their norm ({step:.2g} against {weight:.2g}), and more such steps follow until rectification begins. "
             "Gradients this large can ruin the run here: start='hold' leaves the parameters alone meanwhile",
-            stacklevel=4,
+            stacklevel=_outside(),
         )
+
+
+def _outside() -> int:
+    """The stacklevel of the line that called ``step``, whichever hooks and wrappers lie between."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("rectified.", "torch.")):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -23,17 +23,25 @@ class Clock:
     One addition advances them all, and every count is true at any moment, also for whoever reads the state.
     """
 
-    def __init__(self, params: list[Tensor]) -> None:
+    def __init__(self, size: int) -> None:
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch.optim
-        self.params = params
-        self.ticks = torch.zeros(len(params), dtype=dtype, device="cpu")
-        self.elements = list(self.ticks.unbind())
+        self.ticks = torch.zeros(size, dtype=dtype, device="cpu")
+        self.elements = self.ticks.unbind()
 
-    def adopt(self, i: int, entry: dict[str, Any]) -> None:
-        """Make ``entry["step"]`` an element of this clock, its count kept."""
-        if (step := entry.get("step")) is not self.elements[i]:
-            self.elements[i].fill_(float(step or 0))
-            entry["step"] = self.elements[i]
+    def adopt(self, entries: list[dict[str, Any] | None]) -> list[int]:
+        """Make every entry's step an element of this clock, its count kept; returns the counts."""
+        ticks = self.ticks.tolist()
+        counts = []
+        # All are read before any is written: an entry moved to another parameter brings that one's element along.
+        for entry, element, tick in zip(entries, self.elements, ticks, strict=True):
+            step = entry.get("step", 0) if entry is not None else 0
+            counts.append(tick if step is element else float(step))
+        if counts != ticks:
+            self.ticks.copy_(torch.tensor(counts, dtype=self.ticks.dtype, device="cpu"))
+        for entry, element in zip(entries, self.elements, strict=True):
+            if entry is not None:
+                entry["step"] = element
+        return [int(count) for count in counts]
 
 
 class Row(NamedTuple):
@@ -45,11 +53,10 @@ class Row(NamedTuple):
     m: Tensor
     v: Tensor
     v_max: Tensor | None
-    shape: torch.Size
-    stride: tuple[int, ...]
     grad_stride: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
+    stride: tuple[int, ...]
+    size: int
+    memory: tuple[int, int, int]
 
 
 class Bucket:
@@ -65,16 +72,16 @@ class Bucket:
     def gradients(self, state: State) -> list[Tensor] | None:
         """The gradient of each row; None where any of them is not what it was when the plan was made."""
         grads = []
-        for p, entry, step, m, v, v_max, shape, stride, grad_stride, dtype, device in self.rows:
+        for p, entry, step, m, v, v_max, grad_stride, stride, size, memory in self.rows:
             grad = p.grad
             if (
                 grad is None
                 or grad.layout is not torch.strided
                 or grad.stride() != grad_stride
                 or p.stride() != stride
-                or p.shape != shape
-                or p.dtype is not dtype
-                or p.device != device
+                or p.numel() != size
+                # `x.data = ...` moves x elsewhere: to another layout, dtype or device, or from where another x was
+                or (p.data_ptr(), m.data_ptr(), v.data_ptr()) != memory
                 or state.get(p) is not entry
                 or entry.get("exp_avg") is not m
                 or entry.get("exp_avg_sq") is not v
@@ -90,52 +97,38 @@ class Plan:
     """The buckets of one group."""
 
     def __init__(self, group: Group, state: State, old: "Plan | None" = None) -> None:
-        params: list[Tensor] = group["params"]
-        self.params = list(params)
+        self.params: list[Tensor] = list(group["params"])
         self.options = _options(group)
-        self.idle = [p for p in params if p.grad is None]
+        self.idle = [p for p in self.params if p.grad is None]
         self.excuses: dict[str, int] = {}  # why the fused op is not used -> the first parameter it concerns
-        kept = old is not None and len(old.params) == len(params) and all(map(is_, old.params, params))
-        self.clock: Clock = old.clock if old is not None and kept else Clock(self.params)
 
-        rows: list[tuple[int, Row, Kernel]] = []
-        for i, p in enumerate(params):
-            if p.grad is not None:
-                rows.append((i, *self._row(i, p, p.grad, group, state)))
-            elif state.get(p):
-                self.clock.adopt(i, state[p])
-        present = [float(p.grad is not None) for p in params]
-        self.present = torch.tensor(present, dtype=self.clock.ticks.dtype, device="cpu")
+        kept = old is not None and _same(old.params, self.params)
+        self.clock: Clock = old.clock if old is not None and kept else Clock(len(self.params))
+        entries = [state[p] if p.grad is not None else state.get(p) or None for p in self.params]
+        counts = self.clock.adopt(entries)
         self.version = self.clock.ticks._version
+        present = [float(p.grad is not None) for p in self.params]
+        self.present = torch.tensor(present, dtype=self.clock.ticks.dtype, device="cpu")
 
         buckets: dict[Any, list[Row]] = {}
-        counts = self.clock.ticks.tolist()
-        for i, row, kernel in rows:
-            key = (int(counts[i]), kernel, row.device, row.dtype)
-            buckets.setdefault(key, []).append(row)
-        self.buckets = [Bucket(key[0], key[1], some) for key, some in buckets.items()]
+        for i, p in enumerate(self.params):
+            if p.grad is not None:
+                row, kernel = self._row(i, p, p.grad, group, state[p])
+                buckets.setdefault((counts[i], kernel, p.device, p.dtype), []).append(row)
+        self.buckets = [Bucket(key[0], key[1], rows) for key, rows in buckets.items()]
         self.buckets.sort(key=lambda bucket: -bucket.t)
 
-    def _row(self, i: int, p: Tensor, grad: Tensor, group: Group, state: State) -> tuple[Row, Kernel]:
+    def _row(self, i: int, p: Tensor, grad: Tensor, group: Group, entry: dict[str, Any]) -> tuple[Row, Kernel]:
         if grad.is_sparse:
             raise RuntimeError(
                 f"parameter {i} of shape {tuple(p.shape)} has a sparse gradient, which Adam's moments cannot take: "
                 "make it dense (for an embedding: sparse=False) or give it to torch.optim.SparseAdam"
             )
-        entry = state[p]
-        self.clock.adopt(i, entry)
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
         for name in names:
-            if name not in entry:
-                entry[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
-            elif entry[name].shape != p.shape:
-                raise RuntimeError(
-                    f"parameter {i} has shape {tuple(p.shape)}, but its {name} has {tuple(entry[name].shape)}: it was "
-                    "resized after it had stepped. Begin it afresh with `del optimizer.state[parameter]`"
-                )
-            elif not same_layout(entry[name], p):
-                # A state from elsewhere (a checkpoint, a model since made channels_last) follows its parameter.
-                entry[name] = torch.zeros_like(p, dtype=entry[name].dtype).copy_(entry[name])
+            entry[name] = _following(p, entry.get(name), f"parameter {i}", name)
+        m, v, v_max = (*(entry[name] for name in names), None)[:3]
+
         kernel: Kernel = foreach
         if not (group["foreach"] or group["fused"] is False):
             reason = why_not_fused(p, [grad, *(entry[name] for name in names)])
@@ -143,17 +136,14 @@ class Plan:
                 kernel = fused
             else:
                 self.excuses.setdefault(reason, i)
-        m, v, v_max = (*(entry[name] for name in names), None)[:3]
-        row = Row(p, entry, entry["step"], m, v, v_max, p.shape, p.stride(), grad.stride(), p.dtype, p.device)
-        return row, kernel
+        memory = p.data_ptr(), m.data_ptr(), v.data_ptr()
+        return Row(p, entry, entry["step"], m, v, v_max, grad.stride(), p.stride(), p.numel(), memory), kernel
 
     def gradients(self, group: Group, state: State) -> list[tuple[Bucket, list[Tensor]]] | None:
         """The buckets with their gradients; None where the plan no longer holds."""
-        params = group["params"]
         if (
             self.clock.ticks._version != self.version  # someone wrote to a state["step"]
-            or len(params) != len(self.params)
-            or not all(map(is_, params, self.params))
+            or not _same(group["params"], self.params)
             or self.options != _options(group)
         ):
             return None
@@ -174,6 +164,27 @@ class Plan:
             bucket.t += 1
         self.clock.ticks.add_(self.present)
         self.version = self.clock.ticks._version
+
+
+def _following(p: Tensor, moment: Tensor | None, whose: str, name: str) -> Tensor:
+    """The moment, new if there is none, with its parameter's layout, dtype and device.
+
+    One from a checkpoint, or of a model that was converted or moved since, may have others.
+    """
+    if moment is None:
+        return torch.zeros_like(p, memory_format=torch.preserve_format)
+    if moment.shape != p.shape:
+        raise RuntimeError(
+            f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(moment.shape)}: it was resized after it "
+            "had stepped. Begin it afresh with `del optimizer.state[parameter]`"
+        )
+    if moment.dtype is p.dtype and moment.device == p.device and same_layout(moment, p):
+        return moment
+    return torch.zeros_like(p, memory_format=torch.preserve_format).copy_(moment)
+
+
+def _same(some: list[Tensor], others: list[Tensor]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _options(group: Group) -> tuple[Any, ...]:

@@ -70,15 +70,16 @@ class View:
         elif event.kind not in ("started", "row"):
             text = f"{self.task.metric} {self.metric[cell]:.2f}" if event.kind == "done" else event.text.strip()
             count = sum(self.status[c] not in ("waiting", "running") for c in self.cells)
-            line = f"[{count}/{len(self.cells)}] {cell}: {event.kind} {text.splitlines()[-1] if text else ''}"
-            self.console.print(f"{line.rstrip()}{self._left(done)}", markup=False, highlight=False)
+            words = [f"{event.kind} {text.splitlines()[-1] if text else ''}".strip(), self._left(done)]
+            line = f"[{count}/{len(self.cells)}] {cell}: {', '.join(word for word in words if word)}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _left(self, done: int) -> str:
         total = sum(cell.epochs for cell in self.epochs)
         if not done or done >= total:
             return ""
         seconds = (time.monotonic() - self.began) / done * (total - done)
-        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def table(self) -> Group:
         """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""

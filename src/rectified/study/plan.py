@@ -30,7 +30,16 @@ class Cell:
     @property
     def command(self) -> str:
         """The call that repeats this run alone."""
-        axes = ["--methods", self.method, "--lrs", repr(self.lr), "--seeds", str(self.seed), "--epochs", str(self.epochs)]
+        axes = [
+            "--methods",
+            self.method,
+            "--lrs",
+            repr(self.lr),
+            "--seeds",
+            str(self.seed),
+            "--epochs",
+            str(self.epochs),
+        ]
         return shlex.join(["rectified", "study", self.task, *axes])
 
     def __str__(self) -> str:

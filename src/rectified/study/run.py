@@ -29,8 +29,7 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
     steps = plan.epochs * task.steps_per_epoch(plan.batch_size)
     for name, omega in plan.unfinished_warmups(steps).items():
         console.print(
-            f"note: the warmup of {name} is longer than the run: it ends at omega {omega:.2f} after {steps} steps",
-            soft_wrap=True,
+            f"note: the warmup of {name} is longer than the run: it ends at omega {omega:.2f} after {steps} steps"
         )
     with store.locked():
         store.add(plan.cells(), command)

@@ -1,0 +1,89 @@
+"""Which way a step is taken: torch's private op where it is the one that was tested, foreach ops elsewhere, and why."""
+
+import logging
+from functools import partial
+
+import pytest
+import torch
+
+import rectified
+from rectified.optim import kernels
+from rectified.warmup import Linear
+from reference import Textbook, linear
+from roster import both_paths, every_method
+from trajectories import FusedCalls, numbers, parameters, race, train
+
+
+def test_the_op_is_known_to_this_torch():
+    """The canary: torch's private op still has the signature that was tested. If not, read what has changed."""
+    assert kernels.has_known_op()
+
+
+@every_method
+def test_plain_parameters_take_the_fused_op_and_say_nothing(method, caplog):
+    params = parameters()
+    optimizer = method.optimizer(params)
+    with FusedCalls() as calls, caplog.at_level(logging.DEBUG, logger="rectified"):
+        train(optimizer, params, range(1, 8))
+    assert calls.count >= 3
+    assert not caplog.records
+
+
+@every_method
+def test_without_the_op_the_foreach_path_serves_and_says_so_once(method, caplog, monkeypatch):
+    monkeypatch.setattr(kernels, "_HAS_OP", False)
+    params = parameters()
+    optimizer = method.optimizer(params, lr=0.01)
+    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
+    with FusedCalls() as calls, caplog.at_level(logging.DEBUG, logger="rectified"):
+        so_far = race(optimizer, params, twins, range(1, 6))
+        race(optimizer, params, twins, range(6, 9), lambda i, _: i > 0, so_far=so_far)  # a new plan, no new word
+    assert calls.count == 0
+    (record,) = caplog.records
+    assert "foreach" in record.getMessage()
+    assert "no fused Adam op of the known signature" in record.getMessage()
+
+
+def test_another_signature_is_not_the_known_op(monkeypatch):
+    monkeypatch.setattr(kernels, "_SIGNATURE", kernels._SIGNATURE.replace("bool maximize", "bool minimize"))
+    assert not kernels.has_known_op()
+
+
+def test_each_reason_is_told_once_and_names_the_parameter(caplog):
+    block = torch.zeros(6, 6)
+    named = [("left", torch.nn.Parameter(block[:, :2])), ("right", torch.nn.Parameter(block[:, 3:]))]
+    named.append(("phase", torch.nn.Parameter(torch.zeros(3, dtype=torch.complex64))))
+    optimizer = rectified.Adam(named)
+    with caplog.at_level(logging.DEBUG, logger="rectified"):
+        train(optimizer, [p for _, p in named], range(1, 5))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "left" in told[0]
+    assert "(6, 2)" in told[0]
+    assert "slice" in told[0]
+    assert "phase" in told[1]
+    assert "dtype" in told[1]
+
+
+@pytest.mark.parametrize("options", [{"foreach": True}, {"fused": False}], ids=str)
+def test_who_asks_for_foreach_is_not_told_why(options, caplog):
+    params = parameters()
+    optimizer = rectified.RAdam(params, **options)
+    with FusedCalls() as calls, caplog.at_level(logging.DEBUG, logger="rectified"):
+        train(optimizer, params, range(1, 5))
+    assert calls.count == 0
+    assert not caplog.records
+
+
+@both_paths
+@pytest.mark.parametrize("steps", [10, 10**5, 10**7, 10**12, 10**300])
+@pytest.mark.parametrize("decay", [0.01, 10.0])
+def test_a_tiny_omega_does_not_scale_the_decoupled_decay(path, steps, decay):
+    """The op takes decay / (omega c), which must neither overflow nor lose its digits."""
+    params = parameters()
+    optimizer = rectified.AdamW(params, lr=0.01, weight_decay=decay, warmup=Linear(steps), **path)
+    twins = [
+        Textbook(numbers(p), lr=0.01, weight_decay=decay, decoupled=True, omega=partial(linear, steps=steps))
+        for p in params
+    ]
+    race(optimizer, params, twins, range(1, 9))

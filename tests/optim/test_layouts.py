@@ -1,0 +1,199 @@
+"""Layouts: ours is right where torch's fused op, which pairs raw memory, is silently wrong and writes elsewhere."""
+
+import pytest
+import torch
+
+import rectified
+from roster import BY_NAME, both_paths, every_method
+from trajectories import FusedCalls, gradient, numbers, parameters, race
+
+GUARD = 7.0
+
+
+def like_it(p, g):
+    """The gradient in the parameter's own layout."""
+    return torch.empty_like(p).copy_(g)
+
+
+def contiguous(p, g):
+    return g.contiguous()
+
+
+def expanded(p, g):
+    """One number for all, at one place of memory; there is room behind it, for an op that reads on to read safely."""
+    room = torch.zeros(100, dtype=g.dtype)
+    room[0] = g.flatten()[0]
+    return room.as_strided(p.shape, (0,) * p.dim())
+
+
+def channels_last(p, g):
+    return g.contiguous(memory_format=torch.channels_last)
+
+
+# How the parameter lies in a block of 100 numbers, how its gradient lies, whether the fused op may take them.
+LAYOUTS = {
+    "slice": (lambda block: block[20:56].view(6, 6)[:, 1:3], contiguous, False),
+    "slice with a gradient like it": (lambda block: block[20:56].view(6, 6)[:, 1:3], like_it, False),
+    "every other": (lambda block: block[20:56][::2], contiguous, False),
+    "diagonal": (lambda block: block[20:56].view(6, 6).diagonal(), contiguous, False),
+    "transpose": (lambda block: block[20:56].view(4, 9).t(), contiguous, False),
+    "transpose with a gradient like it": (lambda block: block[20:56].view(4, 9).t(), like_it, True),
+    "expanded gradient": (lambda block: block[20:44].view(4, 6), expanded, False),
+    "channels_last with a contiguous gradient": (
+        lambda block: block[20:56].view(2, 3, 3, 2).permute(0, 3, 1, 2),
+        contiguous,
+        False,
+    ),
+    "contiguous with a channels_last gradient": (lambda block: block[20:56].view(2, 2, 3, 3), channels_last, False),
+    "channels_last, both": (lambda block: block[20:56].view(2, 3, 3, 2).permute(0, 3, 1, 2), channels_last, True),
+    "dimensions of size 1": (lambda block: block[20:32].view(6, 1, 2, 1), channels_last, True),
+    "a dense slice": (lambda block: block[20:56].view(6, 6)[2:4], contiguous, True),
+}
+WRONG_IN_TORCH = [name for name, (_, _, fused) in LAYOUTS.items() if not fused]
+
+
+def laid_out(name):
+    """The block with its guards, the parameter in it, and what draws its gradients."""
+    lay, lay_gradient, fused = LAYOUTS[name]
+    block = torch.full((100,), GUARD, dtype=torch.float64)
+    p = torch.nn.Parameter(lay(block))
+    with torch.no_grad():
+        p.copy_(gradient(p, 0, 99))
+    inside = torch.zeros(100, dtype=torch.bool)
+    inside[lay(torch.arange(100))] = True
+    return block, inside, p, lambda step: lay_gradient(p, gradient(p, 0, step)), fused
+
+
+@every_method
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name):
+    block, inside, p, draw, fused = laid_out(name)
+    options = {"lr": 0.02, "weight_decay": 0.1}
+    optimizer = method.optimizer([p], **options)
+    twin = method.textbook(numbers(p), **options)
+    with FusedCalls() as calls:
+        for step in range(1, 9):
+            p.grad = draw(step)
+            twin.step(numbers(p.grad))
+            optimizer.step()
+    torch.testing.assert_close(p.detach().contiguous(), torch.as_tensor(twin.theta), rtol=1e-11, atol=1e-14)
+    assert (block[~inside] == GUARD).all(), "memory that is not the parameter's was written"
+    assert (calls.count > 0) == fused
+
+
+@pytest.mark.parametrize("name", WRONG_IN_TORCH)
+def test_torchs_own_fused_adam_is_wrong_there(name):
+    """Why the rule exists. Should this ever fail, torch has mended it, and the rule may be relaxed."""
+    block, inside, p, draw, _ = laid_out(name)
+    optimizer = torch.optim.Adam([p], lr=0.02, fused=True)
+    twin = BY_NAME["adam"].textbook(numbers(p), lr=0.02)
+    for step in range(1, 4):  # it reads and writes as many numbers as p has, from where p begins: inside the block
+        p.grad = draw(step)
+        twin.step(numbers(p.grad))
+        optimizer.step()
+    right = torch.allclose(p.detach(), torch.as_tensor(twin.theta), rtol=1e-6)
+    spared = (block[~inside] == GUARD).all()
+    assert not (right and spared)
+
+
+def test_an_expanded_parameter_is_refused_before_anything_moves():
+    """One number stands for many, so no in-place step exists; torch's fused op takes it and writes elsewhere."""
+    block = torch.full((100,), GUARD)
+    p = torch.nn.Parameter(block[20:24].expand(3, 4))
+    optimizer = rectified.Adam([p])
+    p.grad = torch.ones(3, 4)
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+    assert (block == GUARD).all()
+    assert float(optimizer.state_dict()["state"].get(0, {"step": 0.0})["step"]) == 0
+
+
+@every_method
+@pytest.mark.parametrize("change", ["layout", "storage", "slice", "shape of strides only"])
+def test_a_parameter_whose_memory_changes_between_steps(method, change):
+    into = {
+        "layout": lambda x: x.to(memory_format=torch.channels_last),
+        "storage": lambda x: x.clone(),
+        "slice": lambda x: torch.cat([x, x], 1)[:, : x.shape[1]],
+        "shape of strides only": lambda x: x.clone().transpose(0, 1).contiguous().transpose(0, 1),
+    }[change]
+    params = parameters(shapes=((4, 3, 2, 2), (5,)))
+    optimizer = method.optimizer(params, lr=0.01)
+    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
+    so_far = race(optimizer, params, twins, range(1, 6))
+    with torch.no_grad():
+        params[0].grad = None
+        params[0].data = into(params[0].data)
+    race(optimizer, params, twins, range(6, 11), so_far=so_far)
+
+
+@every_method
+def test_a_gradient_whose_memory_changes_between_steps(method):
+    p = parameters(shapes=((4, 3, 2, 2),))[0]
+    optimizer = method.optimizer([p], lr=0.01)
+    twin = method.textbook(numbers(p), lr=0.01)
+    for step in range(1, 13):
+        g = gradient(p, 0, step)
+        p.grad = [contiguous, channels_last, expanded][step // 2 % 3](p, g)
+        twin.step(numbers(p.grad))
+        optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.as_tensor(twin.theta), rtol=1e-11, atol=1e-14)
+
+
+@both_paths
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
+def test_a_state_whose_memory_changes_between_steps(path, name):
+    """As `state[name].data = state[name].data.to(...)` does, in place, the tensor staying the same object."""
+    method = BY_NAME["radam"]
+    params = parameters(shapes=((4, 3, 2, 2), (5,)))
+    optimizer = method.optimizer(params, lr=0.01, **path)
+    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
+    so_far = race(optimizer, params, twins, range(1, 6))
+    moment = optimizer.state[params[0]][name]
+    moment.data = moment.data.to(memory_format=torch.channels_last)
+    race(optimizer, params, twins, range(6, 11), so_far=so_far)
+
+
+@pytest.mark.parametrize("name", ["adam", "radam", "adam-2k", "adamw-amsgrad"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(torch.float64, torch.float32), (torch.float32, torch.float64), (torch.float32, torch.bfloat16)],
+    ids=str,
+)
+def test_a_parameter_whose_dtype_changes_between_steps(name, before, after):
+    """As model.double() and model.bfloat16() do. torch.optim raises here; ours goes on."""
+    method = BY_NAME[name]
+    params = parameters(before)
+    optimizer = method.optimizer(params, lr=0.05, eps=1e-3)
+    twins = [method.textbook(numbers(p), lr=0.05, eps=1e-3) for p in params]
+    for step in range(1, 11):
+        if step == 5:
+            for p in params:
+                p.grad = None
+                p.data = p.data.to(after)
+        for i, (p, twin) in enumerate(zip(params, twins, strict=True)):
+            p.grad = gradient(p, i, step)
+            twin.step(numbers(p.grad))
+        optimizer.step()
+    coarser = max(torch.finfo(before).eps, torch.finfo(after).eps)
+    for p, twin in zip(params, twins, strict=True):
+        assert p.dtype == after
+        assert (abs(numbers(p) - twin.theta) <= 12 * coarser * (0.5 + abs(twin.theta))).all()
+
+
+@every_method
+def test_a_loaded_state_of_another_layout_is_taken_over(method):
+    params = parameters(shapes=((4, 3, 2, 2),))
+    optimizer = method.optimizer(params, lr=0.01)
+    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
+    so_far = race(optimizer, params, twins, range(1, 6))
+    fresh = [torch.nn.Parameter(p.detach().to(memory_format=torch.channels_last)) for p in params]
+    again = method.optimizer(fresh, lr=0.01)
+    again.load_state_dict(optimizer.state_dict())
+    with FusedCalls() as calls:
+        for step in range(6, 11):
+            fresh[0].grad = gradient(fresh[0], 0, step).to(memory_format=torch.channels_last)
+            twins[0].step(numbers(fresh[0].grad))
+            again.step()
+            so_far.check([numbers(p) for p in fresh], [twin.theta for twin in twins])
+    assert calls.count == 5

@@ -1,0 +1,137 @@
+"""The workers: what dies is tried again, what fails is kept, what is interrupted goes on."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from rectified.study.data import fashion_mnist
+from rectified.study.engine import ATTEMPTS, run_cells
+from rectified.study.plan import Cell
+from rectified.study.store import Store
+
+HEAD = {"task": "fashion-mnist-mini", "epochs": 1, "batch_size": 500}
+CELLS = [Cell(method=method, lr=0.01, seed=0, **HEAD) for method in ("adam", "sgd", "radam")]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "study", HEAD)
+    store.out.mkdir()
+    store.add(CELLS, "")
+    return store
+
+
+def kill_workers():
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def test_every_cell_runs_once_and_tells_its_rows(store):
+    events = list(run_cells(CELLS, store, fashion_mnist.mini(), workers=2))
+    for cell in CELLS:
+        assert [event.kind for event in events if event.cell == cell] == ["started", "row", "done"]
+    assert {record.status for record in store.records()} == {"done"}
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_is_replaced_and_its_cell_tried_again(store):
+    kinds = []
+    with closing(run_cells(CELLS[:2], store, fashion_mnist.mini(), workers=1)) as events:
+        for event in events:
+            if event.kind == "started" and "retry" not in kinds:
+                kill_workers()
+            kinds.append(event.kind)
+    assert kinds == ["started", "retry", "started", "row", "done", "started", "row", "done"]
+    assert [store.record(cell).attempts for cell in CELLS[:2]] == [2, 1]
+
+
+def test_a_cell_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
+    statuses = []
+    with closing(run_cells(CELLS[:2], store, fashion_mnist.mini(), workers=1)) as events:
+        for event in events:
+            if event.kind == "started" and event.cell == CELLS[0]:
+                kill_workers()
+            if event.kind in ("retry", "failed", "done"):
+                statuses.append((event.cell.method, event.kind))
+    assert statuses == [("adam", "retry")] * (ATTEMPTS - 1) + [("adam", "failed"), ("sgd", "done")]
+    record = store.record(CELLS[0])
+    assert (record.status, record.attempts) == ("failed", ATTEMPTS)
+    assert "SIGKILL" in record.error
+
+
+def test_an_exception_fails_its_cell_at_once_with_the_traceback_kept(store, tmp_path):
+    events = [event.kind for event in run_cells(CELLS[:1], store, tmp_path / "nowhere", workers=1)]
+    assert events == ["started", "failed"]
+    record = store.record(CELLS[0])
+    assert record.status == "failed"
+    assert not record.finished
+    assert "Traceback" in record.error
+    assert "nowhere" in record.error
+
+
+def call(out, *more):
+    args = ["study", "fashion-mnist-mini", "--methods", "adam,sgd", "--lrs", "0.01", "--seeds", "0,1", "--epochs", "2"]
+    return [sys.executable, "-m", "rectified.cli", *args, "--workers", "1", "--out", str(out), *more]
+
+
+def start_and_wait_for_a_run(out):
+    process = subprocess.Popen(call(out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("[1/4]"):
+            break
+    return process
+
+
+def children_of(pid):
+    path = f"/proc/{pid}/task/{pid}/children"
+    with open(path) as file:  # noqa: PTH123
+        return [int(child) for child in file.read().split()]
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(tmp_path, sign):
+    undisturbed = tmp_path / "undisturbed"
+    subprocess.run(call(undisturbed), check=True, capture_output=True)
+
+    process = start_and_wait_for_a_run(tmp_path / "out")
+    children = children_of(process.pid)
+    process.send_signal(sign)
+    rest = process.communicate(timeout=60)[0]
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert "go on with: rectified study fashion-mnist-mini" in rest
+    deadline = time.monotonic() + 20
+    while any(alive(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert children
+    assert not any(alive(child) for child in children)
+
+    again = subprocess.run(call(tmp_path / "out"), check=True, capture_output=True, text=True)
+    assert "runs are there already" in again.stdout
+    assert (tmp_path / "out" / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
+
+
+def test_a_failed_run_gives_exit_status_1_and_runs_again_on_the_next_call(tmp_path):
+    """A folder in place of its done.json's temporary file fails the first call; its removal heals it."""
+    out = tmp_path / "out"
+    subprocess.run(call(out, "--seeds", "0", "--methods", "adam"), check=True, capture_output=True)
+    done = next(out.glob("cells/*/done.json"))
+    done.write_text(json.dumps({"status": "failed", "error": "disk on fire"}))
+    again = subprocess.run(call(out, "--seeds", "0", "--methods", "adam"), check=True, capture_output=True, text=True)
+    assert "[1/1]" in again.stdout
+    assert json.loads(done.read_text())["status"] == "done"

@@ -1,0 +1,64 @@
+"""What a person sees: every state of every run, and an honest estimate."""
+
+import pytest
+from rich.console import Console
+
+from rectified.study.engine import Event
+from rectified.study.live import View, summary
+from rectified.study.plan import Cell
+from rectified.study.store import Record
+from rectified.study.tasks import TASKS
+
+TASK = TASKS["fashion-mnist-mini"]
+CELLS = [Cell(TASK.name, method, 0.1, seed, 2, 100) for method in ("adam", "sgd") for seed in (0, 1)]
+
+
+def row(epoch, accuracy):
+    return {"epoch": epoch, "step": 60 * epoch, "train_loss": 1.0, "test_accuracy": accuracy}
+
+
+def play(terminal):
+    console = Console(record=True, width=90, force_terminal=terminal, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file, View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
+        view.take(Event("started", CELLS[0]))
+        view.take(Event("row", CELLS[0], row(1, 40.0)))
+        view.take(Event("row", CELLS[0], row(2, 81.5)))
+        view.take(Event("done", CELLS[0]))
+        view.take(Event("started", CELLS[1]))
+        view.take(Event("retry", CELLS[1], text="its worker process died (signal SIGKILL)"))
+        view.take(Event("started", CELLS[1]))
+        view.take(Event("diverged", CELLS[1]))
+        view.take(Event("failed", CELLS[2], text="Traceback\n  ...\nOSError: disk on fire"))
+        console.print(view.table())
+    return console.export_text()
+
+
+def test_without_a_terminal_every_run_gets_a_line():
+    lines = play(terminal=False).splitlines()
+    assert lines[0].startswith("[1/4] adam lr 0.1 seed 0: done test_accuracy 81.50, about ")
+    assert "adam lr 0.1 seed 1: retry its worker process died (signal SIGKILL)" in lines[1]
+    assert lines[2].startswith("[2/4] adam lr 0.1 seed 1: diverged")
+    assert lines[3].startswith("[3/4] sgd lr 0.1 seed 0: failed OSError: disk on fire")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_table_shows_every_state_and_the_bar_counts_epochs(terminal):
+    text = play(terminal)
+    assert "●✕ 81.5" in text
+    assert "!·" in text
+    assert "6/8" in text
+
+
+def test_the_summary_counts_what_went_wrong():
+    records = [
+        Record(CELLS[0], "done", [row(2, 80.0)]),
+        Record(CELLS[1], "done", [row(2, 82.0)]),
+        Record(CELLS[2], "diverged"),
+        Record(CELLS[3], "failed", error="x"),
+    ]
+    console = Console(record=True, width=90, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        console.print(summary(TASK, records))
+    text = console.export_text()
+    assert "81.00 (80.00 to 82.00)" in text
+    assert "1 diverged 1 failed" in text

@@ -1,0 +1,110 @@
+"""The folder: what it refuses, what it keeps, what its tables say."""
+
+import csv
+import json
+
+import pytest
+
+from rectified.study.plan import Cell
+from rectified.study.store import NotAStudyError, Record, Store, write_json
+
+HEAD = {"task": "fashion-mnist-mini", "epochs": 2, "batch_size": 100}
+CELLS = [Cell(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "sgd") for seed in (0, 1)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "study", HEAD)
+    store.out.mkdir()
+    store.add(CELLS, "rectified study")
+    return store
+
+
+def finish(store, cell, status="done", accuracy=50.0):
+    folder = store.clear(cell)
+    row = {"epoch": 1, "step": 60, "train_loss": 0.1 + 0.2, "test_accuracy": accuracy}
+    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    write_json(folder / "done.json", {"status": status, "seconds": 1.5, "attempts": 1, "host": "here"})
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(NotAStudyError, match="holds something that is not a study"):
+        Store(tmp_path, HEAD)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(NotAStudyError, match="is a file"):
+        Store(tmp_path / "out", HEAD)
+
+
+def test_a_foreign_study_json_is_refused(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(NotAStudyError, match=r"study\.json"):
+        Store(tmp_path, HEAD)
+
+
+@pytest.mark.parametrize("change", [{"task": "fashion-mnist"}, {"epochs": 3}, {"batch_size": 10}])
+def test_another_task_or_length_is_refused_by_name(store, change):
+    with pytest.raises(NotAStudyError, match=next(iter(change))):
+        Store(store.out, {**HEAD, **change})
+
+
+def test_a_second_study_on_the_folder_is_refused_while_the_first_runs(store):
+    with store.locked(), pytest.raises(NotAStudyError, match="in use"), Store(store.out, HEAD).locked():
+        pass
+    with Store(store.out, HEAD).locked():
+        pass
+
+
+def test_cells_of_earlier_calls_stay_behind_the_new_ones(store):
+    new = Cell(method="radam", lr=0.1, seed=0, **HEAD)
+    store.add([new, CELLS[0]], "again")
+    assert store.cells() == [new, CELLS[0], *CELLS[1:]]
+    assert store.command == "again"
+
+
+def test_only_what_has_a_readable_done_json_is_finished(store):
+    for cell in CELLS[:2]:
+        finish(store, cell)
+    (store.folder(CELLS[1]) / "done.json").write_text('{"status": "do')
+    assert [record.status for record in store.records()] == ["done", "missing", "missing", "missing"]
+
+
+def test_a_truncated_row_makes_the_run_missing(store):
+    finish(store, CELLS[0])
+    with (store.folder(CELLS[0]) / "rows.jsonl").open("a") as rows:
+        rows.write('{"epoch": 2, "tr')
+    assert store.record(CELLS[0]) == Record(CELLS[0])
+
+
+def test_results_hold_one_row_a_cell_in_order_and_nothing_of_time_or_place(store):
+    finish(store, CELLS[0], accuracy=91.25)
+    finish(store, CELLS[1], status="diverged")
+    finish(store, CELLS[3], status="failed")
+    store.write_tables("test_accuracy")
+    rows = list(csv.DictReader((store.out / "results.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["task", "method", "lr", "seed", "status", "epochs", "train_loss", "test_accuracy"]
+    assert [row["status"] for row in rows] == ["done", "diverged", "missing", "failed"]
+    assert rows[0]["test_accuracy"] == "91.25"
+    assert float(rows[0]["train_loss"]) == 0.1 + 0.2
+    assert rows[1]["test_accuracy"] == rows[1]["train_loss"] == ""
+    timings = list(csv.DictReader((store.out / "timings.csv").read_text().splitlines()))
+    assert timings[0]["seconds"] == "1.5"
+    assert timings[0]["host"] == "here"
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"good": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"bad": object()})
+    assert json.loads(path.read_text()) == {"good": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_opening_what_is_no_study_says_so(tmp_path):
+    with pytest.raises(NotAStudyError, match="holds no study"):
+        Store.open(tmp_path)
