@@ -27,7 +27,7 @@ BLOCK = 20
 def cnn() -> list[tuple[int, ...]]:
     """The Fashion-MNIST network of the study: 32,998 parameters."""
     convolutions = [(6, 1, 5, 5), (6,), (12, 6, 5, 5), (12,)]
-    return convolutions + [(120, 192), (120,), (60, 120), (60,), (10, 60), (10,)]
+    return [*convolutions, (120, 192), (120,), (60, 120), (60,), (10, 60), (10,)]
 
 
 def resnet20() -> list[tuple[int, ...]]:
@@ -124,10 +124,8 @@ def machine() -> str:
             peers.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(
-        [f"{cpu}, {torch.get_num_threads()} threads", f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-        + [f"rectified {rectified.__version__}", *peers]
-    )
+    ours = [f"{cpu}, {torch.get_num_threads()} threads", f"Python {platform.python_version()}"]
+    return ", ".join([*ours, f"torch {torch.__version__}", f"rectified {rectified.__version__}", *peers])
 
 
 def table(results: dict[str, dict[str, object]]) -> str:
@@ -146,7 +144,9 @@ def table(results: dict[str, dict[str, object]]) -> str:
     lines += ["", "Single steps in turn, medians:", ""]
     lines += [lines[0], lines[1]]
     for name in names:
-        lines.append(f"| {name} | " + " | ".join(f"{result['singles'][name][0]:.2f}" for result in results.values()) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(f"{result['singles'][name][0]:.2f}" for result in results.values()) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -75,15 +75,11 @@ def fresh(code):
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
-def test_importing_rectified_brings_in_torch_and_nothing_else():
+def test_importing_rectified_brings_in_torch_and_itself_without_the_study():
     code = "import json, torch; a = set(sys.modules); import rectified; print(json.dumps(sorted(set(sys.modules) - a)))"
-    new = {name.split(".")[0] for name in fresh(code)}
-    assert new - set(sys.stdlib_module_names) == {"rectified"}
-
-
-def test_importing_rectified_does_not_import_the_study():
-    loaded = fresh("import json, rectified; print(json.dumps([n for n in sys.modules if n.startswith('rectified')]))")
-    assert not [name for name in loaded if face(SOURCE / Path(*name.split(".")[1:] or ["__init__.py"])) not in CORE]
+    new = [name.split(".") for name in fresh(code)]
+    assert {parts[0] for parts in new} - set(sys.stdlib_module_names) == {"rectified"}
+    assert {parts[1] for parts in new if parts[0] == "rectified" and len(parts) > 1} <= set(CORE)
 
 
 def test_importing_and_stepping_change_no_setting_of_torchs():

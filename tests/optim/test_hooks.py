@@ -39,6 +39,30 @@ def test_hooks_are_called_once_a_step_in_order_and_change_nothing(method):
     assert all(torch.equal(a, b) for a, b in zip(params, silent, strict=True))
 
 
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda o, hook: register_optimizer_step_pre_hook(hook),
+        lambda o, hook: register_optimizer_step_post_hook(hook),
+        lambda o, hook: o.register_step_pre_hook(hook),
+        lambda o, hook: o.register_step_post_hook(hook),
+    ],
+    ids=["global pre", "global post", "pre", "post"],
+)
+def test_each_kind_of_hook_is_heard_alone(register):
+    params = parameters()
+    optimizer = rectified.RAdam(params)
+    train(optimizer, params, [1])
+    heard = []
+    handle = register(optimizer, lambda o, args, kwargs: heard.append(o))
+    try:
+        train(optimizer, params, [2])
+    finally:
+        handle.remove()
+    train(optimizer, params, [3])
+    assert heard == [optimizer]
+
+
 def test_a_pre_hook_may_hand_in_a_closure():
     params = parameters()
     optimizer = rectified.RAdam(params)

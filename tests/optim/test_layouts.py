@@ -5,7 +5,7 @@ import torch
 
 import rectified
 from roster import BY_NAME, both_paths, every_method
-from trajectories import FusedCalls, gradient, numbers, parameters, race
+from trajectories import FusedCalls, gradient, numbers, parameters, race, train
 
 GUARD = 7.0
 
@@ -96,6 +96,32 @@ def test_torchs_own_fused_adam_is_wrong_there(name):
     assert not (right and spared)
 
 
+def test_a_slice_is_not_dense_even_where_gradient_and_moments_are_slices_too():
+    def sliced():
+        return torch.zeros(6, 6, dtype=torch.float64)[:, 1:3]
+
+    block, inside, p, _, _ = laid_out("slice")
+    optimizer = rectified.Adam([p], lr=0.02)
+    twin = BY_NAME["adam"].textbook(numbers(p), lr=0.02)
+    optimizer.state[p] = {"step": torch.tensor(0.0), "exp_avg": sliced(), "exp_avg_sq": sliced()}
+    for step in range(1, 5):
+        p.grad = sliced().copy_(gradient(p, 0, step))
+        twin.step(numbers(p.grad))
+        optimizer.step()
+    torch.testing.assert_close(p.detach().contiguous(), torch.as_tensor(twin.theta), rtol=1e-11, atol=1e-14)
+    assert (block[~inside] == GUARD).all()
+
+
+def test_the_moments_of_a_slice_are_kept_when_the_plan_is_made_anew():
+    """They cannot have its layout, which is no reason to copy them whenever some gradient comes or goes."""
+    params = [laid_out("slice")[2], parameters(shapes=((3,),))[0]]
+    optimizer = rectified.Adam(params)
+    train(optimizer, params, [1])
+    moments = dict(optimizer.state[params[0]])
+    train(optimizer, params, [2, 3], lambda i, step: (i, step) != (1, 2))
+    assert all(optimizer.state[params[0]][name] is x for name, x in moments.items())
+
+
 def test_an_expanded_parameter_is_refused_before_anything_moves():
     """One number stands for many, so no in-place step exists; torch's fused op takes it and writes elsewhere."""
     block = torch.full((100,), GUARD)
@@ -140,17 +166,29 @@ def test_a_gradient_whose_memory_changes_between_steps(method):
     torch.testing.assert_close(p.detach(), torch.as_tensor(twin.theta), rtol=1e-11, atol=1e-14)
 
 
+TWINS_NAME = {"exp_avg": "m", "exp_avg_sq": "v", "max_exp_avg_sq": "v_max"}
+
+
 @both_paths
-@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
-def test_a_state_whose_memory_changes_between_steps(path, name):
-    """As `state[name].data = state[name].data.to(...)` does, in place, the tensor staying the same object."""
-    method = BY_NAME["radam"]
+@pytest.mark.parametrize("where", ["elsewhere", "in place"])
+@pytest.mark.parametrize("name", ["parameter", *TWINS_NAME])
+def test_a_tensor_whose_strides_change_between_steps_while_it_stays_the_same_object(path, where, name):
+    """As `x.data = x.data.to(...)` does elsewhere; a transposed view lies in the same memory, so only strides tell."""
+    method = BY_NAME["adamw-amsgrad"]
     params = parameters(shapes=((4, 3, 2, 2), (5,)))
     optimizer = method.optimizer(params, lr=0.01, **path)
     twins = [method.textbook(numbers(p), lr=0.01) for p in params]
     so_far = race(optimizer, params, twins, range(1, 6))
-    moment = optimizer.state[params[0]][name]
-    moment.data = moment.data.to(memory_format=torch.channels_last)
+    p, twin = params[0], twins[0]
+    p.grad = None
+    x = p if name == "parameter" else optimizer.state[p][name]
+    if where == "elsewhere":
+        x.data = x.data.to(memory_format=torch.channels_last)
+    else:
+        x.data = x.data.transpose(2, 3)
+        attribute = TWINS_NAME.get(name, "theta")
+        setattr(twin, attribute, getattr(twin, attribute).swapaxes(2, 3))
+        so_far.last[0] = twin.theta
     race(optimizer, params, twins, range(6, 11), so_far=so_far)
 
 

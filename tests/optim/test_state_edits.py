@@ -110,3 +110,15 @@ def test_what_is_written_into_the_state_counts_from_the_next_step(name, path, ed
     so_far = race(optimizer, params, twins, range(1, 6), present)
     edit(optimizer, params, twins)
     race(optimizer, params, twins, range(6, 12), present, so_far=so_far)
+
+
+@both_paths
+def test_another_parameter_put_in_the_place_of_one_begins_afresh(path):
+    params = parameters(shapes=((3, 4), (3, 4)))
+    optimizer = BY_NAME["radam"].optimizer(params, lr=0.01, **path)
+    twins = [BY_NAME["radam"].textbook(numbers(p), lr=0.01) for p in params]
+    race(optimizer, params, twins, range(1, 8))
+    params[0] = optimizer.param_groups[0]["params"][0] = parameters(shapes=((3, 4),), seed=1)[0]
+    twins[0] = BY_NAME["radam"].textbook(numbers(params[0]), lr=0.01)
+    race(optimizer, params, twins, range(8, 16))
+    assert [int(optimizer.state[p]["step"]) for p in params] == [8, 15]

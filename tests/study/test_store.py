@@ -63,7 +63,7 @@ def test_cells_of_earlier_calls_stay_behind_the_new_ones(store):
     new = Cell(method="radam", lr=0.1, seed=0, **HEAD)
     store.add([new, CELLS[0]], "again")
     assert store.cells() == [new, CELLS[0], *CELLS[1:]]
-    assert store.command == "again"
+    assert store.commands == ["rectified study", "again"]
 
 
 def test_only_what_has_a_readable_done_json_is_finished(store):

@@ -34,7 +34,8 @@ class Adam(Optimizer):
         \theta_t &= \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    The arguments, their defaults and the saved state are torch.optim.Adam's; ``warmup`` and ``eps_hat`` are new.
+    Arguments, defaults and the saved state are torch.optim.Adam's (``capturable`` and ``differentiable`` are not here
+    yet); ``warmup`` and ``eps_hat`` are new.
     Each parameter has its own t: the number of steps in which it had a gradient.
 
     Args:
@@ -215,7 +216,13 @@ class Adam(Optimizer):
             if isinstance(group["warmup"], dict):
                 group["warmup"] = from_plain(group["warmup"])
             check_group(group)
-        for entry in state["state"].values():
+        for p, entry in state["state"].items():
+            for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
+                if isinstance(p, Tensor) and name in entry and entry[name].shape != p.shape:
+                    raise ValueError(
+                        f"the saved {name} has shape {tuple(entry[name].shape)}, but its parameter {tuple(p.shape)}: "
+                        "the state is of another model, or its parameters are in another order"
+                    )
             if "step" in entry and not isinstance(entry["step"], Tensor):  # older saves have a plain number
                 entry["step"] = torch.tensor(float(entry["step"]))
         self._forget_plans()

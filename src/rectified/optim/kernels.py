@@ -155,7 +155,7 @@ def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
 def second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
     """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written."""
     params, _, v, v_max = _as_real(tensors)
-    total = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+    total = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in grads]
     if update.maximize:
         total = list(torch._foreach_neg(total))
     if update.l2:

@@ -46,6 +46,8 @@ def omega_of(group: dict[str, Any], t: int) -> float:
     """The warmup's factor for step t, refused where no warmup can mean it."""
     if group["warmup"] is None:
         return 1.0
+    if t <= getattr(group["warmup"], "m_delay", 0):
+        return 0.0
     omega = group["warmup"].omega(t, group["betas"][1])
     if not 0 <= omega <= 1:
         word = "not a number" if math.isnan(omega) else "outside [0, 1]"

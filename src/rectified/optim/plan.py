@@ -5,13 +5,14 @@ than the arithmetic of a small model's step. So it is remembered, and every step
 still holds.
 """
 
-from operator import is_
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from operator import is_, itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .kernels import Kernel, Tensors, foreach, fused, same_layout, why_not_fused
+from .kernels import Kernel, Tensors, foreach, fused, is_dense, same_layout, why_not_fused
 
 State = dict[Tensor, dict[str, Any]]
 Group = dict[str, Any]
@@ -25,7 +26,8 @@ class Clock:
 
     def __init__(self, size: int) -> None:
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch.optim
-        self.ticks = torch.zeros(size, dtype=dtype, device="cpu")
+        with torch.inference_mode(False):  # whose tensors have no version
+            self.ticks = torch.zeros(size, dtype=dtype, device="cpu")
         self.elements = self.ticks.unbind()
 
     def adopt(self, entries: list[dict[str, Any] | None]) -> list[int]:
@@ -44,53 +46,45 @@ class Clock:
         return [int(count) for count in counts]
 
 
-class Row(NamedTuple):
-    """A parameter that steps, and what must not have changed since the plan was made."""
-
-    param: Tensor
-    entry: dict[str, Any]
-    step: Tensor
-    m: Tensor
-    v: Tensor
-    v_max: Tensor | None
-    grad_stride: tuple[int, ...]
-    stride: tuple[int, ...]
-    size: int
-    memory: tuple[int, int, int]
-
-
 class Bucket:
-    """Parameters of one group, step count, device, dtype and kernel: they step by one call."""
+    """Parameters of one group, step count, device, dtype and kernel: they step by one call.
 
-    def __init__(self, t: int, kernel: Kernel, rows: list[Row]) -> None:
+    Args:
+        t: steps they have taken.
+        params, entries: the parameters, and the ``state[p]`` of each.
+        names: of the moments in each entry.
+    """
+
+    def __init__(
+        self, t: int, kernel: Kernel, params: list[Tensor], entries: list[dict[str, Any]], names: list[str]
+    ) -> None:
         self.t = t
         self.kernel = kernel
-        self.rows = rows
-        v_max = [row.v_max for row in rows if row.v_max is not None]
-        self.tensors = Tensors([r.param for r in rows], [r.m for r in rows], [r.v for r in rows], v_max)
+        self.entries = entries
+        columns = [[entry[name] for entry in entries] for name in names]
+        m, v, v_max = (*columns, [])[:3]
+        self.tensors = Tensors(params, m, v, v_max)
+        self.held = [(itemgetter("step"), [entry["step"] for entry in entries])]
+        self.held += [(itemgetter(name), column) for name, column in zip(names, columns, strict=True)]
+        self.moving = [*params, *m, *v, *v_max]
+        self.layout = _layout(self.moving)
+        self.grad_strides = [p.grad.stride() for p in params if p.grad is not None]
 
     def gradients(self, state: State) -> list[Tensor] | None:
-        """The gradient of each row; None where any of them is not what it was when the plan was made."""
-        grads = []
-        for p, entry, step, m, v, v_max, grad_stride, stride, size, memory in self.rows:
-            grad = p.grad
-            if (
-                grad is None
-                or grad.layout is not torch.strided
-                or grad.stride() != grad_stride
-                or p.stride() != stride
-                or p.numel() != size
-                # `x.data = ...` moves x elsewhere: to another layout, dtype or device, or from where another x was
-                or (p.data_ptr(), m.data_ptr(), v.data_ptr()) != memory
-                or state.get(p) is not entry
-                or entry.get("exp_avg") is not m
-                or entry.get("exp_avg_sq") is not v
-                or entry.get("step") is not step
-                or (v_max is not None and entry.get("max_exp_avg_sq") is not v_max)
-            ):
-                return None
-            grads.append(grad)
-        return grads
+        """The gradients; None where anything is not what it was when the plan was made."""
+        params = self.tensors.params
+        grads: list[Any] = [p.grad for p in params]
+        try:
+            holds = (
+                list(map(_strides, grads)) == self.grad_strides
+                # `x.data = ...` moves x elsewhere, to another layout, dtype or device
+                and _layout(self.moving) == self.layout
+                and all(map(is_, map(state.get, params), self.entries))
+                and all(all(map(is_, map(get, self.entries), column)) for get, column in self.held)
+            )
+        except (TypeError, RuntimeError, KeyError):  # None and a sparse gradient have no strides; a moment is gone
+            return None
+        return grads if holds else None
 
 
 class Plan:
@@ -101,6 +95,9 @@ class Plan:
         self.options = _options(group)
         self.idle = [p for p in self.params if p.grad is None]
         self.excuses: dict[str, int] = {}  # why the fused op is not used -> the first parameter it concerns
+        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
+        for i, p in enumerate(self.params):  # before anything is written
+            _refuse(p, state.get(p, {}), names, f"parameter {i}")
 
         kept = old is not None and _same(old.params, self.params)
         self.clock: Clock = old.clock if old is not None and kept else Clock(len(self.params))
@@ -110,34 +107,25 @@ class Plan:
         present = [float(p.grad is not None) for p in self.params]
         self.present = torch.tensor(present, dtype=self.clock.ticks.dtype, device="cpu")
 
-        buckets: dict[Any, list[Row]] = {}
+        found: dict[Any, list[Tensor]] = {}
         for i, p in enumerate(self.params):
-            if p.grad is not None:
-                row, kernel = self._row(i, p, p.grad, group, state[p])
-                buckets.setdefault((counts[i], kernel, p.device, p.dtype), []).append(row)
-        self.buckets = [Bucket(key[0], key[1], rows) for key, rows in buckets.items()]
+            if p.grad is None:
+                continue
+            entry = state[p]
+            for name in names:
+                entry[name] = _following(p, entry.get(name))
+            kernel: Kernel = foreach
+            if not (group["foreach"] or group["fused"] is False):
+                reason = why_not_fused(p, [p.grad, *(entry[name] for name in names)])
+                if reason is None:
+                    kernel = fused
+                else:
+                    self.excuses.setdefault(reason, i)
+            found.setdefault((counts[i], kernel, p.device, p.dtype), []).append(p)
+        self.buckets = [
+            Bucket(key[0], key[1], params, [state[p] for p in params], names) for key, params in found.items()
+        ]
         self.buckets.sort(key=lambda bucket: -bucket.t)
-
-    def _row(self, i: int, p: Tensor, grad: Tensor, group: Group, entry: dict[str, Any]) -> tuple[Row, Kernel]:
-        if grad.is_sparse:
-            raise RuntimeError(
-                f"parameter {i} of shape {tuple(p.shape)} has a sparse gradient, which Adam's moments cannot take: "
-                "make it dense (for an embedding: sparse=False) or give it to torch.optim.SparseAdam"
-            )
-        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
-        for name in names:
-            entry[name] = _following(p, entry.get(name), f"parameter {i}", name)
-        m, v, v_max = (*(entry[name] for name in names), None)[:3]
-
-        kernel: Kernel = foreach
-        if not (group["foreach"] or group["fused"] is False):
-            reason = why_not_fused(p, [grad, *(entry[name] for name in names)])
-            if reason is None:
-                kernel = fused
-            else:
-                self.excuses.setdefault(reason, i)
-        memory = p.data_ptr(), m.data_ptr(), v.data_ptr()
-        return Row(p, entry, entry["step"], m, v, v_max, grad.stride(), p.stride(), p.numel(), memory), kernel
 
     def gradients(self, group: Group, state: State) -> list[tuple[Bucket, list[Tensor]]] | None:
         """The buckets with their gradients; None where the plan no longer holds."""
@@ -166,21 +154,40 @@ class Plan:
         self.version = self.clock.ticks._version
 
 
-def _following(p: Tensor, moment: Tensor | None, whose: str, name: str) -> Tensor:
+def _refuse(p: Tensor, entry: dict[str, Any], names: list[str], whose: str) -> None:
+    """Raise for what no step can be taken with."""
+    if p.grad is not None and p.grad.is_sparse:
+        raise RuntimeError(
+            f"{whose} of shape {tuple(p.shape)} has a sparse gradient, which Adam's moments cannot take: "
+            "make it dense (for an embedding: sparse=False) or give it to torch.optim.SparseAdam"
+        )
+    for name in names:
+        if name in entry and entry[name].shape != p.shape:
+            raise RuntimeError(
+                f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(entry[name].shape)}: it was resized "
+                "after it had stepped. Begin it afresh with `del optimizer.state[parameter]`"
+            )
+
+
+def _following(p: Tensor, moment: Tensor | None) -> Tensor:
     """The moment, new if there is none, with its parameter's layout, dtype and device.
 
-    One from a checkpoint, or of a model that was converted or moved since, may have others.
+    One from a checkpoint, or of a model that was converted or moved since, may have others. (A parameter that is not
+    dense has a layout that nothing new can have: there a moment stays as it is.)
     """
     if moment is None:
         return torch.zeros_like(p, memory_format=torch.preserve_format)
-    if moment.shape != p.shape:
-        raise RuntimeError(
-            f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(moment.shape)}: it was resized after it "
-            "had stepped. Begin it afresh with `del optimizer.state[parameter]`"
-        )
-    if moment.dtype is p.dtype and moment.device == p.device and same_layout(moment, p):
+    if moment.dtype is p.dtype and moment.device == p.device and (same_layout(moment, p) or not is_dense(p)):
         return moment
     return torch.zeros_like(p, memory_format=torch.preserve_format).copy_(moment)
+
+
+def _layout(tensors: list[Tensor]) -> tuple[list[tuple[int, ...]], list[int], list[int]]:
+    return list(map(_strides, tensors)), list(map(Tensor.numel, tensors)), list(map(Tensor.data_ptr, tensors))
+
+
+# Mapped methods of C: this comparison is what a small model's step costs beside the op.
+_strides: Callable[[Tensor], tuple[int, ...]] = Tensor.stride
 
 
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:

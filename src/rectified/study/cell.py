@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def run(cell: Cell, data: Any, folder: Path, attempt: int = 1, on_row: Report = 
             on_row(row)
         _label(board, cell, row, task.metric)
     done = {"status": status, "step": step, "seconds": time.perf_counter() - began, "attempts": attempt}
-    write_json(folder / "done.json", {**done, "host": socket.gethostname(), "versions": versions()})
+    write_json(folder / "done.json", {**done, **circumstances()})
     return status
 
 
@@ -93,6 +94,15 @@ def _label(board: Any, cell: Cell, row: Row, metric: str) -> None:
     values = {"method": cell.method, "lr": cell.lr, "seed": cell.seed}
     for summary in hparams(values, {metric: row.get(metric, math.nan)}):  # type: ignore[no-untyped-call]
         board.file_writer.add_summary(summary)
+
+
+def circumstances() -> dict[str, Any]:
+    """What a repetition would not reproduce, for done.json: when, where and on what it ended."""
+    return {
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "versions": versions(),
+    }
 
 
 @cache

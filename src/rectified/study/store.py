@@ -1,6 +1,6 @@
 """A study's folder: one folder a run, the tables over all of them, and nothing else.
 
-OUT/study.json                 which task, which cells, which command: what makes OUT a study
+OUT/study.json                 which task, which cells, which commands: what makes OUT a study
 OUT/cells/ID/config.json       the cell and what it ran on
 OUT/cells/ID/rows.jsonl        one row an epoch
 OUT/cells/ID/events.*          TensorBoard
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from .plan import Cell
 
@@ -43,6 +43,7 @@ class Record:
     error: str = ""
     seconds: float = 0.0
     attempts: int = 0
+    ended: str = ""  # ISO 8601, UTC
     host: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -104,10 +105,11 @@ class Store:
 
     def add(self, cells: Iterable[Cell], command: str) -> None:
         """Make the cells part of the study, before those of earlier calls that are not among them."""
-        earlier = self.cells() if (self.out / "study.json").exists() else []
+        there = (self.out / "study.json").exists()
         cells = list(cells)
-        cells += [cell for cell in earlier if cell not in cells]
-        study = {"kind": _MARK, **self.head, "command": command, "cells": [asdict(cell) for cell in cells]}
+        cells += [cell for cell in (self.cells() if there else []) if cell not in cells]
+        commands = list(dict.fromkeys([*(self.commands if there else []), command]))
+        study = {"kind": _MARK, **self.head, "commands": commands, "cells": [asdict(cell) for cell in cells]}
         write_json(self.out / "study.json", study)
 
     def cells(self) -> list[Cell]:
@@ -115,9 +117,9 @@ class Store:
         return [Cell(**cell) for cell in _study(self.out)["cells"]]
 
     @property
-    def command(self) -> str:
-        """The command that the study was last called with."""
-        return str(_study(self.out)["command"])
+    def commands(self) -> list[str]:
+        """The commands that the study was called with, each once: together they repeat it."""
+        return [str(command) for command in _study(self.out)["commands"]]
 
     def folder(self, cell: Cell) -> Path:
         return self.out / "cells" / cell.id
@@ -173,24 +175,25 @@ class Store:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write all of it or nothing: the file appears by a rename, once its bytes are on the disk."""
-    with _whole(path) as file:
+    """Write the value as JSON, all of it or nothing."""
+    with whole(path) as file:
         json.dump(value, file, indent=1)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with _whole(path) as file:
+    with whole(path) as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Any]:
+def whole(path: Path) -> Iterator[TextIO]:
+    """A file to write that appears, all of it or not at all, by a rename once its bytes are on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -43,7 +43,7 @@ def rho(t: float, beta2: float) -> float:
 
     .. math:: \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}
 
-    The textbook form cancels: at beta2 = 0.99999 and t = 1 it loses ten digits. Here the relative error
+    The textbook form cancels: at beta2 = 0.99999 and t = 2 it keeps eight digits of sixteen. Here the relative error
     stays below 1e-15 for beta2 from 0.1 to 1 - 1e-9 and t up to 1e12, and rho never decreases in t.
 
     Args:
@@ -63,7 +63,7 @@ def rho(t: float, beta2: float) -> float:
     _check_beta2(beta2)
     if beta2 == 0:
         return 1.0
-    h = -math.log1p(beta2 - 1) if beta2 > 0.5 else -math.log(beta2)
+    h = -math.log(beta2)
     x = h * t
     if x < 1:
         # Both ends of rho_inf - 2t/(e^x - 1) are near 2/h here, so their difference is taken term by term.

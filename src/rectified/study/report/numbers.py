@@ -65,14 +65,21 @@ def groups(records: Sequence[Record], metric: str) -> list[Group]:
     return found
 
 
+def leading(at_one_lr: Sequence[Group], larger_is_better: bool) -> list[Group]:
+    """Those with the best mean: one, or several that tie."""
+    means = [group.mean for group in at_one_lr if group.values]
+    top = (max if larger_is_better else min)(means, default=math.nan)
+    return [group for group in at_one_lr if group.values and math.isclose(group.mean, top, rel_tol=1e-9)]
+
+
 def best(at_one_lr: Sequence[Group], larger_is_better: bool) -> list[Group]:
-    """Those with the best mean, among those whose mean leaves no run out; none where there is nothing to compare."""
-    whole = [group for group in at_one_lr if group.whole]
-    if len(whole) < 2:
-        return []
-    top = (max if larger_is_better else min)(group.mean for group in whole)
-    first = [group for group in whole if math.isclose(group.mean, top, rel_tol=1e-9)]
-    return first if len(first) < len(whole) else []
+    """Those to be marked: with the best mean, where there is another and no run is left out of it.
+
+    The runs that survive flatter a method.
+    """
+    first = leading(at_one_lr, larger_is_better)
+    others = sum(bool(group.values) for group in at_one_lr) - len(first)
+    return first if others and all(group.whole for group in first) else []
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,6 @@ class Curve:
         mean, low, high: at each of the epochs, over the runs that got there.
         runs: each run's own values, from epoch 1.
         stops: the epoch in which each run that diverged stopped.
-        of: number of runs that the plan has here.
     """
 
     method: str
@@ -93,7 +99,6 @@ class Curve:
     high: tuple[float, ...]
     runs: tuple[tuple[float, ...], ...]
     stops: tuple[int, ...]
-    of: int
 
 
 def curve(method: str, records: Sequence[Record], key: str) -> Curve:
@@ -106,7 +111,7 @@ def curve(method: str, records: Sequence[Record], key: str) -> Curve:
     # Its last row is of the last epoch that it came through.
     stops = tuple(sorted(len(record.rows) + 1 for record in results if record.status == "diverged"))
     mean, low, high = (tuple(f(values) for values in at) for f in (fmean, min, max))
-    return Curve(method, epochs, mean, low, high, runs, stops, len(records))
+    return Curve(method, epochs, mean, low, high, runs, stops)
 
 
 def thin(length: int, points: int = POINTS) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,37 @@ from ..methods import Method, parse
 from ..store import Record
 from ..tasks import Task
 from . import figures
-from .numbers import STATUSES, Group, best, beyond, curve, groups, limits, listing, number, omega_lines, thin
+from .numbers import (
+    STATUSES,
+    Group,
+    best,
+    beyond,
+    curve,
+    groups,
+    leading,
+    limits,
+    listing,
+    number,
+    omega_lines,
+    thin,
+)
 from .style import Style, css_variables, styles
 
 _GLYPHS = {"done": "●", "diverged": "✕", "failed": "!", "missing": "·"}
 
 
-def page(
-    records: Sequence[Record], task: Task, head: dict[str, Any], command: str, dates: Sequence[datetime] = ()
-) -> str:
+def page(records: Sequence[Record], task: Task, head: dict[str, Any], commands: Sequence[str]) -> str:
     """The report of those records.
 
     Args:
         head: the study's epochs and batch_size.
-        dates: when its runs ended.
+        commands: those it was called with.
     """
+    return _template().render(**_context(records, task, head), commands=commands, dates=_days(records))
+
+
+@cache
+def _template() -> jinja2.Template:
     here = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -37,8 +54,7 @@ def page(
     )
     here.filters.update(number=number, listing=listing, lr=lambda lr: f"{lr:g}")
     here.globals.update(css_variables=css_variables, glyphs=_GLYPHS, statuses=STATUSES)
-    template = here.get_template("page.html.j2")
-    return template.render(**_context(records, task, head), command=command, dates=_days(dates))
+    return here.get_template("page.html.j2")
 
 
 def _context(records: Sequence[Record], task: Task, head: dict[str, Any]) -> dict[str, Any]:
@@ -79,26 +95,27 @@ def _at(found: Sequence[Group], lr: float) -> list[Group]:
 
 def _sentence(here: Sequence[Group], lr: float, task: Task) -> str:
     """What the mark at an lr says, and what it does not."""
-    marked, word = best(here, task.larger_is_better), "highest" if task.larger_is_better else "lowest"
-    whole = [group for group in here if group.whole]
-    if len(here) < 2:
+    if len(here) == 1:
         return f"lr {lr:g}: {here[0].method} is alone here; there is nothing to compare it with."
-    if not whole:
-        return f"lr {lr:g}: no method has all of its runs done; no mark."
-    if len(whole) == 1:
-        return f"lr {lr:g}: only {whole[0].method} has all of its runs done; no mark."
-    if not marked:
-        return f"lr {lr:g}: all means that leave no run out are equal; no mark."
-    names = listing([group.method for group in marked])
-    text = f"lr {lr:g}: {names} {'has' if len(marked) == 1 else 'have'} the {word} mean"
+    first, means = leading(here, task.larger_is_better), [group for group in here if group.values]
+    if not means:
+        return f"lr {lr:g}: no run is done."
+    if len(means) == 1:
+        return f"lr {lr:g}: only {means[0].method} has a run that is done; there is nothing to compare it with."
+    if len(first) == len(means):
+        return f"lr {lr:g}: all means are equal; no mark."
+    one, word = len(first) == 1, "highest" if task.larger_is_better else "lowest"
+    text = f"lr {lr:g}: {listing([group.method for group in first])} {'has' if one else 'have'} the {word} mean"
+    if not best(here, task.larger_is_better):
+        gaps = [f"{gap} of {group.method}" for group in first for gap in group.gaps]
+        return f"{text}, which leaves out {listing(gaps)}; no mark."
     if max(group.runs for group in here) == 1:
         return f"{text}, from one seed."
-    others = [group for group in here if group not in marked and group.values]
-    overlapping = [group.method for group in others if any(group.overlaps(first) for first in marked)]
-    whose = "its range overlaps" if len(marked) == 1 else "their ranges overlap"
-    if not overlapping:
+    others = [group.method for group in means if group not in first and any(group.overlaps(top) for top in first)]
+    whose = "its range overlaps" if one else "their ranges overlap"
+    if not others:
         return f"{text}; {whose} no other."
-    return f"{text}; {whose} {'that' if len(overlapping) == 1 else 'those'} of {listing(overlapping)}."
+    return f"{text}; {whose} {'that' if len(others) == 1 else 'those'} of {listing(others)}."
 
 
 def _robustness(found: Sequence[Group], looks: dict[str, Style], task: Task) -> dict[str, Any] | None:
@@ -167,7 +184,8 @@ def _versions(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     return [(name, sorted({r.versions[name] for r in records if name in r.versions})) for name in names]
 
 
-def _days(dates: Sequence[datetime]) -> str:
-    """One day, or from the first to the last."""
-    days = [f"{date.day} {date:%B %Y}" for date in sorted(dates)]
+def _days(records: Sequence[Record]) -> str:
+    """The day on which the runs ended, or the first and the last."""
+    dates = sorted(datetime.fromisoformat(record.ended) for record in records if record.ended)
+    days = [f"{date.day} {date:%B %Y}" for date in dates]
     return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""

@@ -1,0 +1,138 @@
+"""From records to numbers, by tables."""
+
+import math
+from collections import Counter
+
+import pytest
+
+from rectified.study.methods import parse_list
+from rectified.study.report import numbers
+from rectified.study.report.numbers import Group, best, beyond, curve, groups, limits, omega_lines, thin
+
+
+def group(method, *values, **gaps):
+    counts = Counter({"done": len(values), **gaps})
+    return Group(method, 0.01, values, counts)
+
+
+def test_groups_keep_the_plans_order_and_count_what_has_no_value(make):
+    records = [
+        make("sgd", 0.1, 0, accuracy=50),
+        make("sgd", 0.1, 1, "diverged", lived=2),
+        make("sgd", 0.1, 2, "failed"),
+        make("adam", 0.1, 0, "missing"),
+    ]
+    sgd, adam = groups(records, "test_accuracy")
+    assert (sgd.method, adam.method) == ("sgd", "adam")
+    assert sgd.values == (records[0].rows[-1]["test_accuracy"],)
+    assert sgd.mean == sgd.low == sgd.high == sgd.values[0]
+    assert sgd.gaps == ["1 diverged", "1 failed"]
+    assert not sgd.whole
+    assert (adam.gaps, adam.runs) == (["1 missing"], 1)
+    assert math.isnan(adam.mean)
+
+
+@pytest.mark.parametrize(
+    ("here", "larger", "names"),
+    [
+        ([group("a", 80, 82), group("b", 79, 81)], True, ["a"]),
+        ([group("a", 80, 82), group("b", 79, 81)], False, ["b"]),
+        ([group("a", 80, 82), group("b", 81, 81), group("c", 1, 1)], True, ["a", "b"]),
+        ([group("a", 10, 10), group("b", 10, 10)], True, []),
+        ([group("a", 80, 82)], True, []),
+        ([group("a", 99, diverged=1), group("b", 80, 81), group("c", 70, 71)], True, []),
+        ([group("a", 70, diverged=1), group("b", 80, 81)], True, ["b"]),
+        ([group("a", diverged=2), group("b", 80, 81)], True, []),
+        ([group("a", failed=2), group("b", diverged=2)], True, []),
+    ],
+    ids=["higher", "lower", "tie", "all equal", "alone", "survivors flatter", "beaten", "nothing else", "nothing"],
+)
+def test_best(here, larger, names):
+    assert [group.method for group in best(here, larger)] == names
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "overlap"),
+    [((1, 3), (2, 4), True), ((1, 2), (2, 3), True), ((1, 2), (3, 4), False), ((1, 9), (4, 5), True)],
+)
+def test_overlap_goes_both_ways(a, b, overlap):
+    assert group("a", *a).overlaps(group("b", *b)) is overlap
+    assert group("b", *b).overlaps(group("a", *a)) is overlap
+
+
+def test_a_curve_is_over_the_runs_that_got_there(make):
+    records = [
+        make(seed=0, loss=1),
+        make(seed=1, loss=3, status="diverged", lived=2),
+        make(seed=2, status="diverged", lived=0),
+        make(seed=3, status="failed", lived=1),
+        make(seed=4, status="missing"),
+    ]
+    found = curve("adam", records, "test_loss")
+    assert found.epochs == (1, 2, 3)
+    assert found.mean == (2, 2, 1)
+    assert (found.low, found.high) == ((1, 1, 1), (3, 3, 1))
+    assert found.stops == (1, 3), "the epoch after the last that each came through"
+
+
+def test_a_curve_of_nothing(make):
+    found = curve("adam", [make(status="missing"), make(seed=1, status="failed")], "test_loss")
+    assert (found.epochs, found.mean, found.runs, found.stops) == ((), (), (), ())
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 99, 100, 101, 5000])
+def test_thinned_epochs_keep_both_ends(length):
+    epochs = thin(length)
+    assert list(epochs) == sorted(set(epochs))
+    assert len(epochs) == min(length, numbers.POINTS)
+    assert not length or (epochs[0], epochs[-1]) == (1, length)
+
+
+@pytest.mark.parametrize(
+    ("runs", "larger", "inside", "outside"),
+    [
+        ([(2.3, 0.5), (2.3, 0.6)], False, (0.5, 2.3), []),
+        ([(2.3, 0.5), (2.3, 0.6), (2.4, 1e6)], False, (0.5, 2.4), [1e6]),
+        ([(2.3, 0.5), (1e5, 1e9), (2e5, 1e8), (3e4, 1e7)], False, (0.5, 2.3), [1e9, 1e8, 1e7]),
+        ([(1e5, 1e5), (2e5, 2e5)], False, (1e5, 2e5), []),
+        ([(85.0,), (10.0,), (10.0,), (10.0,)], True, (10, 85), []),
+        ([(0.8,), (0.7,), (-1e6,)], True, (0.7, 0.8), [-1e6]),
+        ([(0.0, 0.0), (5.0,)], False, (0, 5), []),
+        ([(), (1.0,)], False, (1, 1), []),
+    ],
+    ids=["plain", "one explodes", "most explode", "all explode", "dead is no explosion", "downwards", "zeros", "empty"],
+)
+def test_limits_hold_all_but_what_explodes(runs, larger, inside, outside):
+    low, high = limits(runs, larger)
+    assert low < inside[0] <= inside[1] < high
+    assert beyond(runs, low, high) == outside
+    assert high - low < 1.3 * (inside[1] - inside[0]) or inside[0] == inside[1]
+
+
+def test_limits_of_nothing():
+    assert limits([]) == (0, 1)
+
+
+def test_omega_lines_are_shared_by_methods_that_coincide():
+    methods = parse_list("adam,radam,sgd,radam-hold,adam+linear-500,adam-2k")
+    shared, radam, linear, hold = omega_lines(methods, 240)
+    assert shared.methods == ("adam", "sgd")
+    assert shared.constant
+    assert not shared.unfinished(240)
+    assert radam.methods == ("radam", "radam-hold")
+    assert (radam.start, radam.at_end) == (5, methods[1].omega(240))
+    assert (linear.warm_at, linear.start, linear.at_end) == (450, 0, 0.48)
+    assert linear.unfinished(240)
+    assert not linear.unfinished(450)
+    assert (hold.warm_at, hold.start, hold.at_end) == (2001, 2000, 0)
+    assert {1, 240, 2000, 2001} <= set(hold.steps)
+    assert hold.values[hold.steps.index(2000) :][:2] == (0, 1), "the jump is upright"
+    assert shared.steps == hold.steps
+
+
+@pytest.mark.parametrize("length", [1, 2, 100, 10**6])
+def test_omega_lines_stop_within_reach_of_the_run(length):
+    (line,) = omega_lines(parse_list("adam+linear-1000000000"), length)
+    assert line.steps[0] == 1
+    assert line.steps[-1] == 30 * length
+    assert length in line.steps

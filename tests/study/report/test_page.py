@@ -1,0 +1,198 @@
+"""The page: whatever the study holds, one well-formed text that fetches nothing and hides nothing."""
+
+import itertools
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from rectified.study.report import write_report
+from rectified.study.report.style import COLOURS, Style
+from rectified.study.store import Store
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+METHODS = [
+    *("adam", "radam", "adam+untuned-linear", "sgd", "radam-exact", "radam-hold"),
+    *("adam-2k", "adam-eps", "adamw", "radam-paper", "adam+linear-9", "adam+hold-9"),
+]
+
+
+class Page(HTMLParser):
+    """Its elements, and whether each that opens also closes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.text = [], [], ""
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def words(text):
+    return " ".join(Page(text).text.split())
+
+
+def test_whatever_there_is_the_page_is_well_formed_and_names_every_figure(odd):
+    parsed = Page(odd)
+    for attributes in parsed.all("svg"):
+        labelled = attributes.get("role") == "img" and attributes.get("aria-label")
+        assert labelled or attributes.get("aria-hidden") == "true"
+    for attributes in parsed.all("th"):
+        assert attributes.get("scope") in ("row", "col")
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in parsed.elements:
+        for target in re.findall(r"url\(#([^)]*)\)", " ".join(filter(None, attributes.values()))):
+            assert target in ids
+        assert attributes.get("href", "#")[0] != "#" or attributes.get("href", "#" + ids[0])[1:] in ids
+    headings = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(headings)), "no level is left out"
+    assert len(parsed.all("figcaption")) == len(parsed.all("figure"))
+    assert "nan" not in parsed.text
+    assert "None" not in parsed.text
+    # Every sentence begins after a space: the template's blocks must not swallow it.
+    assert not re.search(r"[a-z)]\.[A-Z]", parsed.text)
+
+
+def test_the_page_fetches_nothing(odd):
+    assert "http:" not in odd
+    assert "https:" not in odd
+    assert "@import" not in odd
+    parsed = Page(odd)
+    assert not parsed.all("script")
+    for _, attributes in parsed.elements:
+        for key in ("src", "href", "xlink:href", "action", "data"):
+            assert attributes.get(key, "#").startswith(("#", "data:,"))
+    assert set(re.findall(r"url\((.)", odd)) <= {"#"}
+    assert "default-src 'none'" in odd
+
+
+def test_equal_input_gives_equal_bytes(some_of_each, report):
+    records, text = some_of_each
+    assert report(records) == text
+
+
+def test_what_comes_from_outside_is_escaped(make, report):
+    evil = "<script>alert('x')</script>"
+    records = [make(evil), make("sgd", status="failed", error=f"{evil} & more")]
+    text = report(records, command=f"rectified study --out '{evil}'")
+    assert "<script" not in text
+    assert evil in Page(text).text
+    assert any(evil in (attributes.get("aria-label") or "") for attributes in Page(text).all("svg"))
+
+
+def test_a_mark_is_never_more_than_the_data_say(make, report):
+    records = [
+        *(make("adam", 0.01, seed, accuracy=80 + seed) for seed in (0, 1)),
+        *(make("radam", 0.01, seed, accuracy=81 + seed) for seed in (0, 1)),
+        *(make("adam", 0.05, seed, accuracy=60 + seed) for seed in (0, 1)),
+        *(make("radam", 0.05, seed, accuracy=81 + seed) for seed in (0, 1)),
+        *(make("adam", 0.1, seed, accuracy=60 + seed) for seed in (0, 1)),
+        *(make("radam", 0.1, seed, "diverged" if seed else "done") for seed in (0, 1)),
+        *(make("adam", 0.5, seed, "diverged") for seed in (0, 1)),
+        *(make("radam", 0.5, seed) for seed in (0, 1)),
+        *(make("adam", 0.9, seed, "diverged") for seed in (0, 1)),
+        *(make("radam", 0.9, seed, "failed") for seed in (0, 1)),
+    ]
+    text = words(report(records))
+    assert "lr 0.01: radam has the highest mean; its range overlaps that of adam." in text
+    assert "lr 0.05: radam has the highest mean; its range overlaps no other." in text
+    assert "lr 0.1: radam has the highest mean, which leaves out 1 diverged of radam; no mark." in text
+    assert "lr 0.5: only radam has a run that is done; there is nothing to compare it with." in text
+    assert "lr 0.9: no run is done." in text
+    assert text.count("best mean") == 3, "two marks and what they mean"
+    assert "not a test of significance" in text
+    assert "1 diverged of 2" in text
+
+
+def test_one_seed_claims_nothing(make, report):
+    text = words(report([make("adam", accuracy=80), make("radam", accuracy=70)]))
+    assert "adam has the highest mean, from one seed." in text
+    assert "nothing here tells a difference between methods from chance" in text
+    assert "confidence" not in text
+
+
+def test_an_unfinished_warmup_is_said_with_its_numbers(make, report):
+    text = words(report([make("adam"), make("adam+linear-500"), make("adam-2k")]))
+    assert "some warmups outlast the runs" in text
+    assert "adam+linear-500: omega is 0.36 at the last step" in text
+    assert "It would reach 0.9 at step 450." in text
+    assert "adam-2k: omega is still 0 at the last step" in text
+    assert "outlast" not in words(report([make("adam"), make("adam+linear-100")]))
+
+
+def test_nothing_that_went_wrong_is_left_out(some_of_each):
+    text = words(some_of_each[1])
+    assert "✕ diverged in epoch 2" in text
+    assert "Diverged: sgd, seed 0, in epoch 2." in text
+    assert "RuntimeError: out of luck" in text
+    assert "Not drawn: 1 failed and 1 missing." in text
+    assert "2 runs of 12 have no result" in text
+    assert "Outside the panel, train loss: sgd (to 1.4e6)." in text
+    assert "rectified study fashion-mnist-mini" in text
+
+
+def test_a_mixture_of_versions_is_said(make, report):
+    old, new = make(seed=0), make(seed=1)
+    new = replace(new, versions={**new.versions, "torch": "2.14.0"})
+    assert "more than one version of torch: 2.13.0+cpu and 2.14.0" in words(report([old, new]))
+
+
+def test_a_large_study_stays_small(make, report):
+    records = [make(method, lr, seed, epochs=40) for method in METHODS for lr in (0.01, 0.1) for seed in range(3)]
+    assert len(report(records, epochs=40)) < 500_000
+
+
+def test_no_two_methods_differ_by_colour_alone():
+    looks = [(Style(i).marker, Style(i).dash) for i in range(12)]
+    assert len({marker for marker, _ in looks}) == 12
+    for i, j in itertools.combinations(range(12), 2):
+        if Style(i).colour == Style(j).colour:
+            assert Style(i).dash != Style(j).dash
+
+
+@pytest.mark.parametrize(("column", "page"), [(0, "#fdfdfc"), (1, "#14171a")])
+def test_colours_stand_out_from_the_page(column, page):
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for pair in COLOURS:
+        dark, light = sorted((luminance(pair[column]), luminance(page)))
+        assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_write_report_over_a_folder(tmp_path, make):
+    store = Store(tmp_path / "study", {"task": "fashion-mnist-mini", "epochs": 3, "batch_size": 100})
+    record = make()
+    with store.locked():
+        store.add([record.cell, make("radam").cell], "rectified study fashion-mnist-mini")
+        folder = store.clear(record.cell)
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.rows))
+        (folder / "done.json").write_text(json.dumps({"status": "done", "step": 180, "seconds": 1.0, "attempts": 1}))
+    path = write_report(store)
+    assert path == store.out / "report.html"
+    text = words(path.read_text())
+    assert "1 run of 2 has no result" in text
+    assert [entry.name for entry in store.out.iterdir() if entry.name.startswith(".report")] == []
