@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _set_grad_enabled
 from torch._C._autograd import _profiler_enabled
 from torch.optim.optimizer import (
     Optimizer,
@@ -141,7 +142,9 @@ class Adam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.no_grad():
+        graded = torch.is_grad_enabled()
+        _set_grad_enabled(False)  # as torch.no_grad() does, in a quarter of its time
+        try:
             # Whatever can be refused is found out before anything moves.
             work = [
                 (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
@@ -154,6 +157,8 @@ class Adam(Optimizer):
                 plan.advance()
                 if moves:
                     group["omega"] = moves[0][2]  # of the parameters that have stepped most often
+        finally:
+            _set_grad_enabled(graded)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
@@ -350,24 +355,26 @@ class RAdam(Adam):
 def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float) -> None:
     """Take the step of one bucket: fold bias corrections and omega into one scale, and hand over to the kernel."""
     t = bucket.t + 1
-    warmup = group["warmup"]
-    lr = float(group["lr"])
+    warmup, lr, l2, eps = group["warmup"], float(group["lr"]), group["weight_decay"], group["eps"]
     beta1, beta2 = group["betas"]
-    decay = group["weight_decay"]
-    l2, decay = (0.0, lr * decay) if group["decoupled_weight_decay"] else (decay, 0.0)
-    update = Update(0.0, beta1, beta2, group["eps"], l2, decay, group["maximize"])
-
+    scale = decay = momentum_scale = 0.0
+    if group["decoupled_weight_decay"]:
+        l2, decay = 0.0, lr * l2
     m_steps = t - getattr(warmup, "m_delay", 0)
+    if omega:
+        root_c2 = math.sqrt(1 - beta2**t)
+        scale = lr * omega * root_c2 / (1 - beta1**m_steps)
+        if not group["eps_hat"]:
+            eps *= root_c2
+    elif m_steps > 0 and getattr(warmup, "start", "hold") == "momentum":
+        momentum_scale = lr / (1 - beta1**m_steps)
+    else:
+        decay = 0.0  # nothing moves the parameters
+
+    update = Update(scale, beta1, beta2, eps, l2, decay, group["maximize"])
     if m_steps <= 0:
         second_moment(bucket.tensors, grads, update)
         return
-    c1 = 1 - beta1**m_steps
-    if omega:
-        root_c2 = math.sqrt(1 - beta2**t)
-        eps = update.eps if group["eps_hat"] else update.eps * root_c2
-        bucket.kernel(bucket.tensors, grads, update._replace(scale=lr * omega * root_c2 / c1, eps=eps))
-    elif getattr(warmup, "start", "hold") == "momentum":
-        bucket.kernel(bucket.tensors, grads, update)
-        momentum(bucket.tensors, lr / c1)
-    else:
-        bucket.kernel(bucket.tensors, grads, update._replace(decay=0.0))
+    bucket.kernel(bucket.tensors, grads, update)
+    if momentum_scale:
+        momentum(bucket.tensors, momentum_scale)

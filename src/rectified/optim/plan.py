@@ -67,7 +67,7 @@ class Bucket:
         self.held = [(itemgetter("step"), [entry["step"] for entry in entries])]
         self.held += [(itemgetter(name), column) for name, column in zip(names, columns, strict=True)]
         self.moving = [*params, *m, *v, *v_max]
-        self.layout = _layout(self.moving)
+        self.layout = self._layout()
         self.grad_strides = [p.grad.stride() for p in params if p.grad is not None]
 
     def gradients(self, state: State) -> list[Tensor] | None:
@@ -78,13 +78,18 @@ class Bucket:
             holds = (
                 list(map(_strides, grads)) == self.grad_strides
                 # `x.data = ...` moves x elsewhere, to another layout, dtype or device
-                and _layout(self.moving) == self.layout
+                and self._layout() == self.layout
                 and all(map(is_, map(state.get, params), self.entries))
                 and all(all(map(is_, map(get, self.entries), column)) for get, column in self.held)
             )
         except (TypeError, RuntimeError, KeyError):  # None and a sparse gradient have no strides; a moment is gone
             return None
         return grads if holds else None
+
+    def _layout(self) -> tuple[list[Any], ...]:
+        moving = self.moving
+        sizes = map(Tensor.numel, self.tensors.params)
+        return list(map(_strides, moving)), list(map(Tensor.data_ptr, moving)), list(sizes)
 
 
 class Plan:
@@ -180,10 +185,6 @@ def _following(p: Tensor, moment: Tensor | None) -> Tensor:
     if moment.dtype is p.dtype and moment.device == p.device and (same_layout(moment, p) or not is_dense(p)):
         return moment
     return torch.zeros_like(p, memory_format=torch.preserve_format).copy_(moment)
-
-
-def _layout(tensors: list[Tensor]) -> tuple[list[tuple[int, ...]], list[int], list[int]]:
-    return list(map(_strides, tensors)), list(map(Tensor.numel, tensors)), list(map(Tensor.data_ptr, tensors))
 
 
 # Mapped methods of C: this comparison is what a small model's step costs beside the op.

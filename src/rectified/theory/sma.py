@@ -1,6 +1,7 @@
 """How many samples v_t rests on: the length rho of the moving average that stands for Adam's exponential one."""
 
 import math
+from functools import lru_cache
 
 # B_2k / (2k)!, the coefficients of g(y) = y/(e^y - 1) - 1 + y/2. Eleven terms leave less than 2e-17 for y < 1.
 _G = (
@@ -63,20 +64,27 @@ def rho(t: float, beta2: float) -> float:
     _check_beta2(beta2)
     if beta2 == 0:
         return 1.0
-    h = -math.log(beta2)
+    h, g_h = _rate(beta2)
     x = h * t
     if x < 1:
         # Both ends of rho_inf - 2t/(e^x - 1) are near 2/h here, so their difference is taken term by term.
-        return t + 2 / h * (_g(h) - _g(x))
+        return t + 2 / h * (g_h - _g(x))
     tail = 2 * t / math.expm1(x) if x < 700 else 0.0
     return rho_inf(beta2) - tail
 
 
+@lru_cache
+def _rate(beta2: float) -> tuple[float, float]:
+    h = -math.log(beta2)
+    return h, _g(h)
+
+
 def _g(y: float) -> float:
+    square = y * y
     total = 0.0
-    for coefficient in reversed(_G):
-        total = coefficient + y * y * total
-    return y * y * total
+    for coefficient in _G[::-1]:
+        total = coefficient + square * total
+    return square * total
 
 
 def _check_beta2(beta2: float) -> None:
