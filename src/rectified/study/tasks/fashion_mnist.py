@@ -27,7 +27,7 @@ class FashionMnist(Task):
     methods: str = "adam,radam,adam+untuned-linear"
     lrs: tuple[float, ...] = (0.003, 0.01, 0.025, 0.05)
     seeds: tuple[int, ...] = (0, 1, 2)
-    epochs: int = 5
+    epochs: int = 4
 
     def find(self, folder: Path | None, say: Say) -> Path:
         return fashion_mnist.find(folder, say)
