@@ -60,5 +60,5 @@ def test_the_summary_counts_what_went_wrong():
     with console.file:
         console.print(summary(TASK, records))
     text = console.export_text()
-    assert "81.00 (80.00 to 82.00)" in text
-    assert "1 diverged 1 failed" in text
+    for words in ("81.00", "80.00 to 82.00", "1 diverged", "1 failed"):
+        assert words in text

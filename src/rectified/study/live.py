@@ -102,7 +102,7 @@ class View:
 def summary(task: Task, records: list[Record]) -> Table:
     """The table at the end: per method and lr the mean of the metric, its range over seeds, what went wrong."""
     lrs = sorted({record.cell.lr for record in records})
-    table = Table(caption=f"{task.metric_label} at the end: mean over seeds (lowest to highest)")
+    table = Table(caption=f"{task.metric_label} at the end: mean over seeds, lowest to highest")
     table.add_column("method")
     for lr in lrs:
         table.add_column(f"lr {lr:g}", justify="right")
@@ -115,9 +115,9 @@ def summary(task: Task, records: list[Record]) -> Table:
             if values:
                 text.append(f"{sum(values) / len(values):.2f}")
             if len(values) > 1:
-                text.append(f"({min(values):.2f} to {max(values):.2f})")
+                text.append(f"{min(values):.2f} to {max(values):.2f}")
             wrong = Counter(record.status for record in here if record.status != "done")
             text += [f"[yellow]{count} {status}[/]" for status, count in wrong.items()]
-            row.append(" ".join(text))
+            row.append("\n".join(text))
         table.add_row(method, *row)
     return table
