@@ -82,7 +82,14 @@ def call(out, *more):
 
 
 def start_and_wait_for_a_run(out):
-    process = subprocess.Popen(call(out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        call(out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell's background jobs, and so this test in one, begin with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for line in process.stdout:
         if line.startswith("[1/4]"):
             break
