@@ -10,7 +10,9 @@ installed are left out by name. Two threads, gradients constant and present, pas
 import argparse
 import json
 import platform
+import shlex
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -180,7 +182,7 @@ def main() -> None:
     print("\n" + text)
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "step_time.md").write_text(f"Made by `python benchmarks/step_time.py --out {args.out}`.\n\n{text}")
+        (args.out / "step_time.md").write_text(f"Made by `{shlex.join(['python', *sys.argv])}`.\n\n{text}")
         (args.out / "step_time.json").write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
 
 
