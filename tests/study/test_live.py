@@ -1,5 +1,7 @@
 """What a person sees: every state of every run, and an honest estimate."""
 
+import io
+
 import pytest
 from rich.console import Console
 
@@ -18,8 +20,8 @@ def row(epoch, accuracy):
 
 
 def play(terminal):
-    console = Console(record=True, width=90, force_terminal=terminal, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    with console.file, View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
+    console = Console(record=True, width=90, force_terminal=terminal, file=io.StringIO())
+    with View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
         view.take(Event("started", CELLS[0]))
         view.take(Event("row", CELLS[0], row(1, 40.0)))
         view.take(Event("row", CELLS[0], row(2, 81.5)))
@@ -56,9 +58,8 @@ def test_the_summary_counts_what_went_wrong():
         Record(CELLS[2], "diverged"),
         Record(CELLS[3], "failed", error="x"),
     ]
-    console = Console(record=True, width=90, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    with console.file:
-        console.print(summary(TASK, records))
+    console = Console(record=True, width=90, file=io.StringIO())
+    console.print(summary(TASK, records))
     text = console.export_text()
     for words in ("81.00", "80.00 to 82.00", "1 diverged", "1 failed"):
         assert words in text

@@ -61,8 +61,7 @@ class Method:
 
     def omega(self, t: int) -> float:
         """The factor in front of step t's update; 1 for an optimizer without a warmup."""
-        group = self._group()
-        return float((group.get("warmup") or Constant()).omega(t, group.get("betas", (0, 0))[1]))
+        return self.omegas([t])[0]
 
     def omegas(self, steps: Iterable[int]) -> list[float]:
         """:meth:`omega` at each of the steps."""
