@@ -2,9 +2,10 @@
 
     python benchmarks/step_time.py [--sizes 33k,270k] [--rounds 10] [--out benchmarks/results]
 
-Blocks of 20 steps, methods in turn; a method's ratio is the median over rounds of (its block / our RAdam's block of the
-same round). Beside it the same with single steps in turn, where caches are cold for everyone. Peers that are not
-installed are left out by name. Two threads, gradients constant and present, past the rectification's start.
+Blocks of 20 steps, methods in turn, on tensors made for the block, each size in a process of its own; a method's ratio
+is the median over rounds of (its block / our RAdam's block of the same round). Beside it the same with single steps in
+turn, where caches are cold for everyone. Peers that are not installed are left out by name. Two threads, gradients
+constant and present, past the rectification's start.
 """
 
 import argparse
@@ -16,14 +17,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module, metadata
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 import rectified
 
+THREADS = 2
 BLOCK = 20
+WARM = 8  # past the start: r_t is positive from t = 6
 
 
 def cnn() -> list[tuple[int, ...]]:
@@ -55,7 +60,7 @@ def matrices() -> list[tuple[int, ...]]:
     return [(4096, 4096)] * 6
 
 
-SIZES = {"33k": (cnn, 100), "270k": (resnet20, 50), "14M": (gpt, 12), "101M": (matrices, 5)}
+SIZES = {"33k": (cnn, 100), "270k": (resnet20, 50), "14M": (gpt, 12), "101M": (matrices, 8)}
 
 Params = list[torch.nn.Parameter]
 METHODS: dict[str, Callable[[Params], torch.optim.Optimizer]] = {
@@ -71,37 +76,65 @@ METHODS: dict[str, Callable[[Params], torch.optim.Optimizer]] = {
 BASE = "rectified RAdam"
 
 
-def steppers(shapes: list[tuple[int, ...]]) -> dict[str, Callable[[], object]]:
-    """A warmed-up step() of each method that is installed, each on parameters of its own."""
-    torch.manual_seed(0)
-    grads = [0.01 * torch.randn(shape) for shape in shapes]
-    found = {}
+def installed() -> list[str]:
+    """The names of the methods that can be made here; says which can not."""
+    found = []
     for name, make in METHODS.items():
-        params = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
-        for p, g in zip(params, grads, strict=True):
-            p.grad = g
         try:
-            optimizer = make(params)
+            make([torch.nn.Parameter(torch.zeros(1))])
         except ImportError:
             print(f"  {name}: not installed", flush=True)
-            continue
-        if hasattr(optimizer, "train"):
-            optimizer.train()
-        for _ in range(10):
-            optimizer.step()
-        found[name] = optimizer.step
+        else:
+            found.append(name)
     return found
 
 
-def measure(steps: dict[str, Callable[[], object]], rounds: int, block: int) -> dict[str, list[float]]:
-    """Seconds per step of each method in each round."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            for _ in range(block):
-                step()
-            times[name].append((time.perf_counter() - began) / block)
+def stepper(name: str, grads: list[torch.Tensor]) -> Callable[[], object]:
+    """A warmed-up step() of a method on parameters of its own."""
+    params = [torch.nn.Parameter(torch.zeros_like(g)) for g in grads]
+    for p, g in zip(params, grads, strict=True):
+        p.grad = g
+    optimizer = METHODS[name](params)
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    for _ in range(WARM):
+        optimizer.step()
+    return optimizer.step
+
+
+def seconds(step: Callable[[], object], block: int) -> float:
+    """Seconds per step."""
+    began = time.perf_counter()
+    for _ in range(block):
+        step()
+    return (time.perf_counter() - began) / block
+
+
+def turns(names: list[str], rounds: int) -> list[list[str]]:
+    """The order of each round: rotated, and every other one backwards, so that nobody always follows the same one."""
+    return [(names[i % len(names) :] + names[: i % len(names)])[:: 1 if i % 2 else -1] for i in range(rounds)]
+
+
+def blocks(names: list[str], grads: list[torch.Tensor], rounds: int) -> dict[str, list[float]]:
+    """Seconds per step of each method in each round, on tensors made for that round.
+
+    Where the pages of large tensors happen to lie is worth up to 20 % of a step, for as long as they live: drawn once,
+    it would be taken for the method's.
+    """
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for order in turns(names, rounds):
+        for name in order:
+            times[name].append(seconds(stepper(name, grads), BLOCK))
+    return times
+
+
+def singles(names: list[str], grads: list[torch.Tensor], rounds: int) -> dict[str, list[float]]:
+    """The same by single steps in turn: caches are cold for everyone."""
+    steps = {name: stepper(name, grads) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for order in turns(names, rounds):
+        for name in order:
+            times[name].append(seconds(steps[name], 1))
     return times
 
 
@@ -152,32 +185,39 @@ def table(results: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def measure(size: str, factor: float) -> dict[str, object]:
+    """Everything about one size; run in a process of its own."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    make_shapes, rounds = SIZES[size]
+    shapes, rounds = make_shapes(), max(4, round(rounds * factor))
+    print(f"{size}: {rounds} rounds", flush=True)
+    grads = [0.01 * torch.randn(shape) for shape in shapes]
+    names = installed()
+    in_blocks = blocks(names, grads, rounds)
+    for name, (middle, low, high) in ratios(in_blocks).items():
+        print(f"  {name:26} {middle:6.2f}  ({low:.2f} to {high:.2f})", flush=True)
+    return {
+        "title": f"{sum(g.numel() for g in grads):,} parameters, {len(grads)} tensors",
+        "rounds": rounds,
+        "blocks": ratios(in_blocks),
+        "singles": ratios(singles(names, grads, 2 * rounds)),
+        "seconds": statistics.median(in_blocks[BASE]),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(SIZES), help="comma-separated, of " + ", ".join(SIZES))
     parser.add_argument("--rounds", type=float, default=1.0, help="factor on the number of rounds")
     parser.add_argument("--out", type=Path, default=None, help="folder for step_time.json and step_time.md")
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(2)
-    results: dict[str, dict[str, object]] = {}
-    for size in args.sizes.split(","):
-        shapes, rounds = SIZES[size]
-        rounds = max(3, round(rounds * args.rounds))
-        count = sum(torch.Size(shape).numel() for shape in shapes())
-        print(f"{size}: {rounds} rounds", flush=True)
-        steps = steppers(shapes())
-        measure(steps, 1, 2)
-        blocks = measure(steps, rounds, BLOCK)
-        singles = measure(steps, 2 * rounds, 1)
-        results[size] = {
-            "title": f"{count:,} parameters, {len(shapes())} tensors",
-            "blocks": ratios(blocks),
-            "singles": ratios(singles),
-            "seconds": statistics.median(blocks[BASE]),
-        }
-        for name, (middle, low, high) in results[size]["blocks"].items():
-            print(f"  {name:26} {middle:6.2f}  ({low:.2f} to {high:.2f})", flush=True)
+    torch.set_num_threads(THREADS)
+    # A size would inherit the allocator's state from the one before: it changes what the temporaries of others cost.
+    fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    with fresh as pool:
+        results = {size: pool.submit(measure, size, args.rounds).result() for size in args.sizes.split(",")}
     text = f"{table(results)}\n\n{machine()}.\n"
     print("\n" + text)
     if args.out is not None:

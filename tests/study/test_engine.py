@@ -1,6 +1,5 @@
 """The workers: what dies is tried again, what fails is kept, what is interrupted goes on."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -10,10 +9,13 @@ import time
 from contextlib import closing
 
 import pytest
+from rich.console import Console
 
+from rectified.study import run, run_study
 from rectified.study.data import fashion_mnist
 from rectified.study.engine import ATTEMPTS, run_cells
-from rectified.study.plan import Cell
+from rectified.study.methods import parse_list
+from rectified.study.plan import Cell, Plan
 from rectified.study.store import Store
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 1, "batch_size": 500}
@@ -133,11 +135,20 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(
     assert (tmp_path / "out" / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
 
 
-def test_a_failed_run_runs_again_on_the_next_call(tmp_path):
-    out = tmp_path / "out"
-    subprocess.run(call(out, "--seeds", "0", "--methods", "adam"), check=True, capture_output=True)
-    done = next(out.glob("cells/*/done.json"))
-    done.write_text(json.dumps({"status": "failed", "error": "disk on fire"}))
-    again = subprocess.run(call(out, "--seeds", "0", "--methods", "adam"), check=True, capture_output=True, text=True)
-    assert "[1/1]" in again.stdout
-    assert json.loads(done.read_text())["status"] == "done"
+def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, monkeypatch, capsys):
+    def study():
+        plan = Plan(methods=parse_list("adam"), lrs=(0.01,), seeds=(0,), **HEAD)
+        status = run_study(plan, tmp_path / "out", None, 1, "rectified study ...", Console(width=200))
+        return status, capsys.readouterr().out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_cells", lambda cells, store, data, workers: run_cells(cells, store, tmp_path, workers))
+        status, said = study()
+    assert status == 1
+    assert "failed: adam lr 0.01 seed 0: rectified.study.data.fashion_mnist.DataNotFoundError" in said
+    status, said = study()
+    assert status == 0
+    assert "[1/1]" in said
+    status, said = study()
+    assert status == 0
+    assert "1 of 1 runs are there already" in said
