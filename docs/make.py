@@ -9,11 +9,11 @@ from pathlib import Path
 
 from markupsafe import escape
 
+from rectified.figures.style import css_variables, styles
 from rectified.study import Store
 from rectified.study.report import figures, write_report
 from rectified.study.report.numbers import groups, limits
-from rectified.study.report.style import css_variables, styles
-from rectified.study.tasks import TASKS
+from rectified.study.tasks import parse_task
 
 HERE = Path(__file__).parent
 WIDTH, LEGEND = 760, 40
@@ -21,7 +21,7 @@ WIDTH, LEGEND = 760, 40
 
 def picture(store: Store) -> str:
     """The report's robustness figure, standing alone: its own legend, and colours for light and dark."""
-    task = TASKS[store.head["task"]]
+    task = parse_task(store.head["task"])
     records = store.records()
     looks = styles(list(dict.fromkeys(record.cell.method for record in records)))
     found = groups(records, task.metric)
@@ -46,7 +46,7 @@ def picture(store: Store) -> str:
 
 def main() -> None:
     store = Store.open(HERE / "studies" / "fashion-mnist")
-    store.write_tables(TASKS[store.head["task"]].metric)
+    store.write_tables(parse_task(store.head["task"]).metric)
     print(write_report(store))
     path = HERE / "pictures" / "fashion-mnist.svg"
     path.parent.mkdir(exist_ok=True)

@@ -26,11 +26,62 @@ def rho(t, beta2):
 
 
 def variance(rho):
-    """Var[1/sqrt(x)], x ~ Scale-inv-chi2(rho, 1): E[1/x] - E[1/sqrt(x)]^2, through gamma functions."""
+    """Var[sqrt(x)], x ~ Scale-inv-chi2(rho, 1): E[x] - E[sqrt(x)]^2, through gamma functions."""
     rho = mpmath.mpf(rho)
     lost = 0 if rho < 10 else 2 * int(mpmath.log10(rho))
     with mpmath.workdps(DIGITS + lost):
         return rho / (rho - 2) - rho / 2 * mpmath.gammaprod([(rho - 1) / 2], [rho / 2]) ** 2
+
+
+def mean(rho):
+    """E[sqrt(x)] for the same x."""
+    rho = mpmath.mpf(rho)
+    with mpmath.workdps(DIGITS):
+        return mpmath.sqrt(rho / 2) * mpmath.gammaprod([(rho - 1) / 2], [rho / 2])
+
+
+def variance_slope(rho):
+    """The derivative of variance(rho), through digammas."""
+    rho = mpmath.mpf(rho)
+    with mpmath.workdps(DIGITS + (0 if rho < 10 else 3 * int(mpmath.log10(rho)))):
+        square = mpmath.gammaprod([(rho - 1) / 2], [rho / 2]) ** 2
+        logarithmic = mpmath.digamma((rho - 1) / 2) - mpmath.digamma(rho / 2)
+        return -2 / (rho - 2) ** 2 - square / 2 * (1 + rho * logarithmic)
+
+
+@cache
+def variance_ema(t, beta2):
+    """Var[1/sqrt(v_hat)] at normal gradients, by the two integrals over prod (1 + 2 w_i u)^(-1/2), u = s^2.
+
+    The product is taken factor by factor up to 160 of them. Beyond, its logarithm is a sum of a smooth function of the
+    step, for beta2 from 0.9 on: an integral (dilogarithms) with Euler and Maclaurin's corrections.
+    """
+    with mpmath.workdps(25):
+        h = -mpmath.log(mpmath.mpf(beta2))
+        t = min(t, int(45 / h) + 1)  # beta2^t is below 1e-19 from here on
+        total = -mpmath.expm1(-h * t) / -mpmath.expm1(-h)
+        factors = [2 * mpmath.exp(-h * j) / total for j in range(t)] if t <= 160 else None
+        first, last = 2 / total, 2 * mpmath.exp(-h * t) / total
+
+        def odd(c):
+            """The odd derivatives of log(1 + c e^(-h j)) in j, times Bernoulli's factors."""
+            s = c / (1 + c)
+            p = s * (1 - s)
+            third, fifth = p * (1 - 2 * s), p * (1 - 2 * s) * (1 - 12 * p)
+            return -h * s / 12 + h**3 * third / 720 - h**5 * fifth / 30240
+
+        def m(u):
+            if factors is not None:
+                return 1 / mpmath.sqrt(mpmath.fprod(1 + factor * u for factor in factors))
+            a, b = first * u, last * u
+            log = (mpmath.polylog(2, -b) - mpmath.polylog(2, -a)) / h
+            log += (mpmath.log1p(a) - mpmath.log1p(b)) / 2 + odd(b) - odd(a)
+            return mpmath.exp(-log / 2)
+
+        ends = [0, 0.5, 1, 1.5, 2, 3, 5, 10, mpmath.inf]
+        second = mpmath.quad(lambda s: 2 * s * m(s * s), ends)
+        mean = mpmath.quad(lambda s: 2 * m(s * s), ends) / mpmath.sqrt(mpmath.pi)
+        return mpmath.re(second - mean**2)
 
 
 def constant(t, beta2):
@@ -50,6 +101,13 @@ def rectified(t, beta2, threshold=5.0):
 def rectified_exactly(t, beta2, threshold=2.0):
     r = rho(t, beta2)
     return float(mpmath.sqrt(variance(rho_inf(beta2)) / variance(r))) if r > threshold else 0.0
+
+
+@cache
+def rectified_by_ema(t, beta2, threshold=2.0):
+    if rho(t, beta2) <= threshold:
+        return 0.0
+    return float(mpmath.sqrt(variance_ema(10**18, beta2) / variance_ema(t, beta2)))
 
 
 def untuned_linear(t, beta2):

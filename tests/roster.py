@@ -104,6 +104,7 @@ METHODS = [
     ),
     Method("radam-exact", partial(RAdam, order="exact"), _exact),
     Method("radam-exact-hold", partial(RAdam, order="exact", start="hold"), {**_exact, "start": "hold"}),
+    Method("radam-ema", partial(RAdam, order="ema"), {**_exact, "omega": reference.rectified_by_ema}),
     Method("radam-hold", partial(RAdam, start="hold"), {**_radam, "start": "hold"}),
     Method("radam-eps-after", partial(RAdam, eps_hat=False), {**_radam, "eps_hat": False}),
     Method(

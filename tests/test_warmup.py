@@ -16,6 +16,7 @@ from rectified.warmup import (
     UntunedExponential,
     UntunedLinear,
     Warmup,
+    effective_period,
     from_plain,
     steps_until,
     to_plain,
@@ -31,6 +32,7 @@ WARMUPS = [
     (Rectified(threshold=6.5, start="hold"), lambda t, b: reference.rectified(t, b, 6.5), 0.74),
     (Rectified("exact"), reference.rectified_exactly, 0.34),
     (Rectified("exact", threshold=3), lambda t, b: reference.rectified_exactly(t, b, 3), 0.51),
+    (Rectified("ema"), reference.rectified_by_ema, 0.34),
     (UntunedLinear(), reference.untuned_linear, 0.0),
     (UntunedExponential(), reference.untuned_exponential, 0.0),
     (Linear(1), lambda t, b: reference.linear(t, b, 1), 0.0),
@@ -47,7 +49,10 @@ PLAIN = [warmup for warmup, _, _ in WARMUPS]
 def test_each_omega_is_its_twin(warmup, twin, least, beta2):
     if beta2 < least:
         return
-    for t in (1, 2, 3, 4, 5, 6, 7, 8, 20, 100, 699, 700, 701, 1999, 2000, 2001, 12345, 10**8, 10**12):
+    steps = (1, 2, 3, 4, 5, 6, 7, 8, 20, 100, 699, 700, 701, 1999, 2000, 2001, 12345, 10**8, 10**12)
+    if warmup == Rectified("ema"):  # whose twin takes a second a step
+        steps = (1, 2, 3, 4, 7, 700, 10**12)
+    for t in steps:
         assert warmup.omega(t, beta2) == pytest.approx(twin(t, beta2), rel=1e-12, abs=0), t
 
 
@@ -102,6 +107,63 @@ def test_steps_until_gives_up_on_what_never_comes():
 
     assert steps_until(Half(), 0.999) is None
     assert steps_until(Half(), 0.999, level=0.5) == 1
+
+
+class Slow:
+    """An omega of a user's own, from its distance to 1."""
+
+    def __init__(self, missing):
+        self.missing = missing
+
+    def omega(self, t, beta2):
+        return 1 - self.missing(t)
+
+
+@every_warmup
+@pytest.mark.parametrize("beta2", [0.8, 0.9, 0.99])
+def test_the_effective_period_is_the_plain_sum(warmup, twin, least, beta2):
+    steps = 10_000  # beta2^t is below 1e-43 from here on
+    plain = math.fsum(1 - warmup.omega(t, beta2) for t in range(1, steps))
+    assert effective_period(warmup, beta2) == pytest.approx(plain, rel=1e-10, abs=1e-9)
+    summed = effective_period(Slow(lambda t: 1 - warmup.omega(t, beta2)), beta2)  # without the closed form
+    assert summed == pytest.approx(plain, rel=1e-10, abs=1e-9)
+
+
+@pytest.mark.parametrize("beta2", [0.999, 0.99999, 1 - 1e-9])
+def test_the_effective_period_scales_with_the_memory_of_v(beta2):
+    """For beta2 near 1, r_t depends on t (1 - beta2) alone, and so every period is a number times 1/(1 - beta2)."""
+    for warmup, number in ((Rectified("exact"), 1.0292), (Rectified("ema"), 0.8776), (UntunedExponential(), 1.0)):
+        assert effective_period(warmup, beta2) * (1 - beta2) == pytest.approx(number, rel=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "total"),
+    [
+        (lambda t: 0.5, math.inf),
+        (lambda t: 100 / (t + 100), math.inf),
+        (lambda t: 1 / math.sqrt(t), math.inf),
+        (lambda t: t**-1.5, 2.6123753486854883),
+        (lambda t: t**-2.0, math.pi**2 / 6),
+        (lambda t: max(0.0, 1 - t / 54_321), 27_160),
+        (lambda t: 1.0 if t < 1_000_003 else 0.0, 1_000_002),
+        (lambda t: 0.0, 0.0),
+    ],
+)
+def test_an_omega_of_ones_own_has_a_period_too_or_none(missing, total):
+    assert effective_period(Slow(missing), 0.999) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: effective_period(UntunedLinear(), 1.0), "beta2 is 1.0"),
+        (lambda: effective_period(Constant(), "0.9"), "beta2 is '0.9'"),
+        (lambda: effective_period(Rectified(), 0.6), "beta2 is 0.6.*threshold 5"),
+    ],
+)
+def test_a_period_of_nothing_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 @pytest.mark.parametrize(

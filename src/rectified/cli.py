@@ -14,8 +14,9 @@ from tyro.conf import Positional, arg, subcommand
 from .study import Plan, Store, run_study
 from .study.data import DataNotFoundError
 from .study.methods import parse_list
+from .study.plan import slug
 from .study.report import write_report
-from .study.tasks import TASKS
+from .study.tasks import parse_task
 
 
 def _option(metavar: str) -> Any:
@@ -27,11 +28,12 @@ class Study:
     """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
 
     task: Annotated[Positional[str], arg(metavar="TASK")]
-    """fashion-mnist, or fashion-mnist-mini for a first look without any network."""
+    """fashion-mnist, or fashion-mnist-mini for a first look without any network; with options in parentheses if need
+    be: "fashion-mnist(loss_scale=1000)"."""
     methods: Annotated[str | None, _option("LIST")] = None
     """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
-    radam-hold, adam-2k, adam-eps, adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+hold-500,
-    adam(beta2=0.95), sgd(lr=0.1)."""
+    radam-ema, radam-hold, adam-2k, adam-eps, adam+untuned-linear, adam+untuned-exponential, adam+linear-500,
+    adam+hold-500, adam(beta2=0.95), sgd(lr=0.1)."""
     lrs: Annotated[str | None, _option("LIST")] = None
     """Comma-separated learning rates."""
     seeds: Annotated[str | None, _option("LIST")] = None
@@ -46,21 +48,19 @@ class Study:
     """Folder that holds the data."""
 
     def __call__(self, command: str, console: Console) -> int:
-        if self.task not in TASKS:
-            raise ValueError(f"unknown task {self.task!r}; there are {', '.join(TASKS)}")
-        task = TASKS[self.task]
+        task = parse_task(self.task)
         workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
         if workers < 1:
             raise ValueError(f"--workers is {workers}; it must be at least 1")
         plan = Plan(
-            task=self.task,
+            task=task.name,
             methods=parse_list(task.methods if self.methods is None else self.methods),
             lrs=task.lrs if self.lrs is None else _numbers("--lrs", self.lrs, float),
             seeds=task.seeds if self.seeds is None else _numbers("--seeds", self.seeds, int),
             epochs=task.epochs if self.epochs is None else self.epochs,
             batch_size=task.batch_size,
         )
-        return run_study(plan, self.out or Path("runs") / self.task, self.data, workers, command, console)
+        return run_study(plan, self.out or Path("runs") / slug(task.name), self.data, workers, command, console)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Report:
 
     def __call__(self, command: str, console: Console) -> int:
         store = Store.open(self.out)
-        store.write_tables(TASKS[store.head["task"]].metric)
+        store.write_tables(parse_task(store.head["task"]).metric)
         console.print(f"report: {write_report(store)}", soft_wrap=True)
         return 0
 

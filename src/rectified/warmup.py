@@ -8,15 +8,18 @@ where they exist:
 - ``start``: what a step does while omega is 0. ``"hold"`` (the default): m and v move, the parameters stand still;
   ``"momentum"``: theta <- theta - lr * m_hat.
 - ``m_delay``: number of first steps in which only v moves; m's bias correction counts from their end (default 0).
+- ``period(beta2)``: the effective warmup period in closed form (see :func:`effective_period`).
 
 >>> Rectified().omega(6, beta2=0.999) == rectification(6, 0.999)
 True
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+from .theory.checks import check_beta2
 from .theory.rectify import ORDERS, Order, rectification
 from .theory.sma import rho, rho_inf
 
@@ -29,6 +32,7 @@ __all__ = [
     "UntunedExponential",
     "UntunedLinear",
     "Warmup",
+    "effective_period",
     "steps_until",
 ]
 
@@ -53,6 +57,9 @@ class Constant:
     def omega(self, t: int, beta2: float) -> float:
         return 1.0
 
+    def period(self, beta2: float) -> float:
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Rectified:
@@ -61,13 +68,14 @@ class Rectified:
     .. math:: r_t = \sqrt{\mathrm{Var}[\psi]|_{\rho_\infty} / \mathrm{Var}[\psi]|_{\rho_t}}
 
     Args:
-        order: ``"first"``, the paper's approximation of the variance, or ``"exact"``, its closed form.
+        order: ``"first"``, the paper's approximation of the variance; ``"exact"``, its closed form; ``"ema"``, the
+            variance of Adam's own average, with no chi-square law fitted to it.
         threshold: the rho_t that must be exceeded. ``None`` means 5 (torch.optim) for ``"first"`` and 2, where the
-            variance becomes finite, for ``"exact"``. The paper's Algorithm 2 is threshold 4.
+            variance becomes finite, for the others. The paper's Algorithm 2 is threshold 4.
         start: ``"momentum"`` (the paper, torch.optim) or ``"hold"`` (the authors' code).
 
     Raises:
-        ValueError: an unknown order or start, a threshold below what the order allows (4 or 2); from ``omega``, a
+        ValueError: an unknown order or start, a threshold below what the order allows (4, or 2); from ``omega``, a
             beta2 at which rho_t never exceeds the threshold.
 
     >>> [round(Rectified().omega(t, 0.999), 4) for t in (5, 6, 100)]
@@ -89,7 +97,7 @@ class Rectified:
             raise ValueError(f"start is {self.start!r}; it must be 'momentum' or 'hold'")
         if self.threshold is None:
             object.__setattr__(self, "threshold", 5.0 if self.order == "first" else 2.0)
-        least = ORDERS[self.order][1]
+        least = ORDERS[self.order]
         if not least <= self.rho_min < math.inf:
             raise ValueError(
                 f"threshold is {self.threshold!r}; order {self.order!r} needs a finite one of at least {least:g}, "
@@ -109,7 +117,7 @@ class Rectified:
             raise ValueError(
                 f"beta2 is {beta2!r}, at which rho_t stays below {end:.4g} and never exceeds the threshold "
                 f"{self.rho_min:g}: the optimizer would never leave its start. Use a beta2 above {least:.4g}"
-                + (", or order='exact'" if self.order == "first" and end > ORDERS["exact"][1] else "")
+                + (", or order='exact'" if self.order == "first" and end > ORDERS["exact"] else "")
                 + ", or a warmup that does not rectify, such as UntunedLinear()"
             )
 
@@ -135,6 +143,9 @@ class UntunedLinear:
     def omega(self, t: int, beta2: float) -> float:
         return min(1.0, (1 - beta2) * t / 2)
 
+    def period(self, beta2: float) -> float:
+        return _ramp(2 / (1 - beta2))
+
 
 @dataclass(frozen=True)
 class UntunedExponential:
@@ -150,6 +161,9 @@ class UntunedExponential:
 
     def omega(self, t: int, beta2: float) -> float:
         return -math.expm1(-(1 - beta2) * t)
+
+    def period(self, beta2: float) -> float:
+        return 1 / math.expm1(1 - beta2)
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,9 @@ class Linear:
 
     def omega(self, t: int, beta2: float) -> float:
         return min(1.0, t / self.steps)
+
+    def period(self, beta2: float) -> float:
+        return _ramp(self.steps)
 
 
 @dataclass(frozen=True)
@@ -197,6 +214,9 @@ class Hold:
     def omega(self, t: int, beta2: float) -> float:
         return 0.0 if t <= self.steps else 1.0
 
+    def period(self, beta2: float) -> float:
+        return self.steps
+
 
 def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0) -> int | None:
     """First step t > after at which omega >= level, for an omega that does not decrease; None if not within 1e12.
@@ -216,6 +236,88 @@ def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0
         else:
             high = middle
     return high
+
+
+def effective_period(warmup: Warmup, beta2: float) -> float:
+    r"""How many full steps a warmup costs: its effective warmup period.
+
+    .. math:: T(\omega) = \sum_{t=1}^\infty (1 - \omega_t)
+
+    In closed form where the warmup has one (its ``period``); else summed, by extrapolation from every 64th, 32nd, ...
+    step where omega is smooth.
+
+    Args:
+        warmup: any object with ``omega(t, beta2)``.
+        beta2: decay rate of the second moment, in [0, 1).
+
+    Returns:
+        Steps; infinite where the sum diverges: omega does not reach 1, or approaches it as slowly as 1/t.
+
+    Raises:
+        ValueError: beta2 is outside its range, also the one that the warmup itself allows.
+
+    >>> effective_period(Linear(100), beta2=0.999), effective_period(Hold(2000), beta2=0.999)
+    (49.5, 2000.0)
+    >>> round(effective_period(UntunedExponential(), beta2=0.999)), round(effective_period(Rectified(), beta2=0.999))
+    (1000, 1033)
+
+    Reference: arXiv:1910.04209, section 5.
+    """
+    check_beta2(beta2)
+    closed = getattr(warmup, "period", None)
+    if closed is not None:
+        return float(closed(beta2))
+
+    def missing(t: int) -> float:
+        return 1.0 - warmup.omega(t, beta2)
+
+    if isinstance(warmup, Rectified):
+        warmup.check(beta2)
+    # Dyadic blocks: where the sum converges they end in a geometric series, or at 0.
+    total, block = 0.0, math.inf
+    for exponent in range(60):
+        before, block = block, _sum(missing, 2**exponent, 2 ** (exponent + 1))
+        total += block
+        if exponent > 10 and block <= 1e-13 * total and missing(2 ** (exponent + 2)) <= 1e-13:
+            return total
+        if exponent > 50 and block > 0.99 * before:
+            return math.inf
+    ratio = block / before
+    return total + block * ratio / (1 - ratio)
+
+
+def _sum(f: Callable[[int], float], start: int, stop: int) -> float:
+    """Sum of f over start <= t < stop, a power of two of steps, from few of them where f is smooth.
+
+    Trapezoidal sums of stride s differ from the one of stride 1 by a polynomial in s^2 (Euler and Maclaurin), which
+    Neville's scheme takes to s = 1. Where two extrapolations differ there is a kink: halve.
+    """
+    length = stop - start
+    if length <= 128:
+        return math.fsum(f(t) for t in range(start, stop))
+    finest = length // 64
+    values = [f(t) for t in range(start, stop + 1, finest)]
+    squares, column = [], []
+    for every in (64, 32, 16, 8, 4, 2, 1):
+        stride = every * finest
+        squares.append(stride * stride)
+        column.append(stride * (math.fsum(values[::every]) - (values[0] + values[-1]) / 2))
+    for gap in range(1, len(squares)):
+        last = column[-1]
+        column = [
+            ((1 - squares[i]) * column[i + 1] - (1 - squares[i + gap]) * column[i]) / (squares[i + gap] - squares[i])
+            for i in range(len(squares) - gap)
+        ]
+    if abs(column[0] - last) <= 1e-11 * abs(column[0]) + 1e-14 * length:
+        return column[0] + (values[0] - values[-1]) / 2
+    middle = start + length // 2
+    return _sum(f, start, middle) + _sum(f, middle, stop)
+
+
+def _ramp(length: float) -> float:
+    """Sum of 1 - t/length over 1 <= t < length."""
+    n = math.ceil(length) - 1
+    return n - n * (n + 1) / (2 * length)
 
 
 _BY_NAME: dict[str, Any] = {

@@ -6,9 +6,20 @@ import mpmath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 import reference
-from rectified.theory import psi, rectification, rho, rho_inf, variance, variance_first_order
+from rectified.theory import (
+    mean,
+    psi,
+    rectification,
+    rho,
+    rho_inf,
+    truncated_variance,
+    variance,
+    variance_first_order,
+    variance_slope,
+)
 
 ULP = 2.0**-52
 
@@ -23,6 +34,63 @@ def test_the_closed_form_is_right_from_its_pole_to_the_far_end(length):
 @given(st.floats(-6, 12).map(lambda x: 2 + 10**x))
 def test_the_closed_form_is_right_everywhere(length):
     assert abs(variance(length) / reference.variance(length) - 1) < 1e-10
+
+
+@given(st.floats(-6, 12).map(lambda x: 1 + 10**x))
+def test_the_mean_is_right_everywhere(length):
+    assert abs(mean(length) / reference.mean(length) - 1) < 1e-14
+
+
+def test_the_mean_at_its_ends():
+    assert mean(1) == mean(0.3) == math.inf
+    assert mean(math.inf) == 1
+    assert mean(3) == pytest.approx(math.sqrt(6 / math.pi), rel=1e-15)
+
+
+@given(st.floats(-6, 12).map(lambda x: 2 + 10**x))
+def test_the_variance_falls_everywhere_and_its_slope_is_right(length):
+    """The paper's theorem, over the whole domain."""
+    assert variance_slope(length) < 0
+    assert abs(variance_slope(length) / reference.variance_slope(length) - 1) < 1e-12
+
+
+def test_a_digamma_in_float64_has_the_wrong_sign_where_ours_has_the_right_one():
+    def by_digamma(length):
+        square = math.exp(2 * (special.gammaln((length - 1) / 2) - special.gammaln(length / 2)))
+        difference = special.digamma((length - 1) / 2) - special.digamma(length / 2)
+        return -2 / (length - 2) ** 2 - square / 2 * (1 + length * difference)
+
+    lengths = [10 ** (k / 10) for k in range(10, 101)]
+    assert by_digamma(10.0) == pytest.approx(variance_slope(10.0), rel=1e-10)
+    wrong = [length for length in lengths if by_digamma(length) >= 0]
+    assert wrong
+    assert min(wrong) < 1e8
+    assert all(variance_slope(length) < 0 for length in lengths)
+
+
+def test_the_slope_is_the_variances_own():
+    for length in (2.5, 6.0, 19.0, 21.0, 300.0):
+        step = 1e-5 * length
+        measured = (variance(length + step) - variance(length - step)) / (2 * step)
+        assert variance_slope(length) == pytest.approx(measured, rel=1e-5)
+    assert variance_slope(math.inf) == 0
+
+
+@pytest.mark.parametrize("bound", [1.0, 2.0, 30.0, 1e4])
+def test_the_truncated_variance_is_its_integral(bound):
+    def moment(power):
+        cut = 1 / mpmath.mpf(bound)
+        density = lambda g: mpmath.sqrt(2 / mpmath.pi) * g**-power * mpmath.exp(-g * g / 2)  # noqa: E731
+        return mpmath.quad(density, [cut, 2 * cut, 10 * cut, 1 + 10 * cut, 10, mpmath.inf])
+
+    assert truncated_variance(bound) == pytest.approx(float(moment(2) - moment(1) ** 2), rel=1e-9)
+
+
+def test_the_variance_of_the_first_step_grows_without_bound_at_the_predicted_rate():
+    """Theorem 1: E[psi^2; psi <= b] is sqrt(2/pi) b up to a constant, E[psi; psi <= b] a logarithm."""
+    rates = [truncated_variance(10.0**k) / 10.0**k for k in range(2, 13)]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(math.sqrt(2 / math.pi), rel=1e-9)
 
 
 def test_the_series_is_eulers():
@@ -112,12 +180,22 @@ def test_variances_vanish_at_the_far_end_and_grow_without_bound_at_the_near_one(
         (lambda: variance(0), "rho is 0"),
         (lambda: variance(-1.5), "rho is -1.5"),
         (lambda: variance(math.nan), "rho is nan"),
+        (lambda: variance("3"), "rho is '3'.*positive"),
+        (lambda: variance(None), "rho is None"),
+        (lambda: mean(-1), "rho is -1"),
+        (lambda: variance_slope(2), "rho is 2.*above 2"),
+        (lambda: variance_slope(math.nan), "rho is nan"),
+        (lambda: truncated_variance(0.5), "bound is 0.5.*from 1"),
+        (lambda: truncated_variance(math.inf), "bound is inf"),
         (lambda: variance_first_order(4), "rho is 4.*above 4"),
-        (lambda: variance_first_order(math.nan), "rho is nan.*above 4"),
+        (lambda: variance_first_order(math.nan), "rho is nan"),
         (lambda: rectification(6, 0.6), "beta2 is 0.6.*above 0.6"),
         (lambda: rectification(6, 1 / 3, "exact"), "beta2 is 0.33.*above 0.3333"),
-        (lambda: rectification(6, 0.999, "third"), "order is 'third'.*'first', 'exact'"),
+        (lambda: rectification(6, 0.999, "third"), "order is 'third'.*'first', 'exact', 'ema'"),
         (lambda: rectification(0, 0.999), "t is 0"),
+        (lambda: rectification(6.5, 0.999, "ema"), "t is 6.5.*whole"),
+        (lambda: rectification("6", 0.999), "t is '6'"),
+        (lambda: rectification(6, "0.999"), "beta2 is '0.999'"),
         (lambda: rectification(6, 1.0), "beta2 is 1.0"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from rectified.theory import rho, rho_inf, sma
+from rectified.theory import center_of_mass, rho, rho_inf, sma, sma_length
 
 BETAS = [0.0, 1e-12, 0.1, 0.3, 0.5, 0.51, 0.6, 0.9, 0.95, 0.99, 0.999, 0.9995, 0.99999, 1 - 1e-7, 1 - 1e-9]
 STEPS = [1, 2, 3, 4, 5, 6, 7, 10, 33, 100, 999, 1000, 1001, 12345, 10**6, 10**9, 10**12]
@@ -102,3 +102,46 @@ def test_beta2_lies_in_zero_one(beta2):
     for call in (lambda: rho(3, beta2), lambda: rho_inf(beta2)):
         with pytest.raises(ValueError, match=r"beta2 is .*\[0, 1\)"):
             call()
+
+
+@pytest.mark.parametrize("beta2", [0.3, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("t", [1, 2, 3, 10, 100, 2000])
+def test_rho_is_the_length_that_solves_the_equation_of_the_centers_of_mass(t, beta2):
+    """The paper's Eq. 4, with i in both sums."""
+    assert sma_length(t, center_of_mass(t, beta2)) == pytest.approx(rho(t, beta2), rel=1e-9)
+
+
+@pytest.mark.parametrize("beta2", [0.9, 0.99, 0.999])
+@pytest.mark.parametrize("t", [3, 10, 100, 2000])
+def test_rho_does_not_solve_the_equation_that_the_arxiv_version_prints(t, beta2):
+    """There (t + 1 - i) stands in the EMA's sum too, which mirrors its center: the length comes out above rho."""
+    weights = [beta2 ** (t - i) for i in range(1, t + 1)]
+    printed = sum((t + 1 - i) * w for i, w in enumerate(weights, 1)) / sum(weights)
+    assert printed == pytest.approx(t + 1 - center_of_mass(t, beta2), rel=1e-9)
+    solution = 2 * (t - printed) + 1
+    assert solution - rho(t, beta2) > 2e-3
+    if t * (1 - beta2) > 1:
+        assert solution > 1.3 * rho(t, beta2)
+
+
+def test_the_center_of_mass_at_its_ends():
+    assert center_of_mass(1, 0.9) == center_of_mass(1, 0) == 1
+    assert center_of_mass(50, 0) == 50  # the last gradient alone
+    assert center_of_mass(50, 1 - 1e-12) == pytest.approx(25.5)  # a plain mean
+    assert sma_length(50, 25.5) == 50
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: center_of_mass(0, 0.9), "t is 0"),
+        (lambda: center_of_mass(2.5, 0.9), "t is 2.5.*whole"),
+        (lambda: center_of_mass(5, 1), "beta2 is 1"),
+        (lambda: sma_length(10, 11), r"center is 11.*\[5.5, 10\]"),
+        (lambda: sma_length(10, 5), "center is 5"),
+        (lambda: sma_length(10, math.nan), "center is nan"),
+    ],
+)
+def test_a_center_out_of_the_steps_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

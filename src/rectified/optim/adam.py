@@ -298,8 +298,8 @@ class RAdam(Adam):
     Args:
         params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in :class:`Adam`.
         decoupled_weight_decay: as the authors' code does it; torch's default, L2, is the default here.
-        order: ``"first"``, the paper's r_t, or ``"exact"``, from the closed form of the variance: no momentum phase
-            is needed from t = 3 on.
+        order: ``"first"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``, from the
+            EMA's own: both rectify from t = 3 on, so that two momentum steps are left of five.
         threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first"`` (the paper's Algorithm 2 has 4), else 2.
         start: what happens before. ``"momentum"``: the step above, which can do harm where raw gradients are large.
             ``"hold"``: only m and v move, as in the authors' code.

@@ -20,7 +20,7 @@ from .. import __version__
 from .methods import Method, parse
 from .plan import Cell
 from .store import Row, write_json
-from .tasks import TASKS
+from .tasks import parse_task
 
 Report = Callable[[Row], None]
 
@@ -40,7 +40,7 @@ def run(cell: Cell, data: Any, folder: Path, attempt: int = 1, on_row: Report = 
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
 
     began = time.perf_counter()
-    task, method = TASKS[cell.task], parse(cell.method)
+    task, method = parse_task(cell.task), parse(cell.method)
     write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": cell.command})
     torch.manual_seed(cell.seed)
     model = task.model()
@@ -57,7 +57,7 @@ def run(cell: Cell, data: Any, folder: Path, attempt: int = 1, on_row: Report = 
                 if not math.isfinite(losses[-1]):
                     break
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                (loss * task.loss_scale).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 step += 1
             model.eval()

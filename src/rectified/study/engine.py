@@ -23,7 +23,7 @@ import torch
 from .cell import circumstances, run
 from .plan import Cell
 from .store import Row, Store, write_json
-from .tasks import TASKS
+from .tasks import parse_task
 
 ATTEMPTS = 3
 
@@ -121,7 +121,7 @@ def _serve(connection: Connection, task: str, data: Path) -> None:
             cell, folder, attempt = connection.recv()
             try:
                 if loaded is None:
-                    loaded = TASKS[task].load(data)
+                    loaded = parse_task(task).load(data)
                 status = run(cell, loaded, folder, attempt, lambda row: connection.send(("row", row, "")))
                 connection.send((status, None, ""))
             except Exception:

@@ -1,13 +1,12 @@
 """The methods of a study by name: one table of optimizers, one of warmups.
 
-    adam   adamw   sgd   radam   radam-paper   radam-exact   radam-hold   adam-2k   adam-eps
-    adam+untuned-linear   adam+untuned-exponential   adam+linear-N   adam+hold-N   (adamw+... likewise)
+    adam   adamw   sgd   radam   radam-paper   radam-exact   radam-ema   radam-hold   adam-2k
+    adam-eps    adam+untuned-linear   adam+untuned-exponential   adam+linear-N   adam+hold-N   (adamw+... likewise)
 
 A method may carry options, which are its optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An lr
 among them fixes the method's lr: it then runs once, not over the study's lrs.
 """
 
-import ast
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 
 from ..optim import Adam, AdamW, RAdam
 from ..warmup import Constant, Hold, Linear, UntunedExponential, UntunedLinear, Warmup, steps_until
+from .options import read_options
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (Adam, {}),
@@ -25,6 +25,7 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "radam": (RAdam, {}),
     "radam-paper": (RAdam, {"threshold": 4}),
     "radam-exact": (RAdam, {"order": "exact"}),
+    "radam-ema": (RAdam, {"order": "ema"}),
     "radam-hold": (RAdam, {"start": "hold"}),
     "adam-2k": (Adam, {"warmup": Hold(2000)}),
     "adam-eps": (Adam, {"eps": 1e-4, "eps_hat": True}),
@@ -94,7 +95,7 @@ def parse(text: str) -> Method:
             options["warmup"] = _WARMUPS[key](int(shape["steps"] or 0))
         except ValueError as error:
             raise ValueError(f"method {text!r}: {error}") from None
-    options |= _options(text, shape["options"] or "")
+    options |= read_options(f"method {text!r}", shape["options"] or "")
     lr = options.pop("lr", None)
     if "beta1" in options or "beta2" in options:
         options["betas"] = (options.pop("beta1", 0.9), options.pop("beta2", 0.999))
@@ -118,14 +119,3 @@ def parse_list(text: str) -> tuple[Method, ...]:
 def known() -> list[str]:
     """Every name, N standing for a number."""
     return [*_OPTIMIZERS, *(f"adam+{warmup}" for warmup in _WARMUPS), *(f"adamw+{warmup}" for warmup in _WARMUPS)]
-
-
-def _options(text: str, source: str) -> dict[str, Any]:
-    try:
-        call = ast.parse(f"f({source})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        if call.args:
-            raise ValueError("write options as name=value")
-        return {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"method {text!r}: {error}") from None

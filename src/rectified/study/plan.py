@@ -10,6 +10,15 @@ from dataclasses import asdict, dataclass
 from .methods import Method
 
 
+def slug(name: str) -> str:
+    """The name of a method or a task as a folder's.
+
+    >>> slug("radam(beta2=0.95)")
+    'radam-beta2-0.95'
+    """
+    return re.sub(r"[^a-z0-9.+-]+", "-", name).strip("-")
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run: everything that determines its result."""
@@ -25,7 +34,7 @@ class Cell:
     def id(self) -> str:
         """A stable name for its folder: the method, to be found by eye, and a hash of the whole configuration."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return re.sub(r"[^a-z0-9.+-]+", "-", self.method).strip("-")[:40] + "-" + digest[:10]
+        return slug(self.method)[:40] + "-" + digest[:10]
 
     @property
     def command(self) -> str:

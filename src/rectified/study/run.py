@@ -10,7 +10,7 @@ from .live import View, summary
 from .plan import Plan
 from .report import write_report
 from .store import Store
-from .tasks import TASKS
+from .tasks import parse_task
 
 
 def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: str, console: Console) -> int:
@@ -23,7 +23,7 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
         NotAStudyError: out holds something else.
         DataNotFoundError: the data is nowhere to be had.
     """
-    task = TASKS[plan.task]
+    task = parse_task(plan.task)
     store = Store(out, {"task": plan.task, "epochs": plan.epochs, "batch_size": plan.batch_size})
     folder = task.find(data, lambda line: console.print(line, style="dim", markup=False))
     steps = plan.epochs * task.steps_per_epoch(plan.batch_size)

@@ -11,15 +11,16 @@ OUT/timings.csv                one row a cell: what it would not
 
 import csv
 import fcntl
+import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
+from ..files import write
 from .plan import Cell
 
 Status = Literal["done", "diverged", "failed", "missing"]
@@ -176,31 +177,16 @@ class Store:
 
 def write_json(path: Path, value: Any) -> None:
     """Write the value as JSON, all of it or nothing."""
-    with whole(path) as file:
-        json.dump(value, file, indent=1)
+    write(path, json.dumps(value, indent=1))
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with whole(path) as file:
-        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[TextIO]:
-    """A file to write that appears, all of it or not at all, by a rename once its bytes are on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, text.getvalue())
 
 
 def _study(out: Path) -> dict[str, Any]:

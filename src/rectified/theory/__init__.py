@@ -1,7 +1,21 @@
 """The variance of the adaptive learning rate, computed: mathematics only, in the paper's symbols."""
 
-from .psi import variance, variance_first_order
+from .ema import variance_ema
+from .psi import mean, truncated_variance, variance, variance_first_order, variance_slope
 from .rectify import limiting_variance, rectification
-from .sma import rho, rho_inf
+from .sma import center_of_mass, rho, rho_inf, sma_length
 
-__all__ = ["limiting_variance", "rectification", "rho", "rho_inf", "variance", "variance_first_order"]
+__all__ = [
+    "center_of_mass",
+    "limiting_variance",
+    "mean",
+    "rectification",
+    "rho",
+    "rho_inf",
+    "sma_length",
+    "truncated_variance",
+    "variance",
+    "variance_ema",
+    "variance_first_order",
+    "variance_slope",
+]

@@ -1,16 +1,19 @@
 """The rectification term r_t: the factor that gives psi the same variance at every step."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
+from .ema import variance_ema
 from .psi import variance, variance_first_order
 from .sma import rho, rho_inf
 
-Order = Literal["first", "exact"]
+Order = Literal["first", "exact", "ema"]
 
-# order -> (the variance of psi that it uses, the rho above which that variance is finite)
-ORDERS = {"first": (variance_first_order, 4.0), "exact": (variance, 2.0)}
+# order -> the rho_t above which it rectifies. The variance of "ema" asks for t >= 3 instead, which for beta2 above 0.45
+# is the same.
+ORDERS: dict[str, float] = {"first": 4.0, "exact": 2.0, "ema": 2.0}
 
 
 def rectification(t: float, beta2: float, order: Order = "first") -> float:
@@ -24,11 +27,12 @@ def rectification(t: float, beta2: float, order: Order = "first") -> float:
     Args:
         t: step count, from 1.
         beta2: decay rate of the second moment, in [0, 1), such that the variance is finite for large t:
-            above 0.6 for ``"first"``, above 1/3 for ``"exact"``.
-        order: ``"first"``, the paper's approximation, or ``"exact"``, the closed form.
+            above 0.6 for ``"first"``, above 1/3 for the others.
+        order: ``"first"``, the paper's approximation; ``"exact"``, the closed form, exact for the chi-square law that
+            the paper fits to the EMA; ``"ema"``, the EMA's own variance (:func:`variance_ema`), for whole t.
 
     Returns:
-        r_t in [0, 1]; 0.0 while the variance is infinite (rho_t <= 4, or 2 for ``"exact"``).
+        r_t in [0, 1]; 0.0 while the variance is infinite: for rho_t <= 4, or 2 for ``"exact"`` and ``"ema"``.
 
     Raises:
         ValueError: t or beta2 is outside its range, or order is unknown.
@@ -37,18 +41,25 @@ def rectification(t: float, beta2: float, order: Order = "first") -> float:
     [0.0, 0.0173, 0.0258, 0.6453]
     >>> [round(rectification(t, 0.999, order="exact"), 4) for t in (2, 3, 5, 1000)]
     [0.0, 0.0151, 0.0315, 0.6458]
+    >>> [round(rectification(t, 0.999, order="ema"), 4) for t in (2, 3, 5, 1000)]
+    [0.0, 0.0152, 0.0315, 0.679]
 
     Reference: arXiv:1908.03265, section 4.2 and Algorithm 2.
     """
     limit = limiting_variance(beta2, order)
     length = rho(t, beta2)
-    variance_of, least = ORDERS[order]
-    return min(1.0, math.sqrt(limit / variance_of(length))) if length > least else 0.0
+    if length <= ORDERS[order]:
+        return 0.0
+    here = variance_ema(t, beta2) if order == "ema" else _OF_RHO[order](length)
+    return min(1.0, math.sqrt(limit / here))
+
+
+_OF_RHO: dict[str, Callable[[float], float]] = {"first": variance_first_order, "exact": variance}
 
 
 @lru_cache
 def limiting_variance(beta2: float, order: Order = "first") -> float:
-    """Variance of psi for large t, at rho_inf: what :func:`rectification` brings every step's down to.
+    """Variance of psi for large t: what :func:`rectification` brings every step's down to (the paper's C_var).
 
     Raises:
         ValueError: beta2 is outside its range, at which it would be infinite, or order is unknown.
@@ -58,11 +69,11 @@ def limiting_variance(beta2: float, order: Order = "first") -> float:
     """
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; it must be one of {', '.join(map(repr, ORDERS))}")
-    variance_of, least = ORDERS[order]
+    least = ORDERS[order]
     end = rho_inf(beta2)
     if end <= least:
         raise ValueError(
             f"beta2 is {beta2!r}, at which rho never exceeds {end:.4g}: {order!r} needs more than {least:g}, "
             f"that is, a beta2 above {(least - 1) / (least + 1):.4g}"
         )
-    return variance_of(end)
+    return variance_ema(math.inf, beta2) if order == "ema" else _OF_RHO[order](end)

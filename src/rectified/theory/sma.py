@@ -3,6 +3,8 @@
 import math
 from functools import lru_cache
 
+from .checks import check_beta2, check_step, check_steps
+
 # B_2k / (2k)!, the coefficients of g(y) = y/(e^y - 1) - 1 + y/2. Eleven terms leave less than 2e-17 for y < 1.
 _G = (
     1 / 12,
@@ -35,7 +37,7 @@ def rho_inf(beta2: float) -> float:
 
     Reference: arXiv:1908.03265, section 4.1.
     """
-    _check_beta2(beta2)
+    check_beta2(beta2)
     return (1 + beta2) / (1 - beta2)  # the same, without cancellation for small beta2
 
 
@@ -59,9 +61,8 @@ def rho(t: float, beta2: float) -> float:
 
     Reference: arXiv:1908.03265, section 4.1 and Algorithm 2.
     """
-    if not 1 <= t < math.inf:
-        raise ValueError(f"t is {t!r}; steps are counted from 1")
-    _check_beta2(beta2)
+    check_step(t)
+    check_beta2(beta2)
     if beta2 == 0:
         return 1.0
     h, g_h = _rate(beta2)
@@ -71,6 +72,57 @@ def rho(t: float, beta2: float) -> float:
         return t + 2 / h * (g_h - _g(x))
     tail = 2 * t / math.expm1(x) if x < 700 else 0.0
     return rho_inf(beta2) - tail
+
+
+def center_of_mass(t: int, beta2: float) -> float:
+    r"""Weighted mean of the step numbers 1 ... t under the EMA's weights: what rho_t is made to match.
+
+    .. math:: \frac{(1 - \beta_2) \sum_{i=1}^t \beta_2^{t-i}\, i}{1 - \beta_2^t}
+        = \frac{\sum_{i=1}^{f} (t + 1 - i)}{f} = t - \frac{f - 1}{2} \quad\text{for}\quad f = \rho_t
+
+    Summed as it stands, in O(t), and so a check on :func:`rho`. The arXiv version of the paper prints (t + 1 - i) in
+    place of i in the first sum too; rho_t does not solve that equation, and the OpenReview version has i.
+
+    Args:
+        t: number of steps, whole, from 1.
+        beta2: decay rate of the second moment, in [0, 1).
+
+    Raises:
+        ValueError: t or beta2 is outside its range.
+
+    >>> center_of_mass(2, 0.5)  # weights 1/3 and 2/3
+    1.6666666666666667
+
+    Reference: arXiv:1908.03265, Eq. 4.
+    """
+    check_steps(t)
+    check_beta2(beta2)
+    weights = [beta2 ** (t - i) for i in range(1, t + 1)]
+    return math.fsum(i * w for i, w in enumerate(weights, 1)) / math.fsum(weights)
+
+
+def sma_length(t: float, center: float) -> float:
+    r"""Length f of the simple moving average of the last steps up to t whose center of mass lies at `center`.
+
+    .. math:: \frac{1}{f} \sum_{i=1}^{f} (t + 1 - i) = t - \frac{f - 1}{2}
+        \quad\Longrightarrow\quad f = 2 (t - \text{center}) + 1
+
+    Args:
+        t: step count, from 1.
+        center: a center of mass, in steps, at most t and, for there to be so many steps, at least (t + 1)/2.
+
+    Raises:
+        ValueError: t is below 1, or center outside its range.
+
+    >>> sma_length(100, center_of_mass(100, 0.999)) - rho(100, 0.999) < 1e-9
+    True
+
+    Reference: arXiv:1908.03265, Eq. 4.
+    """
+    check_step(t)
+    if not (t + 1) / 2 <= center <= t:
+        raise ValueError(f"center is {center!r}; at step {t} it must lie in [{(t + 1) / 2:g}, {t:g}]")
+    return 2 * (t - center) + 1
 
 
 @lru_cache
@@ -85,8 +137,3 @@ def _g(y: float) -> float:
     for coefficient in _G[::-1]:
         total = coefficient + square * total
     return square * total
-
-
-def _check_beta2(beta2: float) -> None:
-    if not 0 <= beta2 < 1:
-        raise ValueError(f"beta2 is {beta2!r}; it must lie in [0, 1)")

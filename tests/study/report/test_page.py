@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from rectified.figures.style import COLOURS, Style
 from rectified.study.report import write_report
-from rectified.study.report.style import COLOURS, Style
 from rectified.study.store import Store
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from ...figures.style import INK, MUTED, PAPER, RULE, SHADE, Style, canvas, look, svg
 from .numbers import Curve, Group, OmegaLine, beyond, number
-from .style import INK, MUTED, PAPER, RULE, SHADE, Style, canvas, look, svg
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 42  # margins
 _ROW = 17  # of a strip

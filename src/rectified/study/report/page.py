@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from ...figures.style import SHEETS, Style, css_variables, styles
 from ..methods import Method, parse
 from ..store import Record
 from ..tasks import Task
@@ -28,7 +29,6 @@ from .numbers import (
     omega_lines,
     thin,
 )
-from .style import Style, css_variables, styles
 
 _GLYPHS = {"done": "●", "diverged": "✕", "failed": "!", "missing": "·"}
 
@@ -46,7 +46,7 @@ def page(records: Sequence[Record], task: Task, head: dict[str, Any], commands: 
 @cache
 def _template() -> jinja2.Template:
     here = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, SHEETS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

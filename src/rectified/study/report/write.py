@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ..store import Store, whole
-from ..tasks import TASKS
+from ...files import write
+from ..store import Store
+from ..tasks import parse_task
 
 
 def write_report(store: Store) -> Path:
@@ -11,7 +12,6 @@ def write_report(store: Store) -> Path:
     from .page import page  # brings matplotlib and jinja2, which no worker process needs
 
     path = store.out / "report.html"
-    text = page(store.records(), TASKS[store.head["task"]], store.head, store.commands)
-    with whole(path) as file:
-        file.write(text)
+    text = page(store.records(), parse_task(store.head["task"]), store.head, store.commands)
+    write(path, text)
     return path

@@ -1,10 +1,11 @@
 """What the study asks of a task."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,12 @@ class Task(ABC):
         metric: the measure's name in results.csv, and ``metric_label`` on an axis.
         larger_is_better: of the metric.
         methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
+        loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
+            an optimizer does with large raw gradients.
+        options: the names of the attributes that may be set in parentheses after the name.
     """
+
+    options: ClassVar[tuple[str, ...]] = ("loss_scale",)
 
     name: str
     title: str
@@ -34,6 +40,11 @@ class Task(ABC):
     seeds: tuple[int, ...]
     epochs: int
     batch_size: int
+    loss_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.loss_scale < math.inf:
+            raise ValueError(f"loss_scale is {self.loss_scale!r}; it must be a positive number")
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say) -> Path:

@@ -1,14 +1,17 @@
-"""One look a method, the same in every figure, and matplotlib's SVG made part of the page."""
+"""One look for every page and figure: a palette, a style a line, and matplotlib's SVG made part of a page."""
 
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.style import context
+
+SHEETS = Path(__file__).parent  # where page.css is, which every page includes
 
 # Light and dark. Apart also in brightness, so that they stay apart for colour-blind eyes; at least 3:1 on the page.
 COLOURS = (

@@ -1,0 +1,26 @@
+"""Options in parentheses, as after a method's or a task's name: values alone, nothing is called."""
+
+import ast
+from typing import Any
+
+
+def read_options(what: str, source: str) -> dict[str, Any]:
+    """The keywords in `source`, as between the parentheses of a call.
+
+    Args:
+        what: whose they are, for the error's text.
+
+    Raises:
+        ValueError: it is no list of name=value, or a value is no literal.
+
+    >>> read_options("method 'adam'", "beta2=0.95, eps=1e-6")
+    {'beta2': 0.95, 'eps': 1e-06}
+    """
+    try:
+        call = ast.parse(f"f({source})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args:
+            raise ValueError("write options as name=value")
+        return {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{what}: {error}") from None
