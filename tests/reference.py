@@ -51,16 +51,32 @@ def variance_slope(rho):
 
 @cache
 def variance_ema(t, beta2):
-    """Var[1/sqrt(v_hat)] at normal gradients, by the two integrals over prod (1 + 2 w_i u)^(-1/2), u = s^2.
+    """Var[1/sqrt(v_hat)] at normal gradients, by the two integrals over M(u) = prod (1 + 2 w_i u)^(-1/2)."""
+    t = min(t, int(-45 / math.log(beta2)) + 1)  # beta2^t is below 1e-19 from here on
+    return _variance_ema_factor_by_factor(t, beta2) if t <= 2500 else _variance_ema_late(t, beta2)
 
-    The product is taken factor by factor up to 160 of them. Beyond, its logarithm is a sum of a smooth function of the
-    step, for beta2 from 0.9 on: an integral (dilogarithms) with Euler and Maclaurin's corrections.
+
+def _variance_ema_factor_by_factor(t, beta2):
+    """In numpy's long double: the trapezoidal rule in log u."""
+    step = np.longdouble(0.125)
+    u = np.exp(step * np.arange(-100 * 8, 100 * 8))
+    weights = np.longdouble(beta2) ** np.arange(t)
+    log = np.zeros_like(u)
+    for w in weights / weights.sum():
+        log += np.log1p(2 * w * u)
+    m = np.exp(-log / 2)
+    second, first = (step * np.sum(m * u**power) for power in (1, np.longdouble(0.5)))
+    return float(second - first**2 / np.longdouble(np.pi))
+
+
+def _variance_ema_late(t, beta2):
+    """In 25 digits, u = s^2: log M is a sum of a smooth function of the step, h = -log(beta2) being small.
+
+    So it is an integral (dilogarithms) with Euler and Maclaurin's corrections.
     """
     with mpmath.workdps(25):
         h = -mpmath.log(mpmath.mpf(beta2))
-        t = min(t, int(45 / h) + 1)  # beta2^t is below 1e-19 from here on
         total = -mpmath.expm1(-h * t) / -mpmath.expm1(-h)
-        factors = [2 * mpmath.exp(-h * j) / total for j in range(t)] if t <= 160 else None
         first, last = 2 / total, 2 * mpmath.exp(-h * t) / total
 
         def odd(c):
@@ -71,8 +87,6 @@ def variance_ema(t, beta2):
             return -h * s / 12 + h**3 * third / 720 - h**5 * fifth / 30240
 
         def m(u):
-            if factors is not None:
-                return 1 / mpmath.sqrt(mpmath.fprod(1 + factor * u for factor in factors))
             a, b = first * u, last * u
             log = (mpmath.polylog(2, -b) - mpmath.polylog(2, -a)) / h
             log += (mpmath.log1p(a) - mpmath.log1p(b)) / 2 + odd(b) - odd(a)
@@ -81,7 +95,7 @@ def variance_ema(t, beta2):
         ends = [0, 0.5, 1, 1.5, 2, 3, 5, 10, mpmath.inf]
         second = mpmath.quad(lambda s: 2 * s * m(s * s), ends)
         mean = mpmath.quad(lambda s: 2 * m(s * s), ends) / mpmath.sqrt(mpmath.pi)
-        return mpmath.re(second - mean**2)
+        return float(mpmath.re(second - mean**2))
 
 
 def constant(t, beta2):
@@ -107,7 +121,7 @@ def rectified_exactly(t, beta2, threshold=2.0):
 def rectified_by_ema(t, beta2, threshold=2.0):
     if rho(t, beta2) <= threshold:
         return 0.0
-    return float(mpmath.sqrt(variance_ema(10**18, beta2) / variance_ema(t, beta2)))
+    return math.sqrt(variance_ema(10**18, beta2) / variance_ema(t, beta2))
 
 
 def untuned_linear(t, beta2):
