@@ -73,11 +73,11 @@ def test_before_the_third_step_and_without_memory_it_is_infinite():
 
 
 def test_it_judges_the_fitted_law_and_the_first_order():
-    """The closed form is near in the first steps, and a tenth too large about t = 1/(1 - beta2)."""
+    """The closed form is near in the first steps, and a tenth too large later, about t = 1.5/(1 - beta2)."""
     judge = variance_ema(6, 0.999)
     assert variance(rho(6, 0.999)) / judge == pytest.approx(1.002, abs=5e-4)
     assert variance_first_order(rho(6, 0.999)) / judge == pytest.approx(2.15, abs=0.01)
-    # The center of mass is not the sum of squares: 1/sum w_i^2 = 924, rho_t = 835.
+    # The center of mass is not the sum of squares: 1/sum w_i^2 = 924, rho_t = 836.
     assert variance(rho(1000, 0.999)) / variance_ema(1000, 0.999) == pytest.approx(1.106, abs=1e-3)
     # In the limit they nearly agree: 1/sum w_i^2 -> (1 + beta2)/(1 - beta2) = rho_inf.
     assert variance(rho(10**6, 0.999)) / variance_ema(10**6, 0.999) == pytest.approx(1, abs=2e-3)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ SURFACES = {
     "paper": (PAPER, "#14171a"),
 }
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
-_DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+Dash = Literal["solid"] | tuple[float, tuple[float, ...]]
+_DASHES: tuple[Dash, ...] = (
     "solid",
     (0, (6, 2)),
     (0, (1.5, 1.5)),
@@ -58,7 +60,7 @@ class Style:
         return _MARKERS[self.index % len(_MARKERS)]
 
     @property
-    def dash(self) -> str | tuple[int, tuple[float, ...]]:
+    def dash(self) -> Dash:
         return _DASHES[self._dash]
 
     @property

@@ -1,0 +1,96 @@
+"""The tables of the docs, from what the package computes and from the committed studies."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from scipy import stats
+
+from rectified.figures.numbers import periods
+from rectified.figures.simulated import early
+from rectified.figures.table import markdown
+from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
+from rectified.study import Store
+from rectified.study.tasks import parse_task
+from rectified.theory.simulation import Gradients, simulate
+
+BETAS = (0.9, 0.95, 0.99, 0.999)
+
+
+def variances() -> str:
+    """The EMA's variance, closed form, first order and 400,000 simulated paths."""
+    return variance_markdown(variance_table(early(BETAS, paths=400_000, seed=0, on_step=lambda: None)))
+
+
+def effective_periods() -> str:
+    """T(omega) in steps."""
+    return period_markdown(periods())
+
+
+def assumptions() -> str:
+    """What becomes of the variances where gradients are not independent normal ones of mean 0."""
+    laws = [
+        *(Gradients(mu=mu) for mu in (0, 0.1, 1, 10)),
+        *(Gradients(freedom=freedom) for freedom in (5, 3)),
+        *(Gradients(correlation=correlation) for correlation in (0.5, 0.9)),
+    ]
+    at = (6, 100, 1000, 6000)
+    found = simulate(laws, steps=at[-1], at=at)
+    rows = []
+    for i, law in enumerate(laws):
+        variances = [
+            f"{digits(variance)} ± {digits(error, 1)}"
+            for variance, error in zip(found.psi.variance[i].tolist(), found.psi.error[i].tolist(), strict=True)
+        ]
+        updates = [digits(variance) for variance in found.update.variance[i].tolist()]
+        rows.append([str(law), *variances, *updates])
+    heads = [*(f"Var ψ, t = {t}" for t in at), *(f"Var m̂ψ, t = {t}" for t in at)]
+    return markdown(["gradients", *heads], rows)
+
+
+def intervals(store: Store) -> str:
+    """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
+    records = store.records()
+    metric = parse_task(store.head["task"]).metric
+    methods = list(dict.fromkeys(record.cell.method for record in records))
+    lrs = sorted({record.cell.lr for record in records})
+    rows = []
+    for method in methods:
+        row = []
+        for lr in lrs:
+            runs = [record for record in records if (record.cell.method, record.cell.lr) == (method, lr)]
+            values = [record.rows[-1][metric] for record in runs if record.status == "done"]
+            gone = "" if len(values) == len(runs) else f", {len(runs) - len(values)} of {len(runs)} diverged"
+            row.append(_mean(values) + gone)
+        rows.append([method, *row])
+    return markdown(["method", *(f"lr {lr:g}" for lr in lrs)], rows)
+
+
+def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> str:
+    """One method less another, seed by seed: of a seed, both had the same first weights and the same batches."""
+    records = store.records()
+    metric = parse_task(store.head["task"]).metric
+    ends = {
+        (record.cell.method, record.cell.lr, record.cell.seed): record.rows[-1][metric]
+        for record in records
+        if record.status == "done"
+    }
+    lrs = sorted({record.cell.lr for record in records})
+    seeds = sorted({record.cell.seed for record in records})
+    rows = []
+    for one, other in pairs:
+        row = []
+        for lr in lrs:
+            both = [seed for seed in seeds if (one, lr, seed) in ends and (other, lr, seed) in ends]
+            found = [ends[one, lr, seed] - ends[other, lr, seed] for seed in both]
+            row.append(_mean(found, sign="+") + ("" if len(both) == len(seeds) else f", {len(both)} pairs"))
+        rows.append([f"{one} − {other}", *row])
+    return markdown(["difference", *(f"lr {lr:g}" for lr in lrs)], rows)
+
+
+def _mean(values: Sequence[float], sign: str = "") -> str:
+    """Mean and half the width of its 95 % interval."""
+    if len(values) < 2:
+        return "–"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):{sign}.2f} ± {half:.2f}".replace("-", "−")
