@@ -109,5 +109,5 @@ class FusedCalls(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func in (torch.ops.aten._fused_adam_.default, torch.ops.aten._fused_adamw_.default)
+        self.count += func.overloadpacket in (torch.ops.aten._fused_adam_, torch.ops.aten._fused_adamw_)
         return func(*args, **(kwargs or {}))

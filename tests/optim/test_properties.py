@@ -145,8 +145,9 @@ def test_narrow_dtypes_follow_the_float64_path(method, path, dtype):
             twin.step(numbers(p.grad))
         optimizer.step()
     for p, twin, start in zip(params, twins, starts, strict=True):
-        assert p.dtype == optimizer.state[p]["exp_avg"].dtype == dtype
-        # Each step rounds theta once or twice, and the states once each.
+        assert p.dtype == dtype
+        assert optimizer.state[p]["exp_avg"].dtype == torch.float32
+        # Each step rounds theta once or twice.
         moved, size = np.mean(abs(twin.theta - start)), np.mean(abs(twin.theta))
         assert np.mean(abs(numbers(p) - twin.theta)) <= torch.finfo(dtype).eps * (10 * moved + 6 * size)
         assert moved > 0.002

@@ -2,5 +2,6 @@
 
 from .adam import Adam, AdamW, RAdam
 from .explain import Explanation, explain
+from .groups import decay_groups
 
-__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "explain"]
+__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "decay_groups", "explain"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch._C import _set_grad_enabled
 from torch._C._autograd import _profiler_enabled
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -18,10 +19,13 @@ from torch.optim.optimizer import (
 
 from ..theory.rectify import Order
 from ..warmup import Rectified, Start, Warmup, from_plain, to_plain
-from .kernels import Update, momentum, second_moment
+from .differentiable import differentiable_step
+from .kernels import Update
+from .narrow import Rounding
 from .notices import say_excuses, warn_of_huge_start
+from .on_device import device_update
 from .options import check_group, omega_of
-from .plan import Bucket, Group, Plan
+from .plan import STATES, Bucket, Group, Plan
 
 Loss = float | Tensor
 
@@ -35,8 +39,7 @@ class Adam(Optimizer):
         \theta_t &= \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    Arguments, defaults and the saved state are torch.optim.Adam's (``capturable`` and ``differentiable`` are not here
-    yet); ``warmup`` and ``eps_hat`` are new.
+    Arguments, defaults and the saved state are torch.optim.Adam's; the last four are new.
     Each parameter has its own t: the number of steps in which it had a gradient.
 
     Args:
@@ -47,12 +50,21 @@ class Adam(Optimizer):
         weight_decay: lambda; added to the gradient as lambda theta (L2), or decoupled, see below.
         amsgrad: divide by the largest v so far.
         maximize: ascend.
+        capturable: count the steps on the device and read nothing back, as CUDA graphs need it; lr may then be a tensor
+            that a scheduler changes under the graph. On a CPU too. ``group["omega"]`` is then a tensor.
+        differentiable: let autograd record the step (in parameters, gradients and a tensor lr).
         foreach, fused: ``None`` takes torch's fused op for every parameter where it is safe and foreach ops for the
             rest; ``foreach=True`` or ``fused=False`` takes foreach ops throughout.
         decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; omega does
             not scale it.
         warmup: an object with ``omega(t, beta2)``, see :mod:`rectified.warmup`; ``None`` is plain Adam.
         eps_hat: add eps to sqrt(v) before its bias correction (torch's RAdam, Adam-eps), instead of after.
+        state_dtype: of the moments of bfloat16 and float16 parameters, whose step is then taken in it. In the
+            parameter's own dtype v stalls, as in torch, for 8 bytes less a parameter. Wider parameters have moments of
+            their own dtype.
+        rounding: of bfloat16 and float16 parameters after a step in float32: to ``"nearest"``; ``"kahan"``, with what
+            rounding takes kept in the state, in 2 bytes a parameter; ``"stochastic"`` (bfloat16), unbiased, by torch's
+            global generator.
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this beta2.
@@ -73,6 +85,8 @@ class Adam(Optimizer):
     """
 
     _plans: list[Plan]
+    # A GradScaler then hands over its scale and its verdict as attributes, and leaves the unscaling to the step.
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -85,10 +99,14 @@ class Adam(Optimizer):
         *,
         foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         warmup: Warmup | None = None,
         eps_hat: bool = False,
+        state_dtype: torch.dtype = torch.float32,
+        rounding: Rounding = "nearest",
     ) -> None:
         defaults = {
             "lr": lr,
@@ -97,11 +115,15 @@ class Adam(Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
             "foreach": foreach,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
             "warmup": warmup,
             "eps_hat": eps_hat,
+            "state_dtype": state_dtype,
+            "rounding": rounding,
             "omega": None,
         }
         check_group(defaults)
@@ -123,6 +145,8 @@ class Adam(Optimizer):
         Returns:
             The closure's loss, if one was given.
         """
+        if torch.compiler.is_compiling():
+            return self._untraced_step(closure)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -142,26 +166,36 @@ class Adam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        found_inf, grad_scale = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
+        if found_inf is not None and not all(group["capturable"] for group in self.param_groups) and found_inf.item():
+            return loss  # a GradScaler's step that is skipped: nothing moves, and no clock
         graded = torch.is_grad_enabled()
-        _set_grad_enabled(False)  # as torch.no_grad() does, in a quarter of its time
+        _set_grad_enabled(self.defaults["differentiable"])  # as torch.no_grad() does, in a quarter of its time
         try:
             # Whatever can be refused is found out before anything moves.
+            planned = self._planned()
             work = [
                 (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
-                for group, plan, found in self._planned()
+                for group, plan, found in planned
+                if not plan.schedules
             ]
-            warn_of_huge_start(self, work)
+            warn_of_huge_start(self, work, 1.0 if grad_scale is None else float(grad_scale))
             for group, plan, moves in work:
                 for bucket, grads, omega in moves:
-                    _move(group, bucket, grads, omega)
+                    _move(group, bucket, grads, omega, grad_scale)
                 plan.advance()
                 if moves:
                     group["omega"] = moves[0][2]  # of the parameters that have stepped most often
+            for group, plan, found in planned:
+                if plan.schedules:
+                    _move_on_device(group, plan, found, grad_scale, found_inf)
         finally:
             _set_grad_enabled(graded)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
+    # torch.compile cannot trace the op, and would trace the bookkeeping for every lr. Its graph ends before a step.
+    _untraced_step = _disable_dynamo(_hooked_step)
 
     def _planned(self) -> list[tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]]:
         """Each group with its plan, remade where it no longer holds, and with the gradients of its buckets."""
@@ -182,6 +216,32 @@ class Adam(Optimizer):
 
     def _forget_plans(self) -> None:
         self._plans = []
+
+    def rewarm(self, group: int | None = None) -> None:
+        """Begin a group's warmup anew, or every group's: for an lr restart, new data, fine-tuning.
+
+        Moments and counts go back to 0. Both have to: a warmup answers for a v that rests on few gradients, and a count
+        of 1 beside an old v would take its bias correction for that of a new one.
+
+        Args:
+            group: index in ``param_groups``; ``None`` is all.
+
+        Raises:
+            IndexError: there is no such group.
+
+        >>> import torch, rectified
+        >>> p = torch.nn.Parameter(torch.ones(2))
+        >>> optimizer = rectified.RAdam([p])
+        >>> p.grad = torch.ones(2)
+        >>> optimizer.step()
+        >>> optimizer.rewarm()
+        >>> rectified.explain(optimizer)[0].t
+        1
+        """
+        for chosen in self.param_groups if group is None else [self.param_groups[group]]:
+            for p in chosen["params"]:
+                for x in self.state.get(p, {}).values():
+                    x.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch.optim's own format; warmups as plain values, so that ``weights_only=True`` loads it.
@@ -207,10 +267,31 @@ class Adam(Optimizer):
         Options that the save lacks keep this optimizer's values. Nothing is changed if the save does not fit. The
         loaded tensors are copies: torch would go on writing into those of ``state_dict``.
         """
-        super().load_state_dict(state_dict)
-        given = {id(x) for entry in state_dict["state"].values() for x in entry.values() if isinstance(x, Tensor)}
-        for entry in self.state.values():
-            entry.update({key: x.clone() for key, x in entry.items() if id(x) in given})
+        given: dict[str, Any] = {}
+
+        def note(_: Optimizer, state_dict: dict[str, Any]) -> None:
+            given.update(state_dict)
+
+        def restore(_: Optimizer) -> None:
+            ids = [i for group in given["param_groups"] for i in group["params"]]
+            params = [p for group in self.param_groups for p in group["params"]]
+            for i, p in zip(ids, params, strict=True):
+                saved, entry = given["state"].get(i, {}), self.state.get(p, {})
+                for name, x in entry.items():
+                    if name in STATES and isinstance(saved.get(name), Tensor):
+                        x = saved[name].to(device=p.device)  # torch has cast it to the parameter's dtype
+                    entry[name] = x.clone() if x is saved.get(name) else x
+
+        # After the user's own pre-hooks, which may hand on another state, and before their post-hooks.
+        hooks = [
+            self.register_load_state_dict_pre_hook(note),
+            self.register_load_state_dict_post_hook(restore, prepend=True),
+        ]
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled or a loaded state. Plans are never part of one, and are dropped."""
@@ -259,9 +340,13 @@ class AdamW(Adam):
         *,
         foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
         warmup: Warmup | None = None,
         eps_hat: bool = False,
+        state_dtype: torch.dtype = torch.float32,
+        rounding: Rounding = "nearest",
     ) -> None:
         super().__init__(
             params,
@@ -272,10 +357,14 @@ class AdamW(Adam):
             amsgrad,
             foreach=foreach,
             maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
             warmup=warmup,
             eps_hat=eps_hat,
+            state_dtype=state_dtype,
+            rounding=rounding,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -335,7 +424,11 @@ class RAdam(Adam):
         eps_hat: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
+        state_dtype: torch.dtype = torch.float32,
+        rounding: Rounding = "nearest",
     ) -> None:
         super().__init__(
             params,
@@ -345,19 +438,40 @@ class RAdam(Adam):
             weight_decay,
             foreach=foreach,
             maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=decoupled_weight_decay,
             warmup=Rectified(order, threshold, start),
             eps_hat=eps_hat,
+            state_dtype=state_dtype,
+            rounding=rounding,
         )
 
 
-def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float) -> None:
+def _move_on_device(
+    group: Group,
+    plan: Plan,
+    found: list[tuple[Bucket, list[Tensor]]],
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
+) -> None:
+    """The same for a whole group whose counts are on the device."""
+    plan.advance(None if found_inf is None else 1 - found_inf)
+    for bucket, grads in reversed(found):
+        count = bucket.entries[0]["step"]
+        update = device_update(group, plan.schedules[count.device], count, grad_scale, found_inf)
+        bucket.kernel(bucket.tensors, grads, update)  # type: ignore[arg-type]
+        group["omega"] = update.omega  # of the parameters that have stepped most often, the last here
+
+
+def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float, grad_scale: Tensor | None) -> None:
     """Take the step of one bucket: fold bias corrections and omega into one scale, and hand over to the kernel."""
     t = bucket.t + 1
-    warmup, lr, l2, eps = group["warmup"], float(group["lr"]), group["weight_decay"], group["eps"]
-    beta1, beta2 = group["betas"]
-    scale = decay = momentum_scale = 0.0
+    warmup, l2, eps = group["warmup"], group["weight_decay"], group["eps"]
+    lr = group["lr"] if group["differentiable"] else float(group["lr"])
+    beta1, beta2 = map(float, group["betas"])
+    scale = decay = momentum = 0.0
     if group["decoupled_weight_decay"]:
         l2, decay = 0.0, lr * l2
     m_steps = t - getattr(warmup, "m_delay", 0)
@@ -367,14 +481,14 @@ def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float) -> No
         if not group["eps_hat"]:
             eps *= root_c2
     elif m_steps > 0 and getattr(warmup, "start", "hold") == "momentum":
-        momentum_scale = lr / (1 - beta1**m_steps)
+        momentum = lr / (1 - beta1**m_steps)
     else:
         decay = 0.0  # nothing moves the parameters
 
-    update = Update(scale, beta1, beta2, eps, l2, decay, group["maximize"])
-    if m_steps <= 0:
-        second_moment(bucket.tensors, grads, update)
-        return
-    bucket.kernel(bucket.tensors, grads, update)
-    if momentum_scale:
-        momentum(bucket.tensors, momentum_scale)
+    update = Update(
+        scale, momentum, beta1, beta2, eps, l2, decay, group["maximize"], m_moves=m_steps > 0, grad_scale=grad_scale
+    )
+    if group["differentiable"]:
+        differentiable_step(bucket, grads, update)
+    else:
+        bucket.kernel(bucket.tensors, grads, update)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..warmup import Constant, steps_until
 from .adam import Adam
-from .options import omega_of
+from .options import number, omega_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def explain(optimizer: Adam) -> list[Explanation]:
         for p in group["params"]:
             t = int(optimizer.state[p]["step"]) + 1 if optimizer.state.get(p) else 1
             counts[t] = counts.get(t, 0) + 1
-        warmup, lr, beta2 = group["warmup"] or Constant(), float(group["lr"]), group["betas"][1]
+        warmup, lr, beta2 = group["warmup"] or Constant(), number(group["lr"]), number(group["betas"][1])
         for t in sorted(counts, reverse=True):
             omega = omega_of(group, t)
             effective = lr * omega

@@ -37,19 +37,22 @@ def has_known_op() -> bool:
 _HAS_OP = has_known_op()
 
 
-def why_not_fused(param: Tensor, others: Sequence[Tensor]) -> str | None:
+def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor], dtype: torch.dtype) -> str | None:
     """Why the fused op must not take this parameter with its gradient and states; None if it may.
+
+    dtype is the one in which the step is taken: the parameter's own, or a wider one of copies of it and its gradient.
 
     The op pairs raw storage: where layouts differ it is silently wrong, and overwrites memory that is not the
     parameter's. So it is used only where all tensors are dense, without overlap, of one layout, dtype and device.
     """
+    others = [grad, *states]
     if not _HAS_OP:
         return "this torch has no fused Adam op of the known signature"
     if type(param) not in (Tensor, torch.nn.Parameter) or any(type(x) is not Tensor for x in others):
         return "it, its gradient or its state is a tensor subclass"
     if param.device.type not in _DEVICES or any(x.device != param.device for x in others):
         return f"the fused op needs all its tensors on one device of {', '.join(_DEVICES)}"
-    if param.dtype not in _DTYPES or any(x.dtype is not param.dtype for x in others):
+    if dtype not in _DTYPES or grad.dtype is not param.dtype or any(x.dtype is not dtype for x in states):
         return "the fused op needs one floating-point dtype for parameter, gradient and state"
     if param.is_contiguous() and all(x.is_contiguous() for x in others):
         return None
@@ -94,18 +97,22 @@ class Tensors(NamedTuple):
     m: list[Tensor]
     v: list[Tensor]
     v_max: list[Tensor]  # empty unless amsgrad
+    compensation: list[Tensor]  # what rounding took from the parameters; empty unless rounding is Kahan's
 
 
 class Update(NamedTuple):
-    """theta *= 1 - decay; m and v take in g + l2 * theta; theta -= scale * m / (sqrt(v) + eps)."""
+    """theta *= 1 - decay; m and v take in g + l2 * theta; theta -= scale * m / (sqrt(v) + eps) + momentum * m."""
 
     scale: float
+    momentum: float
     beta1: float
     beta2: float
     eps: float
     l2: float
     decay: float
     maximize: bool
+    m_moves: bool  # if not, v alone takes in the gradient
+    grad_scale: Tensor | None  # what a GradScaler has multiplied the gradients by
 
 
 Kernel = Callable[[Tensors, list[Tensor], Update], None]
@@ -113,9 +120,12 @@ Kernel = Callable[[Tensors, list[Tensor], Update], None]
 
 def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
     """The update by torch's fused op: one pass over the memory."""
-    params, m, v, v_max = tensors
-    scale, beta1, beta2, eps, l2, decay, maximize = update
-    op, weight_decay = torch._fused_adam_, l2
+    if not update.m_moves:
+        _second_moment(tensors, grads, update)
+        return
+    params, m, v, v_max, _ = tensors
+    scale, decay = update.scale, update.decay
+    op, weight_decay = torch._fused_adam_, update.l2
     if decay:
         if scale > 1e-6 * decay:
             op, weight_decay = torch._fused_adamw_, decay / scale  # the op multiplies by scale again
@@ -127,35 +137,43 @@ def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
         m,
         v,
         v_max,
-        [_step_on(params[0].device)] * len(params),
+        [step_on(params[0].device)] * len(params),
         lr=scale,
-        beta1=beta1,
-        beta2=beta2,
+        beta1=update.beta1,
+        beta2=update.beta2,
         weight_decay=weight_decay,
-        eps=eps if scale else 1.0,  # with scale = eps = 0, a v of 0 would give 0 * 0/0
+        eps=update.eps if scale else 1.0,  # with scale = eps = 0, a v of 0 would give 0 * 0/0
         amsgrad=bool(v_max),
-        maximize=maximize,
+        maximize=update.maximize,
+        grad_scale=update.grad_scale,
     )
+    if update.momentum:
+        torch._foreach_add_(params, m, alpha=-update.momentum)
 
 
 def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
     """The update by foreach ops: any layout and dtype, in a handful of passes."""
-    params, m, v, v_max = _as_real(tensors)
-    scale, beta1, _, eps, _, decay, _ = update
-    if decay:
-        torch._foreach_mul_(params, 1 - decay)
-    total = second_moment(tensors, grads, update)
-    torch._foreach_lerp_(m, total, 1 - beta1)
-    if scale:
+    params, m, v, v_max, _ = as_real(tensors)
+    if update.decay:
+        torch._foreach_mul_(params, 1 - update.decay)
+    total = _second_moment(tensors, grads, update)
+    if not update.m_moves:
+        return
+    torch._foreach_lerp_(m, total, 1 - update.beta1)
+    if update.scale:
         denominator = torch._foreach_sqrt(v_max or v)
-        torch._foreach_add_(denominator, eps)
-        torch._foreach_addcdiv_(params, m, list(denominator), -scale)
+        torch._foreach_add_(denominator, update.eps)
+        torch._foreach_addcdiv_(params, m, list(denominator), -update.scale)
+    if update.momentum:
+        torch._foreach_add_(params, m, alpha=-update.momentum)
 
 
-def second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
+def _second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
     """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written."""
-    params, _, v, v_max = _as_real(tensors)
+    params, _, v, v_max, _ = as_real(tensors)
     total = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in grads]
+    if update.grad_scale is not None:
+        total = list(torch._foreach_mul(total, 1 / update.grad_scale))
     if update.maximize:
         total = list(torch._foreach_neg(total))
     if update.l2:
@@ -167,12 +185,7 @@ def second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list
     return total
 
 
-def momentum(tensors: Tensors, scale: float) -> None:
-    """theta -= scale * m."""
-    torch._foreach_add_(tensors.params, tensors.m, alpha=-scale)
-
-
-def _as_real(tensors: Tensors) -> Tensors:
+def as_real(tensors: Tensors) -> Tensors:
     """Complex numbers as pairs of reals, each with its own v, as torch has it."""
     if not any(p.is_complex() for p in tensors.params):
         return tensors
@@ -180,5 +193,5 @@ def _as_real(tensors: Tensors) -> Tensors:
 
 
 @cache
-def _step_on(device: torch.device) -> Tensor:
+def step_on(device: torch.device) -> Tensor:
     return torch.tensor(_STEP, dtype=torch.float32, device=device)

@@ -3,9 +3,11 @@
 import math
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from ..warmup import Start, Warmup
+from .narrow import Rounding
 
 
 def check_group(group: dict[str, Any]) -> None:
@@ -20,10 +22,25 @@ def check_group(group: dict[str, Any]) -> None:
     if len(group["betas"]) != 2:
         raise ValueError(f"Invalid betas: {group['betas']}; there are two, (beta1, beta2)")
     for index, beta in enumerate(group["betas"]):
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{index}] must be 1-element, but it has {beta.numel()}")
         if not 0 <= beta < 1:
             raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
     if not group["weight_decay"] >= 0:
         raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
+    if group["rounding"] not in get_args(Rounding):
+        raise ValueError(
+            f"rounding is {group['rounding']!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}"
+        )
+    if group["rounding"] != "nearest" and group["state_dtype"] is not torch.float32:
+        raise ValueError(
+            f"rounding is {group['rounding']!r} and state_dtype {group['state_dtype']}; it needs torch.float32, "
+            "in which the step is taken before it is rounded"
+        )
+    if group["differentiable"] and group["fused"]:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if group["differentiable"] and group["capturable"]:
+        raise RuntimeError("`capturable` does not support `differentiable`: autograd's graph is made on the host")
     if group["fused"] and group["foreach"]:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
     for name in ("order", "threshold", "start"):
@@ -39,7 +56,12 @@ def check_group(group: dict[str, Any]) -> None:
     if start not in get_args(Start):
         raise ValueError(f"warmup.start is {start!r}; it must be 'momentum' or 'hold'")
     if (check := getattr(warmup, "check", None)) is not None:
-        check(group["betas"][1])
+        check(float(group["betas"][1]))
+
+
+def number(value: float | Tensor) -> float:
+    """A number, or the one in a tensor."""
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def omega_of(group: dict[str, Any], t: int) -> float:
@@ -48,7 +70,7 @@ def omega_of(group: dict[str, Any], t: int) -> float:
         return 1.0
     if t <= getattr(group["warmup"], "m_delay", 0):
         return 0.0
-    omega = group["warmup"].omega(t, group["betas"][1])
+    omega = group["warmup"].omega(t, float(group["betas"][1]))
     if not 0 <= omega <= 1:
         word = "not a number" if math.isnan(omega) else "outside [0, 1]"
         raise ValueError(f"{group['warmup']!r} gave omega = {omega!r} at t = {t}, which is {word}")

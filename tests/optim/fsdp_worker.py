@@ -1,0 +1,94 @@
+"""What each rank does in test_sharded.py: FSDP2 training against one process, and checkpoints across both.
+
+torchrun --nproc-per-node N fsdp_worker.py {train,save,load} FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+import rectified
+from rectified.optim.kernels import fused
+from rectified.warmup import UntunedLinear
+from trajectories import FusedCalls
+
+METHODS = {
+    "radam": lambda params: rectified.RAdam(params, lr=0.01),
+    "radam-hold": lambda params: rectified.RAdam(params, lr=0.01, start="hold", weight_decay=0.1),
+    "adamw": lambda params: rectified.AdamW(params, lr=0.01, warmup=UntunedLinear(), amsgrad=True),
+    "capturable": lambda params: rectified.RAdam(params, lr=0.01, capturable=True),
+}
+STEPS, HALF = 14, 8
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))  # 9 and 3 rows: shards of unequal size
+
+
+def sharded():
+    net = model()
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in (net[0], net[2]):
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(net, mesh=mesh)
+
+
+def train(net, optimizer, steps, rank=0, ranks=1):
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        x, y = torch.randn(8, 6, generator=generator), torch.randn(8, 3, generator=generator)
+        mine = slice(rank * 8 // ranks, (rank + 1) * 8 // ranks)
+        optimizer.zero_grad()
+        (net(x[mine]) - y[mine]).square().mean().backward()
+        optimizer.step()
+
+
+def check(net, straight):
+    for p, q in zip(net.parameters(), straight.parameters(), strict=True):
+        torch.testing.assert_close(p.full_tensor().detach(), q.detach(), rtol=1e-5, atol=1e-6)
+
+
+def main(what, folder):
+    dist.init_process_group("gloo")
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    for name, method in METHODS.items():
+        straight = model()
+        optimizer = method(straight.parameters())
+        net = sharded()
+        ours = method(net.parameters())
+        if what == "load":
+            state = dict(zip(("model", "optimizer"), get_state_dict(net, ours), strict=True))
+            dcp.load(state, checkpoint_id=folder / name)
+            set_state_dict(net, ours, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+            train(straight, optimizer, range(STEPS))
+            train(net, ours, range(HALF, STEPS), rank, ranks)
+            check(net, straight)
+            assert all(float(entry["step"]) == STEPS for entry in ours.state.values())
+        elif what == "save":
+            train(net, ours, range(HALF), rank, ranks)
+            state = dict(zip(("model", "optimizer"), get_state_dict(net, ours), strict=True))
+            dcp.save(state, checkpoint_id=folder / name)
+        else:
+            train(straight, optimizer, range(STEPS))
+            with FusedCalls() as calls:
+                train(net, ours, range(STEPS), rank, ranks)
+            check(net, straight)
+            assert all(isinstance(entry["exp_avg"], DTensor) for entry in ours.state.values())
+            assert name == "capturable" or all(b.kernel is fused for plan in ours._plans for b in plan.buckets)
+            assert calls.count >= STEPS - 1
+        if rank == 0:
+            print(f"{what} {name}: right")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

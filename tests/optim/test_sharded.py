@@ -1,0 +1,40 @@
+"""FSDP2 on two processes (gloo): as one process, on the fused op, with checkpoints that move between world sizes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fsdp_worker import METHODS
+
+HERE = Path(__file__).parent
+
+
+def torchrun(ranks, *args):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, str(HERE / "fsdp_worker.py"), *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.endswith(": right")] == [
+        f"{args[0]} {name}: right" for name in METHODS
+    ]
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    torchrun(2, "train", tmp_path)
+
+
+def test_saved_on_two_it_goes_on_on_one(tmp_path):
+    torchrun(2, "save", tmp_path)
+    torchrun(1, "load", tmp_path)
+
+
+def test_saved_on_one_it_goes_on_on_two(tmp_path):
+    torchrun(1, "save", tmp_path)
+    torchrun(2, "load", tmp_path)
