@@ -3,5 +3,6 @@
 from .adam import Adam, AdamW, RAdam
 from .explain import Explanation, explain
 from .groups import decay_groups
+from .in_backward import StepInBackward
 
-__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "decay_groups", "explain"]
+__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "StepInBackward", "decay_groups", "explain"]

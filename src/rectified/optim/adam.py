@@ -28,6 +28,7 @@ from .options import check_group, omega_of
 from .plan import STATES, Bucket, Group, Plan
 
 Loss = float | Tensor
+Planned = tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]
 
 
 class Adam(Optimizer):
@@ -167,28 +168,14 @@ class Adam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         found_inf, grad_scale = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
+        if not isinstance(found_inf, Tensor):  # without a GradScaler None, with one that saw no gradient 0
+            found_inf = None
         if found_inf is not None and not all(group["capturable"] for group in self.param_groups) and found_inf.item():
             return loss  # a GradScaler's step that is skipped: nothing moves, and no clock
         graded = torch.is_grad_enabled()
         _set_grad_enabled(self.defaults["differentiable"])  # as torch.no_grad() does, in a quarter of its time
         try:
-            # Whatever can be refused is found out before anything moves.
-            planned = self._planned()
-            work = [
-                (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
-                for group, plan, found in planned
-                if not plan.schedules
-            ]
-            warn_of_huge_start(self, work, 1.0 if grad_scale is None else float(grad_scale))
-            for group, plan, moves in work:
-                for bucket, grads, omega in moves:
-                    _move(group, bucket, grads, omega, grad_scale)
-                plan.advance()
-                if moves:
-                    group["omega"] = moves[0][2]  # of the parameters that have stepped most often
-            for group, plan, found in planned:
-                if plan.schedules:
-                    _move_on_device(group, plan, found, grad_scale, found_inf)
+            self._move(self._planned(), grad_scale, found_inf)
         finally:
             _set_grad_enabled(graded)
         return loss
@@ -197,22 +184,42 @@ class Adam(Optimizer):
     # torch.compile cannot trace the op, and would trace the bookkeeping for every lr. Its graph ends before a step.
     _untraced_step = _disable_dynamo(_hooked_step)
 
-    def _planned(self) -> list[tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]]:
-        """Each group with its plan, remade where it no longer holds, and with the gradients of its buckets."""
-        plans = []
-        planned = []
-        for group, old in zip_longest(self.param_groups, self._plans[: len(self.param_groups)]):
-            plan = old
-            found = plan.gradients(group, self.state) if plan is not None else None
-            if plan is None or found is None:
-                plan = Plan(group, self.state, old)
-                say_excuses(self, group, plan)
-                found = plan.gradients(group, self.state)
-                assert found is not None, "a plan just made holds"
-            plans.append(plan)
-            planned.append((group, plan, found))
-        self._plans = plans
+    def _move(self, planned: list[Planned], grad_scale: Tensor | None = None, found_inf: Tensor | None = None) -> None:
+        """Move what is planned; whatever can be refused is found out before anything moves."""
+        work = [
+            (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
+            for group, plan, found in planned
+            if not plan.schedules
+        ]
+        warn_of_huge_start(self, work, 1.0 if grad_scale is None else float(grad_scale))
+        for group, plan, moves in work:
+            for bucket, grads, omega in moves:
+                _move(group, bucket, grads, omega, grad_scale)
+            plan.advance()
+            if moves:
+                group["omega"] = moves[0][2]  # of the parameters that have stepped most often
+        for group, plan, found in planned:
+            if plan.schedules:
+                _move_on_device(group, plan, found, grad_scale, found_inf)
+
+    def _planned(self) -> list[Planned]:
+        """Each group with its plan and gradients."""
+        olds = self._plans[: len(self.param_groups)]
+        planned = [self._plan(group, old) for group, old in zip_longest(self.param_groups, olds)]
+        self._plans = [plan for _, plan, _ in planned]
         return planned
+
+    def _plan(self, group: Group, old: Plan | None) -> Planned:
+        """The group with its plan, remade where the old one no longer holds, and with the gradients of its buckets."""
+        plan, found = old, None
+        if plan is not None:
+            found = plan.gradients(group, self.state)
+        if plan is None or found is None:
+            plan = Plan(group, self.state, old)
+            say_excuses(self, group, plan)
+            found = plan.gradients(group, self.state)
+            assert found is not None, "a plan just made holds"
+        return group, plan, found
 
     def _forget_plans(self) -> None:
         self._plans = []

@@ -1,0 +1,115 @@
+"""Steps within backward: the same trajectory, one gradient at a time."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import rectified
+from rectified.optim import StepInBackward
+from roster import every_method
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+
+
+def backward(net, step):
+    generator = torch.Generator().manual_seed(step)
+    net(torch.randn(4, 5, generator=generator, dtype=torch.float64)).square().mean().backward()
+
+
+def assert_equal(one, other):
+    for p, q in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+@every_method
+@pytest.mark.parametrize("capturable", [False, True])
+def test_it_is_the_trajectory_of_steps_after_backward(method, capturable):
+    net, plain = model(), model()
+    optimizer, other = (method.optimizer(x.parameters(), capturable=capturable) for x in (net, plain))
+    schedulers = [torch.optim.lr_scheduler.ExponentialLR(x, 0.8) for x in (optimizer, other)]
+    StepInBackward(optimizer)
+    for step in range(10):
+        backward(net, step)
+        optimizer.step()  # finds nothing to do
+        backward(plain, step)
+        other.step()
+        other.zero_grad()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert_equal(net, plain)
+    assert float(optimizer.param_groups[0]["omega"]) == float(other.param_groups[0]["omega"])
+
+
+def test_no_two_gradients_are_there_at_a_time():
+    net = model()
+    StepInBackward(rectified.RAdam(net.parameters()))
+    most = []
+    for p in net.parameters():
+        p.register_hook(lambda _: most.append(sum(q.grad is not None for q in net.parameters())))
+    for step in range(3):
+        backward(net, step)
+    assert max(most) <= 1
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_gradients_accumulate_until_they_are_meant_to_step():
+    net, plain = model(), model()
+    optimizer, other = rectified.RAdam(net.parameters()), rectified.RAdam(plain.parameters())
+    in_backward = StepInBackward(optimizer)
+    for step in range(0, 12, 3):
+        with in_backward.accumulating():
+            backward(net, step)
+            backward(net, step + 1)
+        backward(net, step + 2)
+        for k in range(3):
+            backward(plain, step + k)
+        other.step()
+        other.zero_grad()
+    assert_equal(net, plain)
+
+
+def test_each_gradient_is_clipped_by_its_own_norm():
+    net, plain = model(), model()
+    optimizer, other = rectified.AdamW(net.parameters()), rectified.AdamW(plain.parameters())
+    StepInBackward(optimizer, max_norm=0.01)
+    for step in range(6):
+        backward(net, step)
+        backward(plain, step)
+        for p in plain.parameters():
+            nn.utils.clip_grad_norm_([p], 0.01)
+        other.step()
+        other.zero_grad()
+    assert_equal(net, plain)
+
+
+def test_a_saved_run_goes_on_and_hooks_can_be_removed():
+    net, plain = model(), model()
+    optimizer, other = rectified.RAdam(net.parameters()), rectified.RAdam(plain.parameters())
+    in_backward = StepInBackward(optimizer)
+    for step in range(6):
+        backward(net, step)
+    saved = copy.deepcopy(optimizer.state_dict())
+    in_backward.remove()
+    again = rectified.RAdam(net.parameters())
+    again.load_state_dict(saved)
+    for step in range(6, 12):
+        backward(net, step)
+        again.step()
+        again.zero_grad()
+    for step in range(12):
+        backward(plain, step)
+        other.step()
+        other.zero_grad()
+    assert_equal(net, plain)
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"max_norm is 0.*positive"):
+        StepInBackward(rectified.Adam(model().parameters()), max_norm=0)
+    with pytest.raises(ValueError, match="differentiable"):
+        StepInBackward(rectified.Adam(model().parameters(), differentiable=True))
