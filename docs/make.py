@@ -1,12 +1,13 @@
-"""Remakes what is made: the example study's report and tables, and the README's picture of it.
+"""Remakes what is made: the committed studies' reports and tables, the README's picture, the tables in the pages.
 
     make docs
 
-The study itself is run by `rectified study fashion-mnist --epochs 8 --out docs/studies/fashion-mnist`.
+The studies themselves are run by the commands in their study.json, and in the pages that show them.
 """
 
 from pathlib import Path
 
+import tables
 from markupsafe import escape
 
 from rectified.figures.style import css_variables, styles
@@ -44,10 +45,49 @@ def picture(store: Store) -> str:
     )
 
 
+def insert(page: str, tables: dict[str, str]) -> None:
+    """Put each table between its marks in the page."""
+    path = HERE / page
+    text = path.read_text()
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: made by make docs -->\n", f"\n<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{table.strip()}\n{end}{rest.split(end)[1]}"
+    path.write_text(text)
+    print(path)
+
+
 def main() -> None:
+    for folder in sorted((HERE / "studies").iterdir()):
+        store = Store.open(folder)
+        store.write_tables(parse_task(store.head["task"]).metric)
+        print(write_report(store))
+    orders = Store.open(HERE / "studies" / "orders")
+    large = Store.open(HERE / "studies" / "large-gradients")
+    insert(
+        "first-order-or-exact.md",
+        {
+            "accuracies": tables.intervals(orders),
+            "differences": tables.differences(
+                orders,
+                [
+                    (f"{method}{beta2}", f"radam{beta2}")
+                    for beta2 in ("", "(beta2=0.95)")
+                    for method in ("radam-paper", "radam-hold", "radam-exact")
+                ],
+            ),
+            "large gradients": tables.intervals(large),
+        },
+    )
+    insert(
+        "mathematics.md",
+        {
+            "variance": tables.variances(),
+            "periods": tables.effective_periods(),
+            "assumptions": tables.assumptions(),
+        },
+    )
     store = Store.open(HERE / "studies" / "fashion-mnist")
-    store.write_tables(parse_task(store.head["task"]).metric)
-    print(write_report(store))
     path = HERE / "pictures" / "fashion-mnist.svg"
     path.parent.mkdir(exist_ok=True)
     path.write_text(picture(store))

@@ -19,6 +19,7 @@ LAYERS = {
     "optim": {"theory", "warmup", "optim"},
     "_": {"theory", "warmup", "optim"},
     "probe": {"theory", "warmup", "optim", "probe", "_"},
+    "trainers": {"theory", "warmup", "optim", "trainers"},
     "files": {"files"},
     "figures": {"theory", "warmup", "files", "figures"},
     "study": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "_"},
@@ -27,6 +28,12 @@ LAYERS = {
     "__main__": {"cli"},
 }
 CORE = ("theory", "warmup", "optim", "_")
+
+# The only files that may import a trainer's framework.
+FRAMEWORKS = {
+    "trainers/huggingface.py": {"transformers"},
+    "trainers/lightning.py": {"lightning", "pytorch_lightning"},
+}
 
 
 def face(path):
@@ -68,6 +75,12 @@ def test_the_core_names_the_standard_library_and_torch_only(path):
     assert outside <= {"torch"}
     if face(path) in ("theory", "warmup") and path.name != "simulation.py":  # whose paths are tensors
         assert not outside, "mathematics needs no torch"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if face(path) == "trainers"], ids=lambda path: path.name)
+def test_a_trainers_framework_is_imported_in_its_own_file(path):
+    outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"rectified", "torch"}
+    assert outside <= FRAMEWORKS.get(path.relative_to(SOURCE).as_posix(), set())
 
 
 def fresh(code):

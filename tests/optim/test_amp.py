@@ -9,6 +9,7 @@ from trajectories import numbers, parameters, set_gradients, train
 
 SCALE = 1024.0
 
+who_unscales = pytest.mark.parametrize("asked", [{}, {"fused": True}, {"capturable": True}], ids=str)
 capturable_or_not = pytest.mark.parametrize("capturable", [False, True], ids=["host", "capturable"])
 
 
@@ -34,10 +35,12 @@ def scaled_step(optimizer, scaler, params, step, infinite=False):
 
 @every_method
 @both_paths
-@capturable_or_not
-def test_the_trajectory_is_the_one_of_unscaled_gradients(method, path, capturable):
+@who_unscales
+def test_the_trajectory_is_the_one_of_unscaled_gradients(method, path, asked):
+    if "fused" in asked and path:
+        return  # the one excludes the other
     params, plain = parameters(torch.float32), parameters(torch.float32)
-    optimizer = method.optimizer(params, capturable=capturable, **path)
+    optimizer = method.optimizer(params, **asked, **path)
     other = method.optimizer(plain, **path)
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, growth_interval=10**6)
     for step in range(1, 10):
@@ -49,11 +52,13 @@ def test_the_trajectory_is_the_one_of_unscaled_gradients(method, path, capturabl
 
 @every_method
 @both_paths
-@capturable_or_not
+@who_unscales
 @pytest.mark.parametrize("before", [0, 1, 8])
-def test_a_skipped_step_moves_nothing_and_no_clock(method, path, capturable, before):
+def test_a_skipped_step_moves_nothing_and_no_clock(method, path, asked, before):
+    if "fused" in asked and path:
+        return
     params = parameters(torch.float32)
-    optimizer = method.optimizer(params, capturable=capturable, weight_decay=0.1, **path)
+    optimizer = method.optimizer(params, weight_decay=0.1, **asked, **path)
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, backoff_factor=1.0 - 1e-9, growth_interval=10**6)
     for step in range(1, before + 1):
         scaled_step(optimizer, scaler, params, step)
@@ -85,7 +90,9 @@ def test_a_rectifiers_clock_does_not_run_ahead_of_its_moments(capturable):
 def test_gradients_are_unscaled_by_the_op_alone():
     """`p.grad` holds the unscaled gradient after the step, as after torch's fused Adam."""
     p = torch.nn.Parameter(torch.zeros(3))
-    optimizer = rectified.Adam([p])
+    optimizer = rectified.Adam([p], fused=True)
+    assert optimizer._step_supports_amp_scaling
+    assert not rectified.Adam([p])._step_supports_amp_scaling
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
     p.grad = torch.full((3,), 5 * SCALE)
     scaler.scale(torch.zeros(()))

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 
+import rectified
 from rectified.warmup import Linear
 from roster import BY_NAME, both_paths, every_method
 from trajectories import comes_and_goes, gradient, numbers, parameters, race, train
@@ -182,3 +183,15 @@ def test_neither_a_pickle_nor_a_copy_holds_the_plan():
         assert not again._plans
     optimizer.load_state_dict(optimizer.state_dict())
     assert not optimizer._plans
+
+
+@pytest.mark.parametrize("other", [torch.optim.SGD, torch.optim.Adagrad], ids=lambda kind: kind.__name__)
+def test_another_optimizers_state_is_refused_and_nothing_changed(other):
+    p = torch.nn.Parameter(torch.ones(3))
+    theirs, ours = other([p], lr=0.1, **({"momentum": 0.9} if other is torch.optim.SGD else {})), rectified.Adam([p])
+    for optimizer in (theirs, ours):
+        p.grad = torch.ones(3)
+        optimizer.step()
+    with pytest.raises(ValueError, match="not all of step, exp_avg and exp_avg_sq"):
+        ours.load_state_dict(theirs.state_dict())
+    assert ours.state[p]["step"] == 1

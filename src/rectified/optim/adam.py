@@ -86,8 +86,6 @@ class Adam(Optimizer):
     """
 
     _plans: list[Plan]
-    # A GradScaler then hands over its scale and its verdict as attributes, and leaves the unscaling to the step.
-    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -130,6 +128,15 @@ class Adam(Optimizer):
         check_group(defaults)
         self._forget_plans()
         super().__init__(params, defaults)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a GradScaler hands over its scale and its verdict, and leaves the unscaling to the step.
+
+        As in torch on request only (``fused=True``, or ``capturable``): Lightning refuses to clip the gradients of an
+        optimizer that says so, and Accelerate cannot tell that a step was skipped, and lets the lr scheduler go on.
+        """
+        return all(group["fused"] or group["capturable"] for group in self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its missing options are the constructor's. Raises as the constructor does, changing nothing."""
@@ -310,6 +317,11 @@ class Adam(Optimizer):
                 group["warmup"] = from_plain(group["warmup"])
             check_group(group)
         for p, entry in state["state"].items():
+            if isinstance(p, Tensor) and entry and not {"step", "exp_avg", "exp_avg_sq"} <= entry.keys():
+                raise ValueError(
+                    f"the saved state has {', '.join(map(str, entry))}, but not all of step, exp_avg and exp_avg_sq: "
+                    "it is another optimizer's"
+                )
             for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
                 if isinstance(p, Tensor) and name in entry and entry[name].shape != p.shape:
                     raise ValueError(

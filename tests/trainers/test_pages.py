@@ -1,0 +1,72 @@
+"""The code of the pages in docs/ about trainers and migration runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from short_runs import BATCH, LIGHTNING_WARNS, network, pictures
+
+DOCS = Path(__file__).parents[2] / "docs"
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def batches():
+    from torch.utils.data import DataLoader, TensorDataset
+
+    return DataLoader(TensorDataset(*pictures(8 * BATCH)), batch_size=BATCH)
+
+
+def for_huggingface():
+    from transformers import TrainingArguments
+
+    from tiny_llama import Windows, llama
+
+    arguments = TrainingArguments(
+        "out",
+        max_steps=8,
+        logging_steps=4,
+        per_device_train_batch_size=4,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    return {"model": llama(), "train_set": Windows(), "arguments": arguments}
+
+
+def for_lightning():
+    return {"network": network(), "train_loader": batches()}
+
+
+def for_accelerate():
+    from accelerate import Accelerator
+
+    return {"model": network(), "train_loader": batches(), "accelerator": Accelerator(cpu=True)}
+
+
+def for_migration():
+    return {"model": network(), "train_loader": batches()}
+
+
+# What each page says is the reader's.
+READERS = {
+    "huggingface.md": for_huggingface,
+    "lightning.md": for_lightning,
+    "accelerate.md": for_accelerate,
+    "migration.md": for_migration,
+}
+
+
+@pytest.mark.filterwarnings(*LIGHTNING_WARNS)
+@pytest.mark.parametrize("page", READERS)
+def test_the_code_of_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page, **READERS[page]()}
+    text = (DOCS / page).read_text(encoding="utf-8")
+    blocks = list(FENCE.finditer(text))
+    assert len(blocks) == text.count("```python"), "every block that is opened is found"
+    for block in blocks:
+        above = text.count("\n", 0, block.start(1))
+        exec(
+            compile("\n" * above + block[1], str(DOCS / page), "exec"), names
+        )  # a traceback shows the page's own lines
