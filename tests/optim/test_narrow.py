@@ -61,7 +61,7 @@ def test_to_nearest_loses_small_steps_and_kahan_does_not():
         for _ in range(400):
             p.grad = torch.ones_like(p)
             optimizer.step()
-        ends[rounding] = float(p[0])
+        ends[rounding] = p[0].item()
     assert ends["nearest"] == 1.0
     assert ends["kahan"] == pytest.approx(0.96, abs=2**-8)
 
@@ -202,7 +202,7 @@ def test_wider_parameters_in_the_same_group_are_left_as_they_are():
         p.grad = torch.ones_like(p)
     optimizer.step()
     assert optimizer.state[wide]["exp_avg"].dtype == torch.float64
-    assert float(wide[0]) == pytest.approx(0.999, rel=1e-7)
+    assert wide[0].item() == pytest.approx(0.999, rel=1e-7)
 
 
 @pytest.mark.parametrize(
