@@ -54,6 +54,18 @@ def test_a_step_reads_nothing(method, path):
     assert isinstance(optimizer.param_groups[0]["omega"], torch.Tensor)
 
 
+@pytest.mark.parametrize("infinite", [0.0, 1.0])
+def test_nor_does_one_under_a_grad_scaler(infinite):
+    params = parameters(torch.float32)
+    optimizer = rectified.RAdam(params, lr=torch.tensor(1e-3), capturable=True)
+    train(optimizer, params, [1, 2])
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(infinite)
+    set_gradients(params, 3, scale=8.0)
+    with NoReading():
+        optimizer.step()
+    assert float(optimizer.state[params[0]]["step"]) == (2 if infinite else 3)
+
+
 def test_a_tensor_lr_that_a_scheduler_changes_is_felt_and_stays_the_same_tensor():
     params, plain = parameters(), parameters()
     lr = torch.tensor(0.01, dtype=torch.float64)

@@ -198,7 +198,7 @@ class Adam(Optimizer):
             for group, plan, found in planned
             if not plan.schedules
         ]
-        warn_of_huge_start(self, work, 1.0 if grad_scale is None else float(grad_scale))
+        warn_of_huge_start(self, work, grad_scale)
         for group, plan, moves in work:
             for bucket, grads, omega in moves:
                 _move(group, bucket, grads, omega, grad_scale)

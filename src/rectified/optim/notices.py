@@ -38,18 +38,22 @@ def say_excuses(optimizer: "Adam", group: Group, plan: Plan) -> None:
 
 
 def warn_of_huge_start(
-    optimizer: "Adam", work: Iterable[tuple[Group, Plan, list[tuple[Bucket, list[Tensor], float]]]], grad_scale: float
+    optimizer: "Adam",
+    work: Iterable[tuple[Group, Plan, list[tuple[Bucket, list[Tensor], float]]]],
+    grad_scale: Tensor | None,
 ) -> None:
     """Warn, once per optimizer, of a first momentum step that is large against the weights."""
     moved, weights = [], []
     for group, _, moves in work:
         for bucket, grads, omega in moves:
             if bucket.t == 0 and not omega and getattr(group["warmup"], "start", "hold") == "momentum":
-                moved += [number(group["lr"]) / grad_scale * norm.item() for norm in torch._foreach_norm(grads)]
+                moved += [number(group["lr"]) * norm.item() for norm in torch._foreach_norm(grads)]
                 weights += [norm.item() for norm in torch._foreach_norm(bucket.tensors.params)]
     if not moved or optimizer.__dict__.get("_warned"):
         return
     step, weight = (sum(x * x for x in norms) ** 0.5 for norms in (moved, weights))
+    if grad_scale is not None:
+        step /= number(grad_scale)
     if weight > 0 and step > HUGE * weight:
         optimizer.__dict__["_warned"] = True
         warnings.warn(
