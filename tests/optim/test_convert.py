@@ -285,6 +285,27 @@ def test_kahans_compensations_are_carried_over():
     assert (kept_back.double().abs() > 0.05 * (reached - begun).abs()).any(), "without them it would show"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "placeholder", "kahan_sum"),
+    [
+        (torch.float32, torch.uint8, None),
+        (torch.float32, torch.float32, True),  # optimi has been resumed itself: torch casts on load
+        (torch.bfloat16, torch.bfloat16, False),
+    ],
+)
+def test_what_stands_for_a_compensation_where_triton_steps_is_none(dtype, placeholder, kahan_sum):
+    theirs, _ = start(partial(optimi.RAdam, kahan_sum=False), dtype)
+    train(theirs, [p for group in theirs.param_groups for p in group["params"]], [1])
+    saved = theirs.state_dict()
+    for group in saved["param_groups"]:
+        group["kahan_sum"] = kahan_sum
+    for entry in saved["state"].values():
+        entry["kahan_comp"] = torch.zeros(1, dtype=placeholder)
+    ours = convert.from_optimi(saved)
+    assert all("compensation" not in entry for entry in ours["state"].values())
+    assert all("rounding" not in group for group in ours["param_groups"])
+
+
 def test_without_kahan_the_rounding_stays_the_loading_optimizers():
     params = parameters(torch.bfloat16)
     theirs = optimi.RAdam(params, lr=0.01, kahan_sum=False)
