@@ -1,6 +1,6 @@
-"""What each rank does in test_sharded.py: FSDP2 training against one process, and checkpoints across both.
+"""What each rank does in test_sharded.py: FSDP2 and DDP training against one process, and checkpoints across both.
 
-torchrun --nproc-per-node N fsdp_worker.py {train,save,load} FOLDER
+torchrun --nproc-per-node N fsdp_worker.py {train,ddp,save,load} FOLDER
 """
 
 import sys
@@ -63,7 +63,7 @@ def main(what, folder):
     for name, method in METHODS.items():
         straight = model()
         optimizer = method(straight.parameters())
-        net = sharded()
+        net = nn.parallel.DistributedDataParallel(model()) if what == "ddp" else sharded()
         ours = method(net.parameters())
         if what == "load":
             state = dict(zip(("model", "optimizer"), get_state_dict(net, ours), strict=True))
@@ -77,6 +77,11 @@ def main(what, folder):
             train(net, ours, range(HALF), rank, ranks)
             state = dict(zip(("model", "optimizer"), get_state_dict(net, ours), strict=True))
             dcp.save(state, checkpoint_id=folder / name)
+        elif what == "ddp":
+            train(straight, optimizer, range(STEPS))
+            train(net, ours, range(STEPS), rank, ranks)
+            for p, q in zip(net.parameters(), straight.parameters(), strict=True):
+                torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
         else:
             train(straight, optimizer, range(STEPS))
             with FusedCalls() as calls:

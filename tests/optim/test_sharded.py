@@ -1,4 +1,4 @@
-"""FSDP2 on two processes (gloo): as one process, on the fused op, with checkpoints that move between world sizes."""
+"""FSDP2 and DDP on two processes (gloo) step as one; FSDP2 on the fused op, with checkpoints for any world size."""
 
 import os
 import subprocess
@@ -28,6 +28,10 @@ def torchrun(ranks, *args):
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
     torchrun(2, "train", tmp_path)
+
+
+def test_two_replicas_take_the_steps_of_one(tmp_path):
+    torchrun(2, "ddp", tmp_path)
 
 
 def test_saved_on_two_it_goes_on_on_one(tmp_path):
