@@ -1,9 +1,8 @@
 """The optimizers: Adam with one scalar, omega, in front of its update."""
 
-from . import convert
 from .adam import Adam, AdamW, RAdam
 from .explain import Explanation, explain
 from .groups import decay_groups
 from .in_backward import StepInBackward
 
-__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "StepInBackward", "convert", "decay_groups", "explain"]
+__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "StepInBackward", "decay_groups", "explain"]
