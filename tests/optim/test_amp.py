@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import rectified
-from roster import both_paths, every_method
+from roster import every_method
 from trajectories import numbers, parameters, set_gradients, train
 
 SCALE = 1024.0
 
-who_unscales = pytest.mark.parametrize("asked", [{}, {"fused": True}, {"capturable": True}], ids=str)
+WAYS = [{}, {"foreach": True}, {"fused": True}, {"capturable": True}, {"capturable": True, "foreach": True}]
+who_unscales = pytest.mark.parametrize("asked", WAYS, ids=str)
 capturable_or_not = pytest.mark.parametrize("capturable", [False, True], ids=["host", "capturable"])
 
 
@@ -34,14 +35,11 @@ def scaled_step(optimizer, scaler, params, step, infinite=False):
 
 
 @every_method
-@both_paths
 @who_unscales
-def test_the_trajectory_is_the_one_of_unscaled_gradients(method, path, asked):
-    if "fused" in asked and path:
-        return  # the one excludes the other
+def test_the_trajectory_is_the_one_of_unscaled_gradients(method, asked):
     params, plain = parameters(torch.float32), parameters(torch.float32)
-    optimizer = method.optimizer(params, **asked, **path)
-    other = method.optimizer(plain, **path)
+    optimizer = method.optimizer(params, **asked)
+    other = method.optimizer(plain)
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, growth_interval=10**6)
     for step in range(1, 10):
         scaled_step(optimizer, scaler, params, step)
@@ -51,14 +49,11 @@ def test_the_trajectory_is_the_one_of_unscaled_gradients(method, path, asked):
 
 
 @every_method
-@both_paths
 @who_unscales
 @pytest.mark.parametrize("before", [0, 1, 8])
-def test_a_skipped_step_moves_nothing_and_no_clock(method, path, asked, before):
-    if "fused" in asked and path:
-        return
+def test_a_skipped_step_moves_nothing_and_no_clock(method, asked, before):
     params = parameters(torch.float32)
-    optimizer = method.optimizer(params, weight_decay=0.1, **asked, **path)
+    optimizer = method.optimizer(params, weight_decay=0.1, **asked)
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, backoff_factor=1.0 - 1e-9, growth_interval=10**6)
     for step in range(1, before + 1):
         scaled_step(optimizer, scaler, params, step)

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import rectified
 from rectified.optim import on_device
+from rectified.optim.coefficients import coefficients
 from rectified.warmup import Hold, Linear, Rectified, UntunedLinear
 from roster import both_paths, every_method
 from trajectories import Race, comes_and_goes, gradient, numbers, parameters, race, set_gradients, train
@@ -127,7 +128,7 @@ def test_the_table_is_the_warmup_at_every_count(warmup, beta2):
     for t in (1, 2, 3, 6, 100, 65_535, 65_536):
         row = schedule.row(torch.tensor(float(t)))
         assert float(row.omega) == pytest.approx(warmup.omega(t, beta2), rel=1e-14, abs=0), t
-        assert float(row.scale) == pytest.approx(on_device._row(group, t).scale, rel=1e-13, abs=0)
+        assert float(row.scale) == pytest.approx(coefficients(group, t, warmup.omega(t, beta2)).scale, rel=1e-13, abs=0)
     for t in (70_001, 99_999, 100_003, 200_000, 1_234_567, 2**24):
         near = 3e-4 if isinstance(warmup, Linear) else 3e-6  # it has a kink between two counts of the grid
         assert float(schedule.row(torch.tensor(float(t))).omega) == pytest.approx(warmup.omega(t, beta2), rel=near), t

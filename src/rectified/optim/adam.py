@@ -1,6 +1,5 @@
 """Adam, AdamW and RAdam: one optimizer, whose warmup is a value."""
 
-import math
 from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
@@ -19,11 +18,9 @@ from torch.optim.optimizer import (
 
 from ..theory.rectify import Order
 from ..warmup import Rectified, Start, Warmup, from_plain, to_plain
-from .differentiable import differentiable_step
-from .kernels import Update
+from .move import move, move_on_device
 from .narrow import Rounding
 from .notices import say_excuses, warn_of_huge_start
-from .on_device import device_update
 from .options import check_group, omega_of
 from .plan import STATES, Bucket, Group, Plan
 
@@ -201,13 +198,13 @@ class Adam(Optimizer):
         warn_of_huge_start(self, work, grad_scale)
         for group, plan, moves in work:
             for bucket, grads, omega in moves:
-                _move(group, bucket, grads, omega, grad_scale)
+                move(group, bucket, grads, omega, grad_scale)
             plan.advance()
             if moves:
                 group["omega"] = moves[0][2]  # of the parameters that have stepped most often
         for group, plan, found in planned:
             if plan.schedules:
-                _move_on_device(group, plan, found, grad_scale, found_inf)
+                move_on_device(group, plan, found, grad_scale, found_inf)
 
     def _planned(self) -> list[Planned]:
         """Each group with its plan and gradients."""
@@ -466,48 +463,3 @@ class RAdam(Adam):
             state_dtype=state_dtype,
             rounding=rounding,
         )
-
-
-def _move_on_device(
-    group: Group,
-    plan: Plan,
-    found: list[tuple[Bucket, list[Tensor]]],
-    grad_scale: Tensor | None,
-    found_inf: Tensor | None,
-) -> None:
-    """The same for a whole group whose counts are on the device."""
-    plan.advance(None if found_inf is None else 1 - found_inf)
-    for bucket, grads in reversed(found):
-        count = bucket.entries[0]["step"]
-        update = device_update(group, plan.schedules[count.device], count, grad_scale, found_inf)
-        bucket.kernel(bucket.tensors, grads, update)  # type: ignore[arg-type]
-        group["omega"] = update.omega  # of the parameters that have stepped most often, the last here
-
-
-def _move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float, grad_scale: Tensor | None) -> None:
-    """Take the step of one bucket: fold bias corrections and omega into one scale, and hand over to the kernel."""
-    t = bucket.t + 1
-    warmup, l2, eps = group["warmup"], group["weight_decay"], group["eps"]
-    lr = group["lr"] if group["differentiable"] else float(group["lr"])
-    beta1, beta2 = map(float, group["betas"])
-    scale = decay = momentum = 0.0
-    if group["decoupled_weight_decay"]:
-        l2, decay = 0.0, lr * l2
-    m_steps = t - getattr(warmup, "m_delay", 0)
-    if omega:
-        root_c2 = math.sqrt(1 - beta2**t)
-        scale = lr * omega * root_c2 / (1 - beta1**m_steps)
-        if not group["eps_hat"]:
-            eps *= root_c2
-    elif m_steps > 0 and getattr(warmup, "start", "hold") == "momentum":
-        momentum = lr / (1 - beta1**m_steps)
-    else:
-        decay = 0.0  # nothing moves the parameters
-
-    update = Update(
-        scale, momentum, beta1, beta2, eps, l2, decay, group["maximize"], m_moves=m_steps > 0, grad_scale=grad_scale
-    )
-    if group["differentiable"]:
-        differentiable_step(bucket, grads, update)
-    else:
-        bucket.kernel(bucket.tensors, grads, update)

@@ -6,7 +6,7 @@ and omega folded into ``scale`` (and ``eps``), so the op is given a step count a
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ class Update(NamedTuple):
     grad_scale: Tensor | None  # what a GradScaler has multiplied the gradients by
 
 
-Kernel = Callable[[Tensors, list[Tensor], Update], None]
+Kernel = Callable[[Tensors, list[Tensor], Any], None]  # with an Update, or a DeviceUpdate
 
 
 def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .coefficients import Coefficients, coefficients
 from .kernels import Tensors, as_real, step_on
 from .options import omega_of
 
@@ -21,17 +22,6 @@ _PER_OCTAVE = 2**10
 _OCTAVES = 8  # to 16.8 million steps, where a float32 count ends
 
 
-class Row(NamedTuple):
-    """What a step's numbers are at one count; on the device a tensor of one element each."""
-
-    scale: Any  # of m / (sqrt(v) + eps), but for lr
-    momentum: Any  # of m alone, but for lr
-    moves: Any  # 1 where the parameters may move, else 0
-    m_moves: Any  # 1 where m does
-    root_c2: Any  # sqrt(1 - beta2^t)
-    omega: Any
-
-
 class Schedule:
     """The rows of a group's counts, on one device."""
 
@@ -40,21 +30,21 @@ class Schedule:
         counts = list(range(1, min(_EXACT, settled) + 1))
         if settled > _EXACT:
             counts += [round(_EXACT * 2 ** (k / _PER_OCTAVE)) for k in range(1, _PER_OCTAVE * _OCTAVES + 1)]
-        rows = [_row(group, t) for t in counts]
+        rows = [coefficients(group, t, omega_of(group, t)) for t in counts]
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.rows = torch.tensor(rows, dtype=dtype, device=device)
         self.counts = torch.tensor(counts, dtype=dtype, device=device)
         self.has_momentum = any(row.momentum for row in rows)
         self.has_delay = any(not row.m_moves for row in rows)
 
-    def row(self, count: Tensor) -> Row:
+    def row(self, count: Tensor) -> Coefficients:
         """The row of this count, interpolated where it has none; the last one's beyond it."""
         t = count.to(self.counts.dtype).reshape(1)
         right = torch.searchsorted(self.counts, t).clamp_(max=len(self.counts) - 1)
         left = (right - 1).clamp_(min=0)
         gap = self.counts[right] - self.counts[left]
         weight = ((self.counts[right] - t) / gap.clamp(min=1)).clamp_(0, 1)
-        return Row(*torch.lerp(self.rows[right], self.rows[left], weight.unsqueeze(1))[0].unbind())
+        return Coefficients(*torch.lerp(self.rows[right], self.rows[left], weight.unsqueeze(1))[0].unbind())
 
 
 class DeviceUpdate(NamedTuple):
@@ -167,24 +157,6 @@ def foreach_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdat
 def _momentum(params: list[Tensor], m: list[Tensor], update: DeviceUpdate) -> None:
     if update.momentum is not None:
         torch._foreach_sub_(params, torch._foreach_mul(m, update.momentum))
-
-
-def _row(group: Group, t: int) -> Row:
-    warmup = group["warmup"]
-    beta1, beta2 = (float(beta) for beta in group["betas"])
-    omega = omega_of(group, t)
-    root_c2 = math.sqrt(1 - beta2**t)
-    m_steps = t - getattr(warmup, "m_delay", 0)
-    c1 = 1 - beta1**m_steps if m_steps > 0 else 1.0
-    starts = not omega and m_steps > 0 and getattr(warmup, "start", "hold") == "momentum"
-    return Row(
-        scale=omega * root_c2 / c1,
-        momentum=1 / c1 if starts else 0.0,
-        moves=float(omega > 0 or starts),
-        m_moves=float(m_steps > 0),
-        root_c2=root_c2,
-        omega=omega,
-    )
 
 
 def _settled(group: Group) -> int:
