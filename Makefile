@@ -26,11 +26,11 @@ check: .venv/dev ## format, lint, types
 docs: .venv/dev ## remake the pictures of README and docs
 	$(BIN)/python docs/make.py
 
-bench: .venv/bench ## step times against torch and peers
-	$(BIN)/python benchmarks/step_time.py
+bench: .venv-bench/done .venv-timm/done ## step times and memory against torch and peers, most of an hour
+	.venv-bench/bin/rectified bench --also .venv-timm/bin/python --out runs/bench
 
 clean: ## remove what the targets made, but not your runs
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-timm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One environment; each stamp says which extra it holds. `dev` contains `study`.
 $(BIN)/python:
@@ -38,4 +38,16 @@ $(BIN)/python:
 
 .venv/%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# Peers stay out of the environment that is tested. timm needs torchvision, which need not import for its optimizer.
+.venv-bench/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -q -c constraints.txt -e '.[bench]'
+	@touch $@
+
+.venv-timm/done: constraints.txt
+	$(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/python -m pip install -q -c constraints.txt torch
+	.venv-timm/bin/python -m pip install -q -c constraints.txt --no-deps timm
 	@touch $@

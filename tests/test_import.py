@@ -23,7 +23,7 @@ LAYERS = {
     "files": {"files"},
     "figures": {"theory", "warmup", "files", "figures"},
     "study": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "_"},
-    "bench": {"theory", "warmup", "optim", "bench", "_"},
+    "bench": {"theory", "warmup", "optim", "files", "figures", "bench", "_"},
     "cli": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "bench", "cli", "_"},
     "__main__": {"cli"},
 }

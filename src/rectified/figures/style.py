@@ -159,6 +159,16 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     return Markup('<svg role="img" aria-label="{}" viewBox="{}">{}</svg>').format(label, box[1], Markup(body))
 
 
+def standing(content: str, width: float, height: float) -> str:
+    """An SVG file of inline figures and other elements: on a dark screen it turns dark, too."""
+    css = (
+        f"svg{{{css_variables(dark=False)} font:13px system-ui,sans-serif}}"
+        f"@media(prefers-color-scheme:dark){{svg{{{css_variables(dark=True)}}}}}"
+    )
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{css}</style>{content}</svg>\n'
+
+
 def _short(text: str, digits: int) -> str:
     """With no number of more decimals: a tenth of a pixel is enough for a line."""
     return re.sub(rf"-?\d+\.\d{{{digits + 1},}}", lambda m: f"{float(m[0]):.{digits}f}".rstrip("0").rstrip("."), text)

@@ -1,0 +1,156 @@
+"""Who takes part: every method here, and every optimizer of a peer that is installed."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import Adam, AdamW, RAdam
+from ..warmup import Hold, Linear, UntunedExponential, UntunedLinear
+
+Params = list[torch.nn.Parameter]
+Make = Callable[[Params], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An optimizer with its options.
+
+    Args:
+        package: the distribution whose version is noted.
+        kind: what it is compared as: ``"ours"``, a peer's ``"RAdam"``, or a peer's ``"Adam"``.
+        graphed: its step is captured in a CUDA graph and replayed.
+    """
+
+    name: str
+    package: str
+    make: Make
+    kind: str
+    dtype: torch.dtype = torch.float32
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    graphed: bool = False
+
+
+def _ours(name: str, optimizer: type[Adam], **options: Any) -> Entry:
+    return Entry(f"rectified {name}", "rectified", lambda params: optimizer(params, **options), "ours")
+
+
+def _theirs(name: str, package: str, module: str, kind: str = "Adam", **options: Any) -> Entry:
+    """The peer's class of that name, with the words after it as a remark."""
+
+    def make(params: Params) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = getattr(_module(module), name.split()[0])(params, lr=1e-3, **options)
+        return made
+
+    return Entry(f"{package} {name}", package, make, kind)
+
+
+def _in_bfloat16(entry: Entry) -> Entry:
+    return Entry(f"{entry.name} (bf16)", entry.package, entry.make, entry.kind, torch.bfloat16, entry.devices)
+
+
+def _module(name: str) -> Any:
+    """The module; of timm that one alone, since the package imports torchvision, which may not import here."""
+    package = name.split(".")[0]
+    if package == "timm" and package not in sys.modules:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.submodule_search_locations is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        root = Path(spec.submodule_search_locations[0])
+        for parent, folder in ((package, root), ("timm.optim", root / "optim")):
+            sys.modules[parent] = types.ModuleType(parent)
+            sys.modules[parent].__path__ = [str(folder)]
+    return importlib.import_module(name)
+
+
+BASE = _ours("RAdam", RAdam)
+_TORCH_RADAM = _theirs("RAdam foreach", "torch", "torch.optim", "RAdam", foreach=True)
+_TORCH_FUSED = _theirs("AdamW fused", "torch", "torch.optim", fused=True)
+_OPTIMI_RADAM = _theirs("RAdam", "torch-optimi", "optimi", "RAdam")
+_SCHEDULEFREE_RADAM = _theirs("RAdamScheduleFree", "schedulefree", "schedulefree", "RAdam")
+_AO_8BIT = _theirs("AdamW8bit", "torchao", "torchao.optim")
+
+ENTRIES = [
+    BASE,
+    _ours("RAdam threshold=4", RAdam, threshold=4),
+    _ours("RAdam hold", RAdam, start="hold"),
+    _ours("RAdam exact", RAdam, order="exact"),
+    _ours("RAdam ema", RAdam, order="ema"),
+    _ours("RAdam decoupled", RAdam, weight_decay=0.01, decoupled_weight_decay=True),
+    _ours("Adam", Adam),
+    _ours("Adam amsgrad", Adam, amsgrad=True),
+    _ours("Adam-eps", Adam, eps=1e-4, eps_hat=True),
+    _ours("Adam-2k (holding)", Adam, warmup=Hold(2000)),
+    _ours("AdamW", AdamW),
+    _ours("AdamW + untuned linear", AdamW, warmup=UntunedLinear()),
+    _ours("AdamW + untuned exponential", AdamW, warmup=UntunedExponential()),
+    _ours("AdamW + Linear(500)", AdamW, warmup=Linear(500)),
+    _ours("RAdam foreach", RAdam, foreach=True),
+    _ours("RAdam capturable", RAdam, capturable=True),
+    Entry(
+        "rectified RAdam in a CUDA graph",
+        "rectified",
+        lambda params: RAdam(params, capturable=True),
+        "ours",
+        devices=("cuda",),
+        graphed=True,
+    ),
+    _theirs("RAdam", "torch", "torch.optim", "RAdam"),
+    _TORCH_RADAM,
+    _theirs("RAdam", "pytorch_optimizer", "pytorch_optimizer", "RAdam"),
+    _OPTIMI_RADAM,
+    _SCHEDULEFREE_RADAM,
+    _theirs("RAdamLegacy", "timm", "timm.optim.radam", "RAdam"),
+    _theirs("AdamW", "torch", "torch.optim"),
+    _theirs("AdamW foreach", "torch", "torch.optim", foreach=True),
+    _TORCH_FUSED,
+    _theirs("AdamW", "torch-optimi", "optimi"),
+    _theirs("AdamWScheduleFree", "schedulefree", "schedulefree"),
+    _AO_8BIT,
+    _theirs("AdamW4bit", "torchao", "torchao.optim"),
+    _theirs("AdamW", "bitsandbytes", "bitsandbytes.optim"),
+    _theirs("AdamW8bit", "bitsandbytes", "bitsandbytes.optim"),
+    *map(
+        _in_bfloat16,
+        [
+            BASE,
+            _ours("RAdam kahan", RAdam, rounding="kahan"),
+            _ours("RAdam stochastic", RAdam, rounding="stochastic"),
+            _ours("RAdam bf16 states", RAdam, state_dtype=torch.bfloat16),
+            _TORCH_RADAM,
+            _OPTIMI_RADAM,
+            _SCHEDULEFREE_RADAM,
+            _TORCH_FUSED,
+            _AO_8BIT,
+            _theirs("AdamW8bit stochastic", "torchao", "torchao.optim", bf16_stochastic_round=True),
+        ],
+    ),
+]
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+def missing(entry: Entry, device: str) -> str | None:
+    """Why the entry cannot take part here; None if it can."""
+    if device not in entry.devices:
+        return f"for {' and '.join(entry.devices)} only"
+    try:
+        entry.make([torch.nn.Parameter(torch.zeros(8, device=device, dtype=entry.dtype))])
+    except ImportError as error:
+        return f"{error.name or entry.package} is not installed" if error.name else str(error)
+    return None
+
+
+def version(package: str) -> str:
+    """Of an installed distribution."""
+    if package == "rectified":  # which may be here as a mere folder
+        from .. import __version__
+
+        return __version__
+    return metadata.version(package)

@@ -1,0 +1,134 @@
+"""What came out, and what it says: medians of paired ratios, bytes a parameter, fractions of the copy bandwidth."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from .entries import BASE, BY_NAME
+
+
+class Spread(NamedTuple):
+    """A median and its quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{_short(self.median)} ({_short(self.low)} to {_short(self.high)})"
+
+
+@dataclass
+class Measured:
+    """An entry on a model: seconds of a step by round, and bytes."""
+
+    warm: list[float] = field(default_factory=list)
+    cold: list[list[float]] = field(default_factory=list)
+    state: int = 0
+    beyond: int = 0
+
+
+@dataclass
+class Outcome:
+    """One model: every entry's measurements, and the bytes a second of a copy by round."""
+
+    model: str
+    parameters: int
+    tensors: int
+    steps: int  # of a block
+    entries: dict[str, Measured]
+    copy: list[float]
+    failed: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}, {_count(self.parameters)}"
+
+    def ratio(self, name: str) -> Spread | None:
+        """A step's time divided by the base's in the same round."""
+        mine, base = self.entries.get(name), self.entries[BASE.name]
+        return None if mine is None else spread([a / b for a, b in zip(mine.warm, base.warm, strict=True)])
+
+    def cold_ratio(self, name: str) -> Spread | None:
+        """The same of single steps with cold caches; None where no cache would hold the model."""
+        mine, base = self.entries.get(name), self.entries[BASE.name]
+        if mine is None or not mine.cold[0]:
+            return None
+        pairs = zip(mine.cold, base.cold, strict=True)
+        return spread([statistics.median(a) / statistics.median(b) for a, b in pairs])
+
+    def seconds(self, name: str) -> float:
+        """Of a step, the median."""
+        return statistics.median(self.entries[name].warm)
+
+    def fraction(self, name: str) -> Spread | None:
+        """Of the copy bandwidth that a step reaches.
+
+        It has to read parameter, gradient and state, and write parameter and state: no step can be faster than a copy
+        of as many bytes, unless a cache holds them.
+        """
+        mine = self.entries.get(name)
+        if mine is None:
+            return None
+        width = BY_NAME[name].dtype.itemsize
+        traffic = 3 * width * self.parameters + 2 * mine.state
+        return spread([traffic / seconds / copy for seconds, copy in zip(mine.warm, self.copy, strict=True)])
+
+    def bytes_each(self, name: str) -> tuple[float, float] | None:
+        """Bytes a parameter: of the state, and at a step's peak beyond parameters, gradients and state."""
+        mine = self.entries.get(name)
+        return None if mine is None else (mine.state / self.parameters, mine.beyond / self.parameters)
+
+
+@dataclass
+class Results:
+    """A run of the bench."""
+
+    command: str
+    machine: str
+    device: str
+    versions: dict[str, str]
+    absent: dict[str, str]
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Results":
+        """From what :meth:`plain` gave."""
+        outcomes = [
+            Outcome(**{**outcome, "entries": {name: Measured(**each) for name, each in outcome["entries"].items()}})
+            for outcome in plain["outcomes"]
+        ]
+        return cls(**{**plain, "outcomes": outcomes})
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and quartiles.
+
+    >>> print(spread([1.0, 2.0, 4.0]))
+    2.00 (1.50 to 3.00)
+    """
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(middle, low, high)
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:.0f}"
+
+
+def _count(parameters: int) -> str:
+    """A number of parameters in two or three digits.
+
+    >>> _count(32_998), _count(354_823_168)
+    ('33 k', '355 M')
+    """
+    for size, name in ((1e6, " M"), (1e3, " k")):
+        if parameters >= size:
+            return f"{parameters / size:.3g}{name}"
+    return str(parameters)

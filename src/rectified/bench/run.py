@@ -1,0 +1,227 @@
+"""The bench: workers in turn, block by block, and what is written of it."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..files import write
+from .entries import BASE, ENTRIES
+from .models import MODELS
+from .picture import picture
+from .results import Measured, Outcome, Results
+from .tables import markdown, show
+from .worker import Worker
+
+# Rounds of each model; the parameters above which no cache holds a step's tensors.
+_ROUNDS = {"cnn": 60, "resnet20": 40, "vit-s16": 10, "resnet50": 10, "gpt2": 6, "gpt2-medium": 4}
+_UNCACHED = 10_000_000
+_BLOCK_SECONDS = 0.1  # of the base's steps in a block, of at least 3 and at most 50
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is measured, where.
+
+    Args:
+        models, entries: names in :data:`MODELS` and of :data:`ENTRIES`; the base always takes part.
+        rounds: a factor on the number of rounds.
+        pythons: interpreters whose environments are measured; the first one's entries are taken first.
+    """
+
+    models: tuple[str, ...]
+    entries: tuple[str, ...]
+    device: str
+    threads: int
+    pythons: tuple[str, ...]
+    rounds: float = 1.0
+
+
+@contextmanager
+def _workers(settings: BenchSettings, model: str | None = None) -> Iterator[dict[str, Worker]]:
+    """A worker of each environment, on one model."""
+    shared = {"device": settings.device, "threads": settings.threads, "model": model}
+    with ExitStack() as stack:
+        workers = {}
+        for python in settings.pythons:
+            workers[python] = Worker(python, shared)
+            stack.callback(workers[python].end)
+        yield workers
+
+
+def run_bench(settings: BenchSettings, command: str, out: Path | None, console: Console) -> int:
+    """Measure, show, and write what is asked for; the exit status.
+
+    Each model's results are written as soon as they are there.
+
+    Raises:
+        ValueError: an interpreter cannot run the worker.
+    """
+    places, versions, absent = _who(settings)
+    results = Results(command, _machine(settings), settings.device, versions, absent)
+    for name in settings.models:
+        if why := _too_large(name, settings.device):
+            console.print(f"{name}: left out; {why}", soft_wrap=True)
+            continue
+        results.outcomes.append(_measure(name, settings, places, console))
+        if out is not None:
+            _write(results, out)
+    if not results.outcomes:
+        return 1
+    show(results, console)
+    if out is not None:
+        console.print(f"bench: {out / 'bench.json'}, bench.md, bench.svg", soft_wrap=True)
+    return 0
+
+
+def _who(settings: BenchSettings) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Of each entry the interpreter that has it; the packages' versions; and why the others are absent."""
+    places: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    with _workers(settings) as workers:
+        for python, worker in workers.items():
+            try:
+                found = worker.ask("entries")
+            except RuntimeError as error:
+                raise ValueError(f"{python} cannot take part: {error}") from None
+            versions = {**found["versions"], **versions}
+            for name, why in found["absent"].items():
+                if name in settings.entries and why is None:
+                    places.setdefault(name, python)
+                elif name in settings.entries:
+                    absent.setdefault(name, why)
+    return places, versions, {name: why for name, why in absent.items() if name not in places}
+
+
+def _measure(model: str, settings: BenchSettings, places: dict[str, str], console: Console) -> Outcome:
+    """Every entry on one model, in turn by rounds."""
+    shapes = MODELS[model]()
+    size = sum(torch.Size(shape).numel() for shape in shapes)
+    rounds = max(2, round(_ROUNDS[model] * settings.rounds))
+    cold = 3 if size < _UNCACHED else 0
+    outcome = Outcome(model, size, len(shapes), 0, {}, [], {})
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with _workers(settings, model) as workers, Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"{outcome.title}: memory", total=len(places) * (rounds + 1))
+        for name, python in places.items():  # which also warms each up, and compiles those that compile
+            try:
+                outcome.entries[name] = Measured(**workers[python].ask("memory", entry=name))
+            except RuntimeError as error:
+                outcome.failed[name] = str(error)
+                progress.update(task, total=(progress.tasks[0].total or 0) - rounds)
+            progress.advance(task)
+        once = workers[places[BASE.name]].ask("block", entry=BASE.name, steps=3, cold=0)["warm"]
+        outcome.steps = min(50, max(3, round(_BLOCK_SECONDS / once)))
+        for done in range(rounds):
+            outcome.copy.append(workers[places[BASE.name]].ask("copy"))
+            for name in _turn(list(outcome.entries), done):
+                progress.update(task, description=f"{outcome.title}: round {done + 1} of {rounds}, {name}")
+                try:
+                    found = workers[places[name]].ask("block", entry=name, steps=outcome.steps, cold=cold)
+                except RuntimeError as error:
+                    outcome.failed[name] = str(error)
+                    del outcome.entries[name]
+                    continue
+                outcome.entries[name].warm.append(found["warm"])
+                outcome.entries[name].cold.append(found["cold"])
+                progress.advance(task)
+    console.print(f"{outcome.title}: {rounds} rounds of {len(outcome.entries)}", soft_wrap=True)
+    return outcome
+
+
+def _turn(names: Sequence[str], done: int) -> list[str]:
+    """The order of a round: rotated, and every other one backwards, so that nobody always follows the same one.
+
+    >>> _turn("abc", 0), _turn("abc", 1)
+    (['c', 'b', 'a'], ['b', 'c', 'a'])
+    """
+    first = done % len(names)
+    return [*names[first:], *names[:first]][:: 1 if done % 2 else -1]
+
+
+def _too_large(model: str, device: str) -> str | None:
+    """Why the model cannot be measured here; None if it can."""
+    need = 4 * 12 * sum(torch.Size(shape).numel() for shape in MODELS[model]())  # states and temporaries of the largest
+    if device == "cuda":
+        free = torch.cuda.mem_get_info()[0]
+    elif hasattr(os, "sysconf"):
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return None
+    return f"it may need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free" if need > free else None
+
+
+def _machine(settings: BenchSettings) -> str:
+    """The machine and the interpreter, in a line."""
+    if settings.device == "cuda":
+        where = torch.cuda.get_device_name()
+    else:
+        info = Path("/proc/cpuinfo")
+        lines = info.read_text().splitlines() if info.exists() else []
+        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        where = f"{cpu}, {settings.threads} threads"
+    return f"{where}, Python {platform.python_version()}"
+
+
+def _write(results: Results, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "bench.json", json.dumps(results.plain(), indent=1))
+    write(out / "bench.md", markdown(results))
+    write(out / "bench.svg", picture(results))
+
+
+def choose(
+    models: str | None,
+    methods: str | None,
+    rounds: float,
+    device: str | None,
+    threads: int | None,
+    also: Sequence[str],
+) -> BenchSettings:
+    """Settings from lists as they are written on a command line; None is the default.
+
+    Raises:
+        ValueError: something is unknown or outside its range; says what there is.
+    """
+    chosen = tuple(MODELS) if models is None else tuple(part.strip() for part in models.split(",") if part.strip())
+    if unknown := [name for name in chosen if name not in MODELS]:
+        raise ValueError(f"--models has {unknown[0]!r}; there are {', '.join(MODELS)}")
+    parts = [""] if methods is None else [part.strip().lower() for part in methods.split(",") if part.strip()]
+    for part in parts:
+        if not any(part in entry.name.lower() for entry in ENTRIES):
+            raise ValueError(f"--methods has {part!r}; there are {'; '.join(entry.name for entry in ENTRIES)}")
+    if not 0 < rounds <= 100:
+        raise ValueError(f"--rounds is {rounds:g}; it must lie above 0 and at most at 100")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(
+            f"--device is {device!r}; it must be cpu" + (" or cuda" if torch.cuda.is_available() else " here")
+        )
+    if threads is not None and threads < 1:
+        raise ValueError(f"--threads is {threads}; it must be at least 1")
+    for python in also:
+        if shutil.which(python) is None:
+            raise ValueError(f"--also {python}: no such interpreter")
+    return BenchSettings(
+        models=chosen,
+        entries=tuple(e.name for e in ENTRIES if e is BASE or any(part in e.name.lower() for part in parts)),
+        device=device,
+        threads=threads or torch.get_num_threads(),
+        rounds=rounds,
+        pythons=(sys.executable, *also),
+    )

@@ -1,0 +1,125 @@
+"""The tables of a run, for a terminal and for a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ..figures.table import markdown as markdown_table
+from .entries import BASE, ENTRIES, Entry
+from .results import Outcome, Results
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with its title, and a name for it in a page."""
+
+    name: str
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        return markdown_table(self.heads, self.rows)
+
+
+def sheets(results: Results, quartiles: bool) -> list[Sheet]:
+    """Peers, our own methods, 16-bit parameters, the peers again with cold caches; what is empty is left out."""
+    wide = [entry for entry in ENTRIES if entry.dtype is torch.float32]
+    peers = [BASE, *(entry for entry in wide if entry.kind != "ours")]
+    ours = [entry for entry in wide if entry.kind == "ours"]
+    narrow = [entry for entry in ENTRIES if entry.dtype is not torch.float32]
+    of_steps = [
+        ("peers", "Time of a step / ours", peers),
+        ("ours", "The same of our other methods", ours),
+        ("bfloat16", "Parameters and gradients in bfloat16 / our RAdam in float32", narrow),
+    ]
+    found = [_steps(name, title, entries, results.outcomes, quartiles) for name, title, entries in of_steps]
+    found.append(_cold("cold", "Single steps with cold caches / ours", peers, results.outcomes, quartiles))
+    return [sheet for sheet in found if len(sheet.rows) > 1 or (sheet.rows and sheet.rows[0][0] != BASE.name)]
+
+
+def _steps(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
+    """Times on every model; on the largest the bytes and the bandwidth too."""
+    largest = outcomes[-1]
+
+    def row(entry: Entry) -> list[str]:
+        cells = [entry.name]
+        for outcome in outcomes:
+            ratio = outcome.ratio(entry.name)
+            if ratio is None:
+                cells.append("–")
+            elif entry is BASE:
+                cells.append(f"1 ({_time(outcome.seconds(entry.name))})")
+            else:
+                cells.append(str(ratio) if quartiles else f"{ratio.median:.2f}")
+        each, fraction = largest.bytes_each(entry.name), largest.fraction(entry.name)
+        cells += ["–", "–"] if each is None else [f"{each[0]:.2f}", f"{each[1]:.2f}"]
+        return [*cells, "–" if fraction is None else f"{100 * fraction.median:.0f} %"]
+
+    heads = ["", *(outcome.title for outcome in outcomes)]
+    heads += [f"{largest.model}: state, B/param", "at the peak, B/param more", "of copy bandwidth"]
+    shown = [row(entry) for entry in entries if any(entry.name in outcome.entries for outcome in outcomes)]
+    return Sheet(name, title, heads, shown)
+
+
+def _cold(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
+    where = [outcome for outcome in outcomes if outcome.cold_ratio(BASE.name) is not None]
+    rows = []
+    for entry in entries:
+        ratios = [outcome.cold_ratio(entry.name) for outcome in where]
+        if any(ratio is not None for ratio in ratios):
+            cells = ["–" if r is None else str(r) if quartiles else f"{r.median:.2f}" for r in ratios]
+            rows.append([entry.name, *(["1"] * len(where) if entry is BASE else cells)])
+    return Sheet(name, title, ["", *(outcome.title for outcome in where)], rows)
+
+
+def markdown(results: Results) -> str:
+    """The whole run as a page."""
+    parts = [f"Made by `{results.command}`.", *(f"**{s.title}**\n\n{s.markdown()}" for s in sheets(results, True))]
+    return "\n\n".join([*(part.strip() for part in parts), *remarks(results)]) + "\n"
+
+
+def show(results: Results, console: Console) -> None:
+    """The whole run on a terminal, medians only."""
+    for sheet in sheets(results, quartiles=False):
+        table = Table(box=None, pad_edge=False)
+        table.add_column(no_wrap=True)
+        for head in sheet.heads[1:]:
+            table.add_column(head, justify="right")
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(f"[bold]{sheet.title}[/]")
+        console.print(table, "")
+    for line in remarks(results):
+        console.print(line, soft_wrap=True)
+
+
+def remarks(results: Results) -> list[str]:
+    """Where it was measured, and what was not."""
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    copies = [speed / 1e9 for outcome in results.outcomes for speed in outcome.copy]
+    copied = f"A copy moved {min(copies):.1f} to {max(copies):.1f} GB/s, read and written."
+    gone = [f"{name} ({why})" for name, why in results.absent.items()]
+    gone += [
+        f"{name} on {outcome.model} ({why.splitlines()[0][:160]})"
+        for outcome in results.outcomes
+        for name, why in outcome.failed.items()
+    ]
+    lines = [f"On {results.machine}; {versions}. {copied}"]
+    if gone:
+        lines.append(f"Not measured: {'; '.join(gone)}.")
+    if results.device == "cpu":
+        lines.append("Nothing here was measured on a GPU.")
+    return lines
+
+
+def _time(seconds: float) -> str:
+    """In the unit that suits it.
+
+    >>> _time(115e-6), _time(0.0681)
+    ('115 µs', '68.1 ms')
+    """
+    return f"{1e6 * seconds:.3g} µs" if seconds < 1e-3 else f"{1e3 * seconds:.3g} ms"
