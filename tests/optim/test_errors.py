@@ -160,9 +160,74 @@ def test_adam_takes_betas_of_zero():
     assert all(torch.isfinite(p).all() for p in params)
 
 
-def test_foreach_and_fused_exclude_each_other():
-    with pytest.raises(RuntimeError, match="foreach"):
-        Adam(parameters(), foreach=True, fused=True)
+def constructed(**options):
+    return lambda kind: kind(parameters(), **options)
+
+
+def loaded(*shapes):
+    """Of a model with these parameters, into one that has others."""
+    return lambda kind: kind(parameters()).load_state_dict(kind(parameters(shapes=shapes)).state_dict())
+
+
+def added_twice(kind):
+    params = parameters()
+    kind(params).add_param_group({"params": params})
+
+
+LIKE_TORCHS = {
+    "lr below 0": constructed(lr=-0.1),
+    "lr that is no number": constructed(lr=NAN),
+    "tensor lr below 0": constructed(lr=torch.tensor(-2.0)),
+    "tensor lr of two elements": constructed(lr=torch.ones(2)),
+    "eps": constructed(eps=-1e-8),
+    "beta1": constructed(betas=(1.0, 0.999)),
+    "beta2": constructed(betas=(0.9, -0.1)),
+    "tensor betas": constructed(betas=(torch.tensor(1.0), torch.tensor(0.999))),
+    "weight_decay": constructed(weight_decay=-0.01),
+    "fused and foreach": constructed(fused=True, foreach=True),
+    "fused and differentiable": constructed(fused=True, differentiable=True),
+    "a parameter itself": lambda kind: kind(parameters()[0]),
+    "no parameters": lambda kind: kind([]),
+    "no tensor": lambda kind: kind([1.0]),
+    "no leaf": lambda kind: kind([2 * parameters()[0]]),
+    "a set": lambda kind: kind([{"params": set(parameters())}]),
+    "half of them named": lambda kind: kind([("name", parameters()[0]), parameters()[1]]),
+    "no group": lambda kind: kind(parameters()).add_param_group(parameters()),
+    "in two groups": added_twice,
+    "a save with fewer parameters": loaded((3, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, RAdam], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("bad_call", LIKE_TORCHS.values(), ids=LIKE_TORCHS.keys())
+def test_the_message_contains_torchs(bad_call, kind):
+    """So that code which matches torch's words goes on working. (torch's RAdam has no fused: there it is AdamW's.)"""
+    theirs = getattr(torch.optim, kind.__name__)
+    if kind is RAdam and bad_call in (LIKE_TORCHS["fused and foreach"], LIKE_TORCHS["fused and differentiable"]):
+        theirs = torch.optim.AdamW
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as torchs:
+        bad_call(theirs)
+    with pytest.raises(torchs.type, match=re.escape(str(torchs.value))):
+        bad_call(kind)
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, RAdam], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("capturable", [False, True])
+def test_a_graph_is_not_captured_with_the_count_on_the_host(kind, capturable, monkeypatch):
+    """torch.optim.Adam's words; without the check every replay would be the captured step."""
+    optimizer, params = trained(kind, capturable=capturable)
+    before = picture(optimizer)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    if capturable:
+        train(optimizer, params, [4])
+        return
+    words = (
+        f"Attempting CUDA graph capture of step() for an instance of {kind.__name__} but param_groups' capturable is "
+    )
+    with pytest.raises(RuntimeError, match=says([words + "False.", "set capturable=True"])):
+        train(optimizer, params, [4])
+    assert picture(optimizer) == before
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["from the first", "once the plan is made"])

@@ -1,6 +1,7 @@
 """Steps within backward: the same trajectory, one gradient at a time."""
 
 import copy
+from itertools import accumulate
 
 import pytest
 import torch
@@ -55,6 +56,43 @@ def test_no_two_gradients_are_there_at_a_time():
         backward(net, step)
     assert max(most) <= 1
     assert all(p.grad is None for p in net.parameters())
+
+
+def peak(run):
+    """The most bytes that tensors take up at a time while it runs, above what is there before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events, found = list(profile.profiler.kineto_results.experimental_event_tree()), []
+    while events:
+        event = events.pop()
+        events += event.children
+        if event.tag == torch._C._profiler._EventType.Allocation:
+            found.append((event.start_time_ns, event.extra_fields.alloc_size))  # below 0 where memory is freed
+    return max(accumulate(size for _, size in sorted(found)))
+
+
+def test_the_peak_of_memory_is_less_by_the_gradients_of_all_layers_but_one():
+    layers, width, batch = 16, 256, 8
+    peaks = []
+    for in_backward in (False, True):
+        net = nn.Sequential(*[nn.Sequential(nn.Linear(width, width), nn.Tanh()) for _ in range(layers)])
+        optimizer = rectified.RAdam(net.parameters())
+        if in_backward:
+            StepInBackward(optimizer)
+        x = torch.randn(batch, width)
+
+        def step(net=net, optimizer=optimizer, x=x):
+            net(x).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        step()  # which makes the moments
+        peaks.append(peak(step))
+    layer, activations = 4 * (width * width + width), 4 * layers * batch * width
+    assert peaks[0] >= layers * layer
+    assert peaks[1] <= layer + 1.1 * activations
+    bytes_a_parameter = [round(most * 4 / (layers * layer), 2) for most in peaks]
+    assert bytes_a_parameter == [4.01, 0.38], "the class's docstring says so"
 
 
 def test_gradients_accumulate_until_they_are_meant_to_step():

@@ -49,30 +49,6 @@ def test_takes_its_twins_steps_at_any_size_of_gradient(method, path, scale):
 
 @every_method
 @both_paths
-def test_each_parameter_has_its_own_clock(method, path):
-    params = parameters()
-    optimizer = method.optimizer(params, lr=0.01, **path)
-    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
-    race(optimizer, params, twins, range(1, 21), comes_and_goes)
-    assert [twin.t for twin in twins] == [17, 16, 12, 20, 20], "the schedule means to have different clocks"
-
-
-@every_method
-@both_paths
-def test_a_late_group_has_its_own_clock_and_options(method, path):
-    params, late = parameters(), parameters(seed=1)
-    own = {"lr": 0.05, "betas": (0.8, 0.97), "eps": 1e-5, "weight_decay": 0.2, "maximize": True}
-    optimizer = method.optimizer(params, lr=0.01, **path)
-    twins = [method.textbook(numbers(p), lr=0.01) for p in params]
-    so_far = race(optimizer, params, twins, range(1, 8))
-    optimizer.add_param_group({"params": late, **own})
-    twins += [method.textbook(numbers(p), **own) for p in late]
-    so_far.join([twin.theta for twin in twins[len(params) :]])
-    race(optimizer, params + late, twins, range(8, 17), so_far=so_far)
-
-
-@every_method
-@both_paths
 def test_a_frozen_parameter_stands_and_its_clock_too(method, path):
     params = parameters()
     optimizer = method.optimizer(params, lr=0.01, weight_decay=0.1, **path)
@@ -99,23 +75,6 @@ def test_options_changed_between_steps_count_from_the_next(method, path):
         twin.lr, twin.weight_decay, twin.eps, twin.maximize = 0.002, 0.3, 1e-4, True
         twin.beta1, twin.beta2 = changes["betas"]
     race(optimizer, params, twins, range(5, 11), so_far=so_far)
-
-
-@every_method
-@both_paths
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "maximize": True}], ids=str)
-def test_gradients_are_never_written(method, path, options):
-    params = parameters()
-    optimizer = method.optimizer(params, **options, **path)
-    for step in range(1, 9):
-        set_gradients(params, step)
-        grads = [p.grad for p in params]
-        before = [(g.clone(), g._version) for g in grads]
-        optimizer.step()
-        for p, g, (bytes_before, version) in zip(params, grads, before, strict=True):
-            assert p.grad is g
-            assert torch.equal(g.view(torch.uint8) if g.dim() else g, bytes_before.view(torch.uint8) if g.dim() else g)
-            assert g._version == version
 
 
 @every_method
@@ -187,25 +146,6 @@ def test_no_gradient_at_all_is_no_step(method, path):
     assert all(torch.equal(p, x) for p, x in zip(params, before, strict=True))
     assert optimizer.param_groups[0]["omega"] is None
     assert not optimizer.state_dict()["state"]
-
-
-@every_method
-@both_paths
-def test_a_start_with_no_gradient_and_no_eps_gives_no_nan(method, path):
-    params = parameters(shapes=((4,), ()))
-    optimizer = method.optimizer(params, eps=0.0, **path)
-    before = [p.detach().clone() for p in params]
-    omega = 0.0
-    for _ in range(8):
-        omega = method.textbook(numbers(params[0])).omega(int(optimizer.state[params[0]].get("step", 0)) + 1, 0.999)
-        if omega:
-            break
-        for p in params:
-            p.grad = torch.zeros_like(p)
-        optimizer.step()
-        assert all(torch.isfinite(p).all() for p in params)
-    if method.twin.get("weight_decay", 0.0) == 0.0:
-        assert all(torch.equal(p, x) for p, x in zip(params, before, strict=True))
 
 
 @every_method

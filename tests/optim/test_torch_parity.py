@@ -1,6 +1,7 @@
 """With torch's defaults we take torch's steps, and a run saved there goes on here, and back."""
 
 import copy
+import inspect
 import io
 import itertools
 from functools import partial
@@ -147,3 +148,12 @@ def test_the_constructors_defaults_are_torchs(pair):
     assert {key: ours[key] for key in theirs.keys() & ours.keys()} == {
         key: theirs[key] for key in theirs.keys() & ours.keys()
     }
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RAdam"])
+def test_the_constructors_arguments_are_torchs_and_ours_come_behind(name):
+    theirs, ours = (inspect.signature(getattr(x, name)).parameters for x in (torch.optim, rectified))
+    assert [argument for argument in ours if argument in theirs] == list(theirs)
+    for argument, parameter in theirs.items():
+        assert (ours[argument].kind, ours[argument].default) == (parameter.kind, parameter.default)
+    assert all(ours[argument].kind is inspect.Parameter.KEYWORD_ONLY for argument in ours if argument not in theirs)

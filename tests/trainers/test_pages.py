@@ -1,14 +1,9 @@
 """The code of the pages in docs/ about trainers and migration runs as it stands there."""
 
-import re
-from pathlib import Path
-
 import pytest
 
+import pages
 from short_runs import BATCH, LIGHTNING_WARNS, network, pictures
-
-DOCS = Path(__file__).parents[2] / "docs"
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def batches():
@@ -61,12 +56,4 @@ READERS = {
 @pytest.mark.parametrize("page", READERS)
 def test_the_code_of_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": page, **READERS[page]()}
-    text = (DOCS / page).read_text(encoding="utf-8")
-    blocks = list(FENCE.finditer(text))
-    assert len(blocks) == text.count("```python"), "every block that is opened is found"
-    for block in blocks:
-        above = text.count("\n", 0, block.start(1))
-        exec(
-            compile("\n" * above + block[1], str(DOCS / page), "exec"), names
-        )  # a traceback shows the page's own lines
+    pages.run(page, READERS[page]())

@@ -43,7 +43,7 @@ class Adam(Optimizer):
     Args:
         params: parameters, named parameters, or dicts of parameter groups; every option can be set per group.
         lr: learning rate gamma; a number or a one-element tensor, at least 0.
-        betas: decay rates of the first and the second moment, each in [0, 1).
+        betas: decay rates of the first and the second moment, each in [0, 1); numbers or one-element tensors.
         eps: added to the denominator, at least 0.
         weight_decay: lambda; added to the gradient as lambda theta (L2), or decoupled, see below.
         amsgrad: divide by the largest v so far.
@@ -66,7 +66,8 @@ class Adam(Optimizer):
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this beta2.
-        RuntimeError: from ``step``, for sparse gradients.
+        RuntimeError: two flags exclude each other; from ``step``, for sparse gradients, and where a CUDA graph is
+            captured without ``capturable``.
 
     While training, ``group["omega"]`` holds the factor last used, and :func:`rectified.explain` the whole picture.
 
@@ -88,7 +89,7 @@ class Adam(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
@@ -190,6 +191,7 @@ class Adam(Optimizer):
 
     def _move(self, planned: list[Planned], grad_scale: Tensor | None = None, found_inf: Tensor | None = None) -> None:
         """Move what is planned; whatever can be refused is found out before anything moves."""
+        self._refuse_capture()
         work = [
             (group, plan, [(bucket, grads, omega_of(group, bucket.t + 1)) for bucket, grads in found])
             for group, plan, found in planned
@@ -205,6 +207,15 @@ class Adam(Optimizer):
         for group, plan, found in planned:
             if plan.schedules:
                 move_on_device(group, plan, found, grad_scale, found_inf)
+
+    def _refuse_capture(self) -> None:
+        """Raise where a CUDA graph is captured of a step that is counted on the host: each replay would repeat it."""
+        capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+        if capturing and not all(group["capturable"] for group in self.param_groups):
+            raise RuntimeError(
+                f"Attempting CUDA graph capture of step() for an instance of {type(self).__name__} but param_groups' "
+                "capturable is False. Every replay would repeat this step's count: set capturable=True"
+            )
 
     def _planned(self) -> list[Planned]:
         """Each group with its plan and gradients."""
@@ -349,13 +360,13 @@ class AdamW(Adam):
         self,
         params: ParamsT,
         lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
-        foreach: bool | None = None,
         maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
@@ -401,14 +412,14 @@ class RAdam(Adam):
     With its defaults it takes torch.optim.RAdam's steps, and continues its checkpoints.
 
     Args:
-        params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in :class:`Adam`.
+        params, lr, betas, eps, weight_decay, foreach, maximize, capturable, differentiable, fused: as in :class:`Adam`.
         decoupled_weight_decay: as the authors' code does it; torch's default, L2, is the default here.
         order: ``"first"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``, from the
             EMA's own: both rectify from t = 3 on, so that two momentum steps are left of five.
         threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first"`` (the paper's Algorithm 2 has 4), else 2.
         start: what happens before. ``"momentum"``: the step above, which can do harm where raw gradients are large.
             ``"hold"``: only m and v move, as in the authors' code.
-        eps_hat: as in :class:`Adam`.
+        eps_hat, state_dtype, rounding: as in :class:`Adam`.
 
     Raises:
         ValueError: an option is outside its range, or this beta2 never leaves the start.

@@ -1,4 +1,4 @@
-"""Steps within backward: no two gradients need exist at a time."""
+"""Steps within backward: no more gradients exist at a time than one operation makes."""
 
 import math
 from collections.abc import Iterator
@@ -17,6 +17,10 @@ class StepInBackward:
     Each has its own clock, so that this is the trajectory of ``optimizer.step()`` after backward, without the memory
     for all gradients at once. ``optimizer.step()`` then finds nothing to do, and may stay where it is; schedulers and
     checkpoints are the optimizer's, as ever.
+
+    What it saves, measured on a CPU, not on a GPU: over forward, backward and step of 16 layers of 256 x 256 on a batch
+    of 8, 4.01 bytes a parameter are needed at the peak beside weights and moments, and 0.38 with it: one layer's
+    gradients, and the activations. (``pytest tests/optim/test_in_backward.py -k peak`` holds these numbers.)
 
     Args:
         optimizer: one of ours.

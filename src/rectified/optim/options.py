@@ -11,7 +11,7 @@ from .narrow import Rounding
 
 
 def check_group(group: dict[str, Any]) -> None:
-    """Raise ValueError or TypeError for an option that no step could use; the messages begin as torch.optim's do."""
+    """Raise for an option that no step could use. Where torch.optim has a like check its words stand in the message."""
     lr = group["lr"]
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
@@ -38,11 +38,11 @@ def check_group(group: dict[str, Any]) -> None:
             "in which the step is taken before it is rounded"
         )
     if group["differentiable"] and group["fused"]:
-        raise RuntimeError("`fused` does not support `differentiable`")
+        raise RuntimeError("`fused` does not support `differentiable`: leave fused at None")
     if group["differentiable"] and group["capturable"]:
         raise RuntimeError("`capturable` does not support `differentiable`: autograd's graph is made on the host")
     if group["fused"] and group["foreach"]:
-        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together. Leave one of them at None")
     for name in ("order", "threshold", "start"):
         if name in group:
             raise ValueError(f"a group's {name} is part of its warmup: write warmup=Rectified({name}={group[name]!r})")
