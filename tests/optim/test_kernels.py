@@ -49,20 +49,41 @@ def test_another_signature_is_not_the_known_op(monkeypatch):
     assert not kernels.has_known_op()
 
 
+class Tagged(torch.Tensor):
+    """A subclass of somebody's."""
+
+
 def test_each_reason_is_told_once_and_names_the_parameter(caplog):
-    block = torch.zeros(6, 6)
-    named = [("left", torch.nn.Parameter(block[:, :2])), ("right", torch.nn.Parameter(block[:, 3:]))]
-    named.append(("phase", torch.nn.Parameter(torch.zeros(3, dtype=torch.complex64))))
+    def tagged(*shape):
+        return torch.nn.Parameter(torch.randn(*shape).as_subclass(Tagged))
+
+    named = [
+        ("left", tagged(6, 2)),
+        ("right", tagged(3)),
+        ("nowhere", torch.nn.Parameter(torch.zeros(4, 5, device="meta"))),
+    ]
     optimizer = rectified.Adam(named)
     with caplog.at_level(logging.DEBUG, logger="rectified"):
-        train(optimizer, [p for _, p in named], range(1, 5))
+        for _ in range(4):
+            for _, p in named:
+                p.grad = torch.ones_like(p)
+            optimizer.step()
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     assert "left" in told[0]
     assert "(6, 2)" in told[0]
-    assert "slice" in told[0]
-    assert "phase" in told[1]
-    assert "dtype" in told[1]
+    assert "subclass" in told[0]
+    assert "nowhere" in told[1]
+    assert "device" in told[1]
+
+
+def test_what_is_only_copied_is_not_worth_a_word(caplog):
+    params = [torch.nn.Parameter(torch.zeros(6, 6)[:, :2]), *parameters(torch.complex64), *parameters(torch.bfloat16)]
+    optimizer = rectified.Adam(params)
+    with FusedCalls() as calls, caplog.at_level(logging.DEBUG, logger="rectified"):
+        train(optimizer, params, range(1, 5))
+    assert calls.count == 12
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("options", [{"foreach": True}, {"fused": False}], ids=str)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import rectified
+from rectified.optim import copies, kernels
 from roster import BY_NAME, both_paths, every_method
 from trajectories import FusedCalls, gradient, numbers, parameters, race, train
 
@@ -30,7 +31,7 @@ def channels_last(p, g):
     return g.contiguous(memory_format=torch.channels_last)
 
 
-# How the parameter lies in a block of 100 numbers, how its gradient lies, whether the fused op may take them.
+# How the parameter lies in a block of 100 numbers, how its gradient lies, whether the fused op may take them uncopied.
 LAYOUTS = {
     "slice": (lambda block: block[20:56].view(6, 6)[:, 1:3], contiguous, False),
     "slice with a gradient like it": (lambda block: block[20:56].view(6, 6)[:, 1:3], like_it, False),
@@ -49,27 +50,33 @@ LAYOUTS = {
     "dimensions of size 1": (lambda block: block[20:32].view(6, 1, 2, 1), channels_last, True),
     "a dense slice": (lambda block: block[20:56].view(6, 6)[2:4], contiguous, True),
 }
-WRONG_IN_TORCH = [name for name, (_, _, fused) in LAYOUTS.items() if not fused]
+WRONG_IN_TORCH = [name for name, (_, _, uncopied) in LAYOUTS.items() if not uncopied]
 
 
 def laid_out(name):
     """The block with its guards, the parameter in it, and what draws its gradients."""
-    lay, lay_gradient, fused = LAYOUTS[name]
+    lay, lay_gradient, uncopied = LAYOUTS[name]
     block = torch.full((100,), GUARD, dtype=torch.float64)
     p = torch.nn.Parameter(lay(block))
     with torch.no_grad():
         p.copy_(gradient(p, 0, 99))
     inside = torch.zeros(100, dtype=torch.bool)
     inside[lay(torch.arange(100))] = True
-    return block, inside, p, lambda step: lay_gradient(p, gradient(p, 0, step)), fused
+    return block, inside, p, lambda step: lay_gradient(p, gradient(p, 0, step)), uncopied
 
 
 @every_method
+@pytest.mark.parametrize("path", [{}, {"foreach": True}, {"capturable": True}], ids=["fused", "foreach", "capturable"])
+@pytest.mark.parametrize("part", [copies._PART, 5], ids=["whole", "cut"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name):
-    block, inside, p, draw, fused = laid_out(name)
+def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name, part, path, monkeypatch):
+    monkeypatch.setattr(copies, "_PART", part)
+    if part < 100:
+        monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
+        monkeypatch.setattr(copies, "_VECTOR", 1)
+    block, inside, p, draw, uncopied = laid_out(name)
     options = {"lr": 0.02, "weight_decay": 0.1}
-    optimizer = method.optimizer([p], **options)
+    optimizer = method.optimizer([p], **options, **path)
     twin = method.textbook(numbers(p), **options)
     with FusedCalls() as calls:
         for step in range(1, 9):
@@ -78,7 +85,11 @@ def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name):
             optimizer.step()
     torch.testing.assert_close(p.detach().contiguous(), torch.as_tensor(twin.theta), rtol=1e-11, atol=1e-14)
     assert (block[~inside] == GUARD).all(), "memory that is not the parameter's was written"
-    assert (calls.count > 0) == fused
+    (bucket,) = optimizer._plans[0].buckets
+    if not path:
+        assert calls.count > 0
+        assert (bucket.kernel is kernels.fused) == uncopied
+    assert all(kernels.is_dense(x) for x in bucket.tensors.m + bucket.tensors.v)
 
 
 @pytest.mark.parametrize("name", WRONG_IN_TORCH)
@@ -113,7 +124,7 @@ def test_a_slice_is_not_dense_even_where_gradient_and_moments_are_slices_too():
 
 
 def test_the_moments_of_a_slice_are_kept_when_the_plan_is_made_anew():
-    """They cannot have its layout, which is no reason to copy them whenever some gradient comes or goes."""
+    """They are dense, unlike it, which is no reason to copy them whenever some gradient comes or goes."""
     params = [laid_out("slice")[2], parameters(shapes=((3,),))[0]]
     optimizer = rectified.Adam(params)
     train(optimizer, params, [1])
@@ -122,13 +133,15 @@ def test_the_moments_of_a_slice_are_kept_when_the_plan_is_made_anew():
     assert all(optimizer.state[params[0]][name] is x for name, x in moments.items())
 
 
-def test_an_expanded_parameter_is_refused_before_anything_moves():
+@both_paths
+@pytest.mark.parametrize("lay", [lambda x: x.expand(3, 4), lambda x: x.unfold(0, 2, 1)], ids=["expanded", "windows"])
+def test_an_overlapping_parameter_is_refused_before_anything_moves(lay, path):
     """One number stands for many, so no in-place step exists; torch's fused op takes it and writes elsewhere."""
     block = torch.full((100,), GUARD)
-    p = torch.nn.Parameter(block[20:24].expand(3, 4))
-    optimizer = rectified.Adam([p])
-    p.grad = torch.ones(3, 4)
-    with pytest.raises(RuntimeError):
+    p = torch.nn.Parameter(lay(block[20:24]))
+    optimizer = rectified.Adam([p], **path)
+    p.grad = torch.ones(p.shape)
+    with pytest.raises(RuntimeError, match="several elements at one place"):
         optimizer.step()
     assert (block == GUARD).all()
     assert float(optimizer.state_dict()["state"].get(0, {"step": 0.0})["step"]) == 0
@@ -235,3 +248,66 @@ def test_a_loaded_state_of_another_layout_is_taken_over(method):
             again.step()
             so_far.check([numbers(p) for p in fresh], [twin.theta for twin in twins])
     assert calls.count == 5
+
+
+@every_method
+@pytest.mark.parametrize("kind", ["bfloat16", "complex", "contiguous gradient", "slice", "foreach"])
+def test_parts_change_no_bit(method, kind, monkeypatch):
+    """Cut or taken together, in one row or many."""
+    dtype = {"bfloat16": torch.bfloat16, "complex": torch.complex64}.get(kind, torch.float32)
+    lay = {
+        "contiguous gradient": lambda x: x.movedim(-1, 0).contiguous().movedim(0, -1) if x.dim() else x,
+        "slice": lambda x: torch.stack([x, x], -1)[..., 0],
+    }.get(kind, torch.clone)
+    path = {"foreach": True} if kind == "foreach" else {}
+
+    def end():
+        params = [
+            torch.nn.Parameter(lay(p.detach()))
+            for p in parameters(dtype, shapes=((20,), (40, 2, 3, 3), (2, 320), (64, 5, 7), (), (0,), (333,), (3,)))
+        ]
+        optimizer = method.optimizer(params, weight_decay=0.1, **path)
+        with FusedCalls() as calls:
+            train(optimizer, params, range(1, 9))
+        return [p.detach() for p in params], calls.count
+
+    whole, few = end()
+    monkeypatch.setattr(copies, "_PART", 100)
+    monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
+    cut, many = end()
+    assert all(torch.equal(x, y) for x, y in zip(whole, cut, strict=True))
+    assert many >= 5 * few
+
+
+def test_parts_hold_what_fits_and_each_element_once(monkeypatch):
+    monkeypatch.setattr(copies, "_PART", 50)
+    monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
+    shapes = ((20,), (20,), (20,), (4, 60), (3, 96), (), (0,), (9, 8, 3, 3), (7, 3))
+    m = [torch.zeros(shape) for shape in shapes]
+    m[7] = m[7].to(memory_format=torch.channels_last)
+    sizes = []
+    for part, grads in copies._parts(kernels.Tensors(m, m, m, [], []), m):
+        assert part.v_max == []
+        assert all(kernels.is_dense(x) for x in part.m)
+        for x in grads:
+            x += 1
+        sizes.append([x.numel() for x in grads])
+    # Cuts are at multiples of 32 elements: nowhere in 4 rows of 60, after each 32 of 96, after 4 of 9 rows of 72.
+    assert sizes == [[20, 20], [20], [240], *[[32]] * 8, [32, 1, 0], [288], [288], [72], [21]]
+    assert all((x == 1).all() for x in m)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_gradient_of_another_dtype_is_copied_to_the_fused_op(dtype):
+    """As `p.grad_dtype` allows, for weights of 16 bits with gradients summed in 32."""
+    params, plain = (parameters(dtype, shapes=((40, 3), (7,))) for _ in range(2))
+    optimizer, other = rectified.RAdam(params, lr=0.01), rectified.RAdam(plain, lr=0.01)
+    for step in range(1, 9):
+        train(other, plain, [step])
+        for p, q in zip(params, plain, strict=True):
+            p.grad_dtype = torch.float64
+            p.grad = q.grad.double()
+        with FusedCalls() as calls:
+            optimizer.step()
+        assert calls.count == 1
+    assert all(torch.equal(p, q) for p, q in zip(params, plain, strict=True))

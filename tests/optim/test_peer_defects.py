@@ -84,20 +84,17 @@ def test_group_level_step_counts(method, path):
 @every_method
 @both_paths
 @capturable_or_not
-def test_nan_from_eps_0_and_zero_gradients_in_the_start(method, path, capturable):
-    """torch's foreach RAdam: it multiplies by a rectification of 0 what it has divided by sqrt(v) = 0."""
+def test_nan_from_eps_0_and_zero_gradients(method, path, capturable):
+    """torch: its foreach RAdam in the start, which multiplies by 0 what it divided by sqrt(v) = 0; later all of it."""
     params = parameters(shapes=((4,), ()))
     before = [p.detach().clone() for p in params]
     optimizer = method.optimizer(params, betas=SHORT, eps=0.0, capturable=capturable, **path)
-    twin = method.textbook(numbers(params[0]))
-    for t in range(1, 9):
-        if twin.omega(t, SHORT[1]):
-            break
+    for _ in range(8):
         for p in params:
             p.grad = torch.zeros_like(p)
         optimizer.step()
         assert all(torch.isfinite(p).all() for p in params)
-    if not twin.weight_decay:
+    if not optimizer.param_groups[0]["weight_decay"]:
         assert all(torch.equal(p, x) for p, x in zip(params, before, strict=True))
 
 

@@ -51,8 +51,9 @@ class Adam(Optimizer):
         capturable: count the steps on the device and read nothing back, as CUDA graphs need it; lr may then be a tensor
             that a scheduler changes under the graph. On a CPU too. ``group["omega"]`` is then a tensor.
         differentiable: let autograd record the step (in parameters, gradients and a tensor lr).
-        foreach, fused: ``None`` takes torch's fused op for every parameter where it is safe and foreach ops for the
-            rest; ``foreach=True`` or ``fused=False`` takes foreach ops throughout.
+        foreach, fused: ``None`` takes torch's fused op, on copies of what it cannot take as it is, and foreach ops for
+            tensor subclasses and devices that it does not know; ``foreach=True`` or ``fused=False`` takes foreach ops
+            throughout.
         decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; omega does
             not scale it.
         warmup: an object with ``omega(t, beta2)``, see :mod:`rectified.warmup`; ``None`` is plain Adam.

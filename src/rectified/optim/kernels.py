@@ -1,4 +1,4 @@
-"""The two ways to take a step: torch's fused Adam op where it is safe, foreach ops everywhere else.
+"""The two ways to take a step: torch's fused Adam op, and foreach ops where it is unknown or unwanted.
 
 Every method here is ``theta -= scale * m / (sqrt(v) + eps)`` after the moments have moved, with the bias corrections
 and omega folded into ``scale`` (and ``eps``), so the op is given a step count at which its own corrections are 1.
@@ -37,13 +37,11 @@ def has_known_op() -> bool:
 _HAS_OP = has_known_op()
 
 
-def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor], dtype: torch.dtype) -> str | None:
-    """Why the fused op must not take this parameter with its gradient and states; None if it may.
-
-    dtype is the one in which the step is taken: the parameter's own, or a wider one of copies of it and its gradient.
+def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> str | None:
+    """Why the fused op must not step this parameter, not even on copies of it and its gradient; None if it may.
 
     The op pairs raw storage: where layouts differ it is silently wrong, and overwrites memory that is not the
-    parameter's. So it is used only where all tensors are dense, without overlap, of one layout, dtype and device.
+    parameter's. So the states must be dense and alike, and what else it is given is made like them first.
     """
     others = [grad, *states]
     if not _HAS_OP:
@@ -52,14 +50,11 @@ def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor], dtype: 
         return "it, its gradient or its state is a tensor subclass"
     if param.device.type not in _DEVICES or any(x.device != param.device for x in others):
         return f"the fused op needs all its tensors on one device of {', '.join(_DEVICES)}"
-    if dtype not in _DTYPES or grad.dtype is not param.dtype or any(x.dtype is not dtype for x in states):
-        return "the fused op needs one floating-point dtype for parameter, gradient and state"
-    if param.is_contiguous() and all(x.is_contiguous() for x in others):
-        return None
-    if not is_dense(param):
-        return "it does not fill its memory densely (a slice or an expanded view)"
-    if not all(same_layout(param, x) for x in others):
-        return "its gradient or state has other strides than it"
+    m = states[0]
+    if m.dtype.to_real() not in _DTYPES or not is_dense(m):
+        return "the fused op needs dense states of a dtype that it knows"
+    if any(x.dtype is not m.dtype or not same_layout(x, m) for x in states):
+        return "the fused op needs states of one dtype and layout"
     return None
 
 
@@ -75,6 +70,17 @@ def is_dense(x: Tensor) -> bool:
             return False
         expected *= size
     return True
+
+
+def overlaps(x: Tensor) -> bool:
+    """Whether x has more elements than the memory that it spans.
+
+    >>> overlaps(torch.empty(4).expand(3, 4)), overlaps(torch.empty(9).unfold(0, 3, 1)), overlaps(torch.empty(4)[::2])
+    (True, True, False)
+    """
+    return x.numel() > 1 and x.numel() > 1 + sum(
+        stride * (size - 1) for stride, size in zip(x.stride(), x.shape, strict=True)
+    )
 
 
 def same_layout(x: Tensor, y: Tensor) -> bool:
@@ -142,7 +148,7 @@ def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
         beta1=update.beta1,
         beta2=update.beta2,
         weight_decay=weight_decay,
-        eps=update.eps if scale else 1.0,  # with scale = eps = 0, a v of 0 would give 0 * 0/0
+        eps=update.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
         amsgrad=bool(v_max),
         maximize=update.maximize,
         grad_scale=update.grad_scale,
@@ -152,8 +158,8 @@ def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
 
 
 def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
-    """The update by foreach ops: any layout and dtype, in a handful of passes."""
-    params, m, v, v_max, _ = as_real(tensors)
+    """The update by foreach ops: any layout and device, in a handful of passes."""
+    params, m, v, v_max, _ = tensors
     if update.decay:
         torch._foreach_mul_(params, 1 - update.decay)
     total = _second_moment(tensors, grads, update)
@@ -162,7 +168,7 @@ def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
     torch._foreach_lerp_(m, total, 1 - update.beta1)
     if update.scale:
         denominator = torch._foreach_sqrt(v_max or v)
-        torch._foreach_add_(denominator, update.eps)
+        torch._foreach_add_(denominator, update.eps or torch.finfo(params[0].dtype).tiny)
         torch._foreach_addcdiv_(params, m, list(denominator), -update.scale)
     if update.momentum:
         torch._foreach_add_(params, m, alpha=-update.momentum)
@@ -170,8 +176,8 @@ def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
 
 def _second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
     """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written."""
-    params, _, v, v_max, _ = as_real(tensors)
-    total = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in grads]
+    params, _, v, v_max, _ = tensors
+    total = grads
     if update.grad_scale is not None:
         total = list(torch._foreach_mul(total, 1 / update.grad_scale))
     if update.maximize:
@@ -183,13 +189,6 @@ def _second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> lis
     if v_max:
         torch._foreach_maximum_(v_max, v)
     return total
-
-
-def as_real(tensors: Tensors) -> Tensors:
-    """Complex numbers as pairs of reals, each with its own v, as torch has it."""
-    if not any(p.is_complex() for p in tensors.params):
-        return tensors
-    return Tensors(*([torch.view_as_real(x) if x.is_complex() else x for x in some] for some in tensors))
 
 
 @cache

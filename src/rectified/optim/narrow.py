@@ -6,58 +6,35 @@ float32, and what happens to the weight is a choice: round to nearest, keep what
 down at random so that the mean is right (stochastic).
 """
 
-from collections.abc import Iterator
-from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .kernels import Kernel, Tensors, Update
-
 Rounding = Literal["nearest", "kahan", "stochastic"]
 NARROW = (torch.bfloat16, torch.float16)
 
-# Elements that are widened at a time: the copies take 8 bytes each.
-_CHUNK = 2**22
+
+def write_back(params: list[Tensor], work: list[Tensor], compensation: list[Tensor], rounding: Rounding) -> None:
+    """Round what the step was taken on into the parameters; what rounding takes, into the compensation, if any."""
+    if rounding == "stochastic":
+        _round_at_random(work)
+    torch._foreach_copy_(params, work)
+    for p, w, lost in zip(params, work, compensation, strict=False):
+        lost.copy_(w.sub_(p))
 
 
-@cache
-def widened(kernel: Kernel, rounding: Rounding) -> Kernel:
-    """The kernel for 16-bit parameters: on float32 copies of them and of their gradients, a part at a time."""
-
-    def step(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
-        for some in _parts(tensors.params):
-            params, m, v, v_max, compensation = (column[some] for column in tensors)
-            wide = [p.float() for p in params]
-            for w, lost in zip(wide, compensation, strict=False):
-                w += lost
-            kernel(Tensors(wide, m, v, v_max, []), [g.float() for g in grads[some]], update)
-            if rounding == "stochastic":
-                for w in wide:
-                    _round_at_random(w)
-            torch._foreach_copy_(params, wide)
-            for w, p, lost in zip(wide, params, compensation, strict=False):
-                lost.copy_(w.sub_(p))
-
-    return step
-
-
-def _parts(params: list[Tensor]) -> Iterator[slice]:
-    first, size = 0, 0
-    for i, p in enumerate(params):
-        if size and size + p.numel() > _CHUNK:
-            yield slice(first, i)
-            first, size = i, 0
-        size += p.numel()
-    yield slice(first, len(params))
-
-
-def _round_at_random(wide: Tensor) -> None:
+def _round_at_random(wide: list[Tensor]) -> None:
     """Make each float32 a bfloat16 above or below it, the nearer the likelier: its expectation is the float32.
 
-    A bfloat16 is a float32 whose lower 16 bits are 0: a random number of 16 bits is added, then they are cut off.
+    A bfloat16 is a float32 whose lower 16 bits are 0: a random number of 16 bits is added, then they are cut off. The
+    generator is what this costs on a CPU, so that a draw serves two.
     """
-    bits = wide.view(torch.int32)
-    bits += torch.randint_like(bits, 2**16)
-    bits &= -(2**16)
+    sizes = [w.numel() for w in wide]
+    bits = [w.as_strided((n,), (1,)).view(torch.int32) for w, n in zip(wide, sizes, strict=True)]
+    total = sum(sizes)
+    draws = torch.randint(-(2**31), 2**31 - 1, (total // 2 + 1,), dtype=torch.int32, device=wide[0].device)
+    torch._foreach_add_(bits, 2**15)  # which the draws' halves, as signed numbers, lack
+    torch._foreach_add_(bits, torch.split(draws.view(torch.int16)[:total], sizes))
+    for x in bits:
+        x &= -(2**16)

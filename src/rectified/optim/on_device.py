@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .coefficients import Coefficients, coefficients
-from .kernels import Tensors, as_real, step_on
+from .kernels import Tensors, step_on
 from .options import omega_of
 
 Group = dict[str, Any]
@@ -20,6 +20,7 @@ Group = dict[str, Any]
 _EXACT = 2**16
 _PER_OCTAVE = 2**10
 _OCTAVES = 8  # to 16.8 million steps, where a float32 count ends
+_SMALL = 2**18  # elements of a tensor whose copy may be made
 
 
 class Schedule:
@@ -120,8 +121,7 @@ def fused_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate)
         beta1=update.beta1,
         beta2=update.beta2,
         weight_decay=update.l2,
-        # In the start, with a scale of 0, an eps and a v of 0 would give 0 * 0/0.
-        eps=update.eps or torch.finfo(params[0].dtype).tiny,
+        eps=update.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
         amsgrad=bool(v_max),
         maximize=update.maximize,
         grad_scale=update.grad_scale,
@@ -131,13 +131,12 @@ def fused_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate)
 
 
 def foreach_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate) -> None:
-    """The update tensor by tensor: any layout and dtype, any warmup."""
-    params, m, v, v_max, _ = as_real(tensors)
+    """The update tensor by tensor: any layout and device, any warmup."""
+    params, m, v, v_max, _ = tensors
     if update.decay is not None:
         torch._foreach_mul_(params, 1 - update.decay)
     eps = update.eps if update.root_c2 is None else update.eps * update.root_c2
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        g = torch.view_as_real(g.resolve_conj()) if g.is_complex() else g
         if update.grad_scale is not None:
             g = g / update.grad_scale
         if update.found_inf is not None:
@@ -155,8 +154,16 @@ def foreach_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdat
 
 
 def _momentum(params: list[Tensor], m: list[Tensor], update: DeviceUpdate) -> None:
-    if update.momentum is not None:
-        torch._foreach_sub_(params, torch._foreach_mul(m, update.momentum))
+    """The momentum step, by a number of the device's that is 0 after the start: small tensors in few launches."""
+    if update.momentum is None:
+        return
+    pairs = list(zip(params, m, strict=True))
+    for p, x in pairs:
+        if p.numel() > _SMALL:
+            p.addcmul_(x, -update.momentum)  # which needs no copy of it
+    if small := [pair for pair in pairs if pair[0].numel() <= _SMALL]:
+        moved, moments = map(list, zip(*small, strict=True))
+        torch._foreach_sub_(moved, torch._foreach_mul(moments, update.momentum))
 
 
 def _settled(group: Group) -> int:

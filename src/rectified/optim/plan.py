@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kernels import Kernel, Tensors, foreach, fused, is_dense, same_layout, why_not_fused
-from .narrow import NARROW, widened
+from .copies import alike, in_parts
+from .kernels import Kernel, Tensors, foreach, fused, is_dense, overlaps, same_layout, why_not_fused
+from .narrow import NARROW
 from .on_device import Schedule, foreach_on_device, fused_on_device
 from .sharded import local, shards_alike
 
@@ -167,18 +168,19 @@ class Plan:
             for name in names:
                 entry[name] = _following(p, entry.get(name), p.dtype if name == "compensation" else wide)
             sharded = shards_alike(p, [p.grad, *(entry[name] for name in names)])
+            others = [p.grad, *(entry[name] for name in names if name != "compensation")]
+            theta, grad, *states = map(local, [p, *others]) if sharded else [p, *others]
             kernel: Any = foreach_on_device if group["capturable"] else foreach
             delayed = bool(self.schedules) and self.schedules[p.device].has_delay
             if not (delayed or group["foreach"] or group["fused"] is False or group["differentiable"]):
-                others = [p.grad, *(entry[name] for name in names if name != "compensation")]
-                theta, grad, *states = map(local, [p, *others]) if sharded else [p, *others]
-                reason = why_not_fused(theta, grad, states, wide)
+                reason = why_not_fused(theta, grad, states)
                 if reason is None:
                     kernel = fused_on_device if group["capturable"] else fused
                 else:
                     self.excuses.setdefault(reason, i)
-            if wide is not p.dtype and not group["differentiable"]:
-                kernel = widened(kernel, group["rounding"])
+            copied = not alike(theta, states[0]), not alike(grad, states[0])
+            if kernel in (foreach, foreach_on_device) or any(copied) or theta.is_complex():
+                kernel = in_parts(kernel, *copied, group["rounding"] if wide is not p.dtype else "nearest")
             found.setdefault((counts[i], kernel, sharded, p.device, p.dtype), []).append(p)
         self.buckets = [
             Bucket(t, kernel, params, [state[p] for p in params], _names(params[0], group), sharded)
@@ -237,8 +239,13 @@ def _refuse(p: Tensor, entry: dict[str, Any], group: Group, whose: str) -> None:
         )
     if p.grad is not None and p.grad.is_sparse:
         raise RuntimeError(
-            f"{whose} of shape {tuple(p.shape)} has a sparse gradient, which Adam's moments cannot take: "
-            "make it dense (for an embedding: sparse=False) or give it to torch.optim.SparseAdam"
+            f"{whose} of shape {tuple(p.shape)} has a sparse gradient. Adam does not support sparse gradients, please "
+            "consider SparseAdam instead, or make it dense (for an embedding: sparse=False)"
+        )
+    if p.grad is not None and overlaps(p):
+        raise RuntimeError(
+            f"{whose} of shape {tuple(p.shape)} has several elements at one place of memory (strides {p.stride()}), "
+            "so that no step in place exists: give the optimizer the tensor that was expanded"
         )
     for name in STATES:
         if name in entry and entry[name].shape != p.shape:
@@ -251,12 +258,13 @@ def _refuse(p: Tensor, entry: dict[str, Any], group: Group, whose: str) -> None:
 def _following(p: Tensor, moment: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The moment, new if there is none, of this dtype and with its parameter's layout and device.
 
-    One from a checkpoint, or of a model that was converted or moved since, may have others. (A parameter that is not
-    dense has a layout that nothing new can have: there a moment stays as it is.)
+    One from a checkpoint, or of a model that was converted or moved since, may have others. Of a parameter that is not
+    dense, the moment is dense, its dimensions in the parameter's order.
     """
     if moment is None:
         return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
-    if moment.dtype is dtype and moment.device == p.device and (same_layout(moment, p) or not is_dense(p)):
+    dense = p if is_dense(p) else torch.empty_like(p, device="meta", memory_format=torch.preserve_format)
+    if moment.dtype is dtype and moment.device == p.device and same_layout(moment, dense):
         return moment
     return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(moment)
 

@@ -1,0 +1,102 @@
+"""What a kernel cannot take as it is, it gets as a copy; and whatever it gets, in parts that stay in the cache.
+
+The moments are ours: dense, and of the dtype in which the step is taken. A parameter or gradient that is not like its
+moment (a slice, other strides, 16 bits) is copied into its likeness; the parameter is stepped there and copied back.
+The step is elementwise, so that large tensors are cut and small ones taken together: what one pass writes, the next
+finds in the cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from math import gcd
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .kernels import Kernel, Tensors, same_layout
+from .narrow import Rounding, write_back
+
+# Elements of a part, by measurement: 5 MB of float32 tensors and copies. A thread takes no fewer than 2**15 of them.
+_PART = 2**18
+_OF_A_THREAD = 2**15
+_ELSEWHERE = 2**24  # no cache to fit: it bounds the memory of the copies, and outlasts the launch of its kernels
+# The op rounds v otherwise in an incomplete vector, at the end of a tensor. No cut makes another such end.
+_VECTOR = 32
+
+
+def alike(x: Tensor, moment: Tensor) -> bool:
+    """Whether x has the moment's dtype and layout, so that no copy of it is needed."""
+    return x.dtype is moment.dtype and same_layout(x, moment)
+
+
+@cache
+def in_parts(kernel: Kernel, copy_params: bool, copy_grads: bool, rounding: Rounding = "nearest") -> Kernel:
+    """The kernel in parts, on copies of what is not like its moment; rounding is of narrower parameters."""
+
+    def step(tensors: Tensors, grads: list[Tensor], update: Any) -> None:
+        for (params, m, v, v_max, compensation), some in _parts(tensors, grads):
+            work = _like(m, params) if copy_params else params
+            if compensation:
+                torch._foreach_add_(work, compensation)
+            kernel(Tensors(work, m, v, v_max, []), _like(m, some) if copy_grads else some, update)
+            if copy_params:
+                write_back(params, work, compensation, rounding)
+
+    return step
+
+
+def _like(moments: list[Tensor], some: list[Tensor]) -> list[Tensor]:
+    """Copies in the moments' dtype and layout."""
+    copies = list(map(torch.empty_like, moments))
+    torch._foreach_copy_(copies, some)
+    return copies
+
+
+def _as_real(some: list[Tensor]) -> list[Tensor]:
+    """Complex numbers as pairs of reals, each with its own v, as torch has it."""
+    return [torch.view_as_real(x.resolve_conj()) for x in some]
+
+
+def _parts(tensors: Tensors, grads: list[Tensor]) -> Iterator[tuple[Tensors, list[Tensor]]]:
+    """Tensors and their gradients, cut and grouped into parts."""
+    if grads[0].is_complex():
+        tensors, grads = Tensors(*map(_as_real, tensors)), _as_real(grads)
+    cpu = grads[0].is_cpu
+    size = max(_PART, _OF_A_THREAD * torch.get_num_threads()) if cpu else _ELSEWHERE
+    if sum(map(Tensor.numel, grads)) <= size:
+        yield tensors, grads
+        return
+    columns = [column for column in (*tensors, grads) if column]
+    rows: list[Sequence[Tensor]] = []
+    filled = 0
+    for row in zip(*columns, strict=True):
+        for piece in _cut(row, size):
+            if rows and filled + piece[0].numel() > size:
+                yield _columns(rows, tensors)
+                rows, filled = [], 0
+            rows.append(piece)
+            filled += piece[0].numel()
+    yield _columns(rows, tensors)
+
+
+def _columns(rows: list[Sequence[Tensor]], tensors: Tensors) -> tuple[Tensors, list[Tensor]]:
+    columns = map(list, zip(*rows, strict=True))
+    return Tensors(*(next(columns) if column else [] for column in tensors)), next(columns)
+
+
+def _cut(row: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
+    """A parameter with its states and gradient, cut along the dimension in which a piece of the moments is dense."""
+    m = row[1]
+    if m.numel() <= size or any(type(x) not in (Tensor, torch.nn.Parameter) for x in row):
+        yield row
+        return
+    outermost = max((stride, dim) for dim, (stride, n) in enumerate(zip(m.stride(), m.shape, strict=True)) if n > 1)[1]
+    inner = m.numel() // m.shape[outermost]
+    unit = _VECTOR // gcd(inner, _VECTOR)
+    length = max(1, size // (unit * inner)) * unit
+    if length >= m.shape[outermost]:
+        yield row
+        return
+    for piece in zip(*(torch.split(x, length, outermost) for x in row), strict=True):
+        yield from _cut(piece, size)
