@@ -75,7 +75,6 @@ _TORCH_RADAM = _theirs("RAdam foreach", "torch", "torch.optim", "RAdam", foreach
 _TORCH_FUSED = _theirs("AdamW fused", "torch", "torch.optim", fused=True)
 _OPTIMI_RADAM = _theirs("RAdam", "torch-optimi", "optimi", "RAdam")
 _SCHEDULEFREE_RADAM = _theirs("RAdamScheduleFree", "schedulefree", "schedulefree", "RAdam")
-_AO_8BIT = _theirs("AdamW8bit", "torchao", "torchao.optim")
 
 ENTRIES = [
     BASE,
@@ -113,8 +112,7 @@ ENTRIES = [
     _TORCH_FUSED,
     _theirs("AdamW", "torch-optimi", "optimi"),
     _theirs("AdamWScheduleFree", "schedulefree", "schedulefree"),
-    _AO_8BIT,
-    _theirs("AdamW4bit", "torchao", "torchao.optim"),
+    _theirs("AdamW8bit", "torchao", "torchao.optim"),  # which compiles for every shape: one of them is enough
     _theirs("AdamW", "bitsandbytes", "bitsandbytes.optim"),
     _theirs("AdamW8bit", "bitsandbytes", "bitsandbytes.optim"),
     *map(
@@ -128,8 +126,6 @@ ENTRIES = [
             _OPTIMI_RADAM,
             _SCHEDULEFREE_RADAM,
             _TORCH_FUSED,
-            _AO_8BIT,
-            _theirs("AdamW8bit stochastic", "torchao", "torchao.optim", bf16_stochastic_round=True),
         ],
     ),
 ]
