@@ -53,15 +53,11 @@ def _like(moments: list[Tensor], some: list[Tensor]) -> list[Tensor]:
     return copies
 
 
-def _as_real(some: list[Tensor]) -> list[Tensor]:
-    """Complex numbers as pairs of reals, each with its own v, as torch has it."""
-    return [torch.view_as_real(x.resolve_conj()) for x in some]
-
-
 def _parts(tensors: Tensors, grads: list[Tensor]) -> Iterator[tuple[Tensors, list[Tensor]]]:
-    """Tensors and their gradients, cut and grouped into parts."""
+    """Tensors and their gradients, cut and grouped into parts; complex ones as pairs of reals, each with its own v."""
     if grads[0].is_complex():
-        tensors, grads = Tensors(*map(_as_real, tensors)), _as_real(grads)
+        tensors = Tensors(*(list(map(torch.view_as_real, column)) for column in tensors))
+        grads = [torch.view_as_real(g.resolve_conj()) for g in grads]
     cpu = grads[0].is_cpu
     size = max(_PART, _OF_A_THREAD * torch.get_num_threads()) if cpu else _ELSEWHERE
     if sum(map(Tensor.numel, grads)) <= size:
