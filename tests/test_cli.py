@@ -22,6 +22,8 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
         ([*MINI, "--seeds", "1,1"], "--seeds holds 1 twice"),
         ([*MINI, "--epochs", "0"], "--epochs is 0"),
         ([*MINI, "--workers", "0"], "--workers is 0"),
+        ([*MINI, "--baseline", "adam"], "--baseline is 'adam'; --methods holds sgd"),
+        (["export", "nowhere"], "holds no study"),
         ([*MINI, "--data", "somewhere"], "comes with the package"),
         (["report", "nowhere"], "holds no study"),
     ],

@@ -13,16 +13,22 @@ from tyro.conf import Positional, arg, subcommand
 
 from .bench.run import BenchSettings, choose, run_bench
 from .figures import Settings, write_theory
-from .study import Plan, Store, run_study
+from .files import FULL, write
+from .study import Limits, Plan, Store, run_study
 from .study.data import DataNotFoundError
+from .study.export import Format, export
 from .study.methods import parse_list
 from .study.plan import slug
-from .study.report import write_report
+from .study.report import last_baseline, write_figures, write_report
+from .study.status import print_status
 from .study.tasks import parse_task
 
 
 def _option(metavar: str) -> Any:
     return arg(metavar=metavar, help_behavior_hint="(default: the task's)")
+
+
+_BASELINE = "(default: the one the study was called with, or its first method)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,14 @@ class Study:
     """Worker processes, of one thread each."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
     """Folder that holds the data."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
+    """The method that the report compares the others with."""
+    checkpoint_every: Annotated[
+        float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 30, or more where they are slow to write)")
+    ] = None
+    """What a killed run may lose. By default checkpoints take at most a hundredth of the time."""
+    cell_minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: any)")] = None
+    """Minutes that one run may take. One that is stopped is failed, and goes on where a later call gives it more."""
 
     def __call__(self, command: str, console: Console) -> int:
         task = parse_task(self.task)
@@ -62,20 +76,62 @@ class Study:
             epochs=task.epochs if self.epochs is None else self.epochs,
             batch_size=task.batch_size,
         )
-        return run_study(plan, self.out or Path("runs") / slug(task.name), self.data, workers, command, console)
+        names = [method.name for method in plan.methods]
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(f"--baseline is {self.baseline!r}; --methods holds {', '.join(names)}")
+        limits = Limits(self.checkpoint_every, self.cell_minutes)
+        return run_study(plan, self.out or Path("runs") / slug(task.name), self.data, workers, command, console, limits)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Say how a study stands: what is done, diverged, failed, running, waiting, and how long that will take."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study; it may be running."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        return print_status(Store.open(self.out), console)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write the report and the tables of a finished or running study again."""
+    """Write the report, its figures and the tables of a finished or running study again."""
 
     out: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the study."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_BASELINE)] = None
+    """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
         store = Store.open(self.out)
+        page = write_report(store, self.baseline)
         store.write_tables(parse_task(store.head["task"]).metric)
-        console.print(f"report: {write_report(store)}", soft_wrap=True)
+        console.print(f"report: {page}", soft_wrap=True)
+        console.print(f"figures: {write_figures(store, self.baseline)}", soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """A study's means and differences as tables for a paper, or every run as CSV; of a running one what there is."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study."""
+    format: Annotated[Format, arg(metavar="csv|markdown|latex")] = "markdown"
+    """csv: one row a run. markdown, latex: mean and interval by method and lr, and differences from the baseline."""
+    file: Annotated[Path | None, arg(name="out", metavar="FILE", help_behavior_hint="(default: the terminal)")] = None
+    """File to write."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_BASELINE)] = None
+    """The method that the others are compared with."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        store = Store.open(self.out)
+        text = export(store.records(), self.format, self.baseline or last_baseline(store.commands))
+        if self.file is None:
+            sys.stdout.write(text)
+        else:
+            write(self.file, text)
         return 0
 
 
@@ -128,7 +184,9 @@ class Bench:
 
 Command = (
     Annotated[Study, subcommand("study")]
+    | Annotated[Status, subcommand("status")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Theory, subcommand("theory")]
     | Annotated[Bench, subcommand("bench")]
 )
@@ -144,6 +202,11 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, DataNotFoundError) as error:
         print(f"rectified: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"rectified: no room left on the disk: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

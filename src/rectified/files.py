@@ -1,11 +1,14 @@
-"""Files that are there whole, or as they were before."""
+"""Files that are there whole, or as they were before, also after the machine's sudden end."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the errno of an OSError where there is no room left
 
-def write(path: Path, content: str | bytes) -> None:
+
+def write(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file, all of it or not at all: by a rename, once its bytes are on the disk. Text is UTF-8."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -17,3 +20,31 @@ def write(path: Path, content: str | bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Bring the folder's list of names to the disk: a file's own fsync does not, and a rename is a change of names."""
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed :func:`write` leaves over: temporaries of processes that are no more."""
+    for path in folder.glob(".*.*"):
+        if path.suffix[1:].isdigit() and not _alive(int(path.suffix[1:])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

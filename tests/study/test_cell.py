@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from rectified.study.cell import run, versions
+from rectified.study.cell import run
+from rectified.study.circumstances import versions
 from rectified.study.plan import Cell
 from rectified.study.tasks import TASKS
 
@@ -48,7 +49,7 @@ def test_a_seed_means_the_same_weights_and_order_for_every_method(data, tmp_path
 
 def test_a_run_learns_and_writes_what_it_learned(data, tmp_path):
     seen = []
-    run(cell("adam", epochs=2, batch_size=100), data, tmp_path, attempt=2, on_row=seen.append)
+    run(cell("adam", epochs=2, batch_size=100), data, tmp_path, attempt=2, tell=lambda kind, row, _: seen.append(row))
     assert seen == rows(tmp_path)
     assert [row["step"] for row in seen] == [60, 120]
     assert seen[1]["train_loss"] < seen[0]["train_loss"] < 2.3

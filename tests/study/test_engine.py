@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from rich.console import Console
 
-from rectified.study import run, run_study
+from rectified.study import Limits, engine, run, run_study
 from rectified.study.data import fashion_mnist
 from rectified.study.engine import ATTEMPTS, run_cells
 from rectified.study.methods import parse_list
@@ -66,6 +66,36 @@ def test_a_cell_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
     record = store.record(CELLS[0])
     assert (record.status, record.attempts) == ("failed", ATTEMPTS)
     assert "SIGKILL" in record.error
+
+
+def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
+    """As often as it may die in vain, and once more."""
+    cell = Cell("fashion-mnist-mini", "adam", 0.01, 0, epochs=ATTEMPTS + 2, batch_size=100)
+    kinds, where = [], []
+    with closing(run_cells([cell], store, fashion_mnist.mini(), 1, Limits(checkpoint_every=0))) as events:
+        for event in events:
+            kinds.append(event.kind)
+            where += [event.text] if event.kind == "resumed" else []
+            if event.kind == "row" and kinds.count("retry") <= ATTEMPTS:
+                kill_workers()
+    assert kinds[-1] == "done"
+    assert kinds.count("retry") == len(where) == ATTEMPTS + 1
+    assert all(" of 5, after step " in text for text in where)
+    record = store.record(cell)
+    assert [row["epoch"] for row in record.rows] == [1, 2, 3, 4, 5]
+    assert record.attempts == ATTEMPTS + 2
+
+
+def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store, monkeypatch):
+    monkeypatch.setattr(engine, "GRACE", 0.0)
+    kinds = []
+    with closing(run_cells(CELLS[:1], store, fashion_mnist.mini(), 1, Limits(minutes=0.02))) as events:
+        for event in events:
+            kinds.append(event.kind)
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGSTOP)
+    assert kinds == ["started", "failed"]
+    assert "killed: it was not done 0 s after its time, --cell-minutes 0.02" in store.record(CELLS[0]).error
 
 
 def test_an_exception_fails_its_cell_at_once_with_the_traceback_kept(store, tmp_path):
@@ -142,7 +172,7 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
         return status, capsys.readouterr().out
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_cells", lambda cells, store, data, workers: run_cells(cells, store, tmp_path, workers))
+        patch.setattr(run, "run_cells", lambda cells, store, _, *rest: run_cells(cells, store, tmp_path, *rest))
         status, said = study()
     assert status == 1
     assert "failed: adam lr 0.01 seed 0: rectified.study.data.fashion_mnist.DataNotFoundError" in said
@@ -152,3 +182,18 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
     status, said = study()
     assert status == 0
     assert "1 of 1 runs are there already" in said
+
+
+def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_more(tmp_path, capsys):
+    def study(**limits):
+        plan = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
+        status = run_study(plan, tmp_path / "out", None, 1, "rectified ...", Console(width=300), Limits(**limits))
+        return status, capsys.readouterr().out
+
+    status, said = study(minutes=0.005)
+    assert status == 1
+    assert "failed: adam lr 0.01 seed 0: it has had 0.00" in said
+    assert "and --cell-minutes is 0.005: stopped in epoch 1 of 2, after step " in said
+    status, said = study()
+    assert status == 0
+    assert "resumed epoch " in said

@@ -44,6 +44,22 @@ def test_without_a_terminal_every_run_gets_a_line():
 
 
 @pytest.mark.parametrize("terminal", [False, True])
+def test_a_run_that_goes_on_counts_what_it_had_and_what_is_amiss_is_said_everywhere(terminal):
+    console = Console(record=True, width=120, force_terminal=terminal, file=io.StringIO())
+    with View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
+        view.take(Event("started", CELLS[0]))
+        view.take(Event("resumed", CELLS[0], row(1, 40.0), "epoch 2 of 2, after step 70"))
+        assert (view.epochs[CELLS[0]], view.worked) == (1, 0)
+        view.take(Event("row", CELLS[0], row(2, 41.0)))
+        view.take(Event("retry", CELLS[0], text="its worker process died (signal SIGKILL)"))
+        assert (view.epochs[CELLS[0]], view.worked) == (0, 1)
+        view.take(Event("note", CELLS[0], text="checkpoint.pt is damaged; the run begins anew"))
+    text = console.export_text()
+    assert "note checkpoint.pt is damaged; the run begins anew" in text
+    assert ("resumed epoch 2 of 2, after step 70" in text) != terminal
+
+
+@pytest.mark.parametrize("terminal", [False, True])
 def test_the_table_shows_every_state_and_the_bar_counts_epochs(terminal):
     text = play(terminal)
     assert "●✕ 81.5" in text

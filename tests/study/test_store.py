@@ -34,6 +34,15 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_a_study_killed_as_it_began_leaves_over_is_no_obstacle(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".study.json.99999999").touch()
+    store = Store(tmp_path, HEAD)
+    with store.locked():
+        store.add(CELLS, "")
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "study.json"}
+
+
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(NotAStudyError, match="is a file"):
@@ -103,6 +112,16 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_json(path, {"bad": object()})
     assert json.loads(path.read_text()) == {"good": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_rows_that_were_lost_make_the_run_missing(store):
+    """As after the machine's end, whatever is left of a file."""
+    finish(store, CELLS[0])
+    done = store.folder(CELLS[0]) / "done.json"
+    write_json(done, json.loads(done.read_text()) | {"rows": 2})
+    assert store.record(CELLS[0]) == Record(CELLS[0])
+    write_json(done, json.loads(done.read_text()) | {"rows": 1})
+    assert store.record(CELLS[0]).status == "done"
 
 
 def test_opening_what_is_no_study_says_so(tmp_path):

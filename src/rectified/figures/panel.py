@@ -1,18 +1,16 @@
 """A figure of lines and points: for a page, whose legend is text, or to stand alone with a legend of its own."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from .style import INK, MUTED, PAPER, Style, canvas, look, svg
+from .style import INK, MUTED, PAPER, Style, canvas, look, saved, svg
 from .table import Table
 
 WIDTH, HEIGHT = 430, 250  # of what is drawn for a page, in pixels; a legend is put below that
@@ -97,14 +95,9 @@ def inline(panel: Panel) -> Markup:
 
 def files(panel: Panel) -> dict[str, bytes]:
     """The figure as files that stand alone, and its numbers: the content of each by its name."""
-    found = {f"{panel.name}.csv": panel.table.csv().encode()}
-    with look(), rc_context({"pdf.fonttype": 42}):  # TrueType: what journals and conferences take
-        figure = _draw(panel, legend=True)
-        for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, facecolor="white", metadata=metadata)
-            found[f"{panel.name}.{kind}"] = buffer.getvalue()
-    return found
+    with look():
+        drawn = saved(_draw(panel, legend=True), panel.name)
+    return {f"{panel.name}.csv": panel.table.csv().encode(), **drawn}
 
 
 def key(line: Line) -> Markup:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
@@ -157,6 +158,17 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     body = re.sub(r"<[^>]*>", adapt, body)
     body = re.sub(r">\s+<", "><", body.strip())
     return Markup('<svg role="img" aria-label="{}" viewBox="{}">{}</svg>').format(label, box[1], Markup(body))
+
+
+def saved(figure: Figure, name: str) -> dict[str, bytes]:
+    """The figure as files that stand alone on white paper, SVG and PDF, by name; within :func:`look`."""
+    found = {}
+    with rc_context({"pdf.fonttype": 42}):  # TrueType: what journals and conferences take
+        for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, facecolor="white", metadata=metadata)
+            found[f"{name}.{kind}"] = buffer.getvalue()
+    return found
 
 
 def standing(content: str, width: float, height: float) -> str:

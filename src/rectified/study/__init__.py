@@ -1,7 +1,8 @@
 """Studies: which optimizer, which warmup, which lr, on a real task, over seeds."""
 
+from .cell import Limits
 from .plan import Cell, Plan
 from .run import run_study
 from .store import Record, Store
 
-__all__ = ["Cell", "Plan", "Record", "Store", "run_study"]
+__all__ = ["Cell", "Limits", "Plan", "Record", "Store", "run_study"]

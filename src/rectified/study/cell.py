@@ -1,79 +1,195 @@
 """One run: a model trained by one method at one lr from one seed, its folder written as it goes."""
 
+import fcntl
 import json
 import math
-import platform
-import socket
-import subprocess
+import os
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import torch
 
-from .. import __version__
+from ..files import sweep, sync
+from . import checkpoint
+from .checkpoint import CheckpointError, Pace, read_checkpoint, write_checkpoint
+from .circumstances import circumstances, versions
 from .methods import Method, parse
 from .plan import Cell
-from .store import Row, write_json
-from .tasks import parse_task
+from .store import ROWS, Row, write_json
+from .tasks import Task, parse_task
+from .training import Training
 
-Report = Callable[[Row], None]
+Tell = Callable[[Literal["row", "resumed", "note"], Row | None, str], None]
 
 
-def run(cell: Cell, data: Any, folder: Path, attempt: int = 1, on_row: Report = lambda row: None) -> str:
-    """Train; returns the status, ``"done"`` or ``"diverged"``.
+class TimeLimitError(RuntimeError):
+    """A run has had its time."""
 
-    The same seed gives every method the same initial weights and the same order of the data.
+
+@dataclass(frozen=True)
+class Limits:
+    """What a call asks of every run, and no result depends on.
+
+    Attributes:
+        checkpoint_every: seconds from one checkpoint to the next, see :class:`~.checkpoint.Pace`.
+        minutes: that a run may take, all calls that worked on it together; None is any.
+
+    Raises:
+        ValueError: one is out of its range; names the flag.
+    """
+
+    checkpoint_every: float | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        checkpoint.check_every(self.checkpoint_every)
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"--cell-minutes is {self.minutes}; it must be a positive number")
+
+
+def run(
+    cell: Cell,
+    data: Any,
+    folder: Path,
+    attempt: int = 1,
+    tell: Tell = lambda kind, row, text: None,
+    limits: Limits = Limits(),
+) -> str:
+    """Train, from the folder's checkpoint if there is one; returns the status, ``"done"`` or ``"diverged"``.
+
+    A run that goes on from a checkpoint is, on the CPU, bit for bit the run that was never interrupted.
 
     Args:
         cell: what to run.
         data: what the task's ``load`` returned.
-        folder: an empty folder; done.json is written into it last.
+        folder: the run's; made if absent. What it holds beside a checkpoint and its run is removed; done.json is
+            written into it last.
         attempt: counts from 1, for done.json.
-        on_row: called with each epoch's row.
+        tell: called with ``"row"`` and each epoch's row; with ``"resumed"``, the last row there is, and where the run
+            goes on; with ``"note"`` and what is amiss.
+        limits: how often to write checkpoints, how long to train.
+
+    Raises:
+        TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; after another error a
+            run is to begin anew, and there is none.
     """
+    task = parse_task(cell.task)
+    with _claimed(folder) as rows:
+        try:
+            training = _begin(cell, task, folder, tell)
+            return _train(training, task, data, folder, rows, attempt, tell, limits)
+        except (TimeLimitError, OSError):
+            raise
+        except Exception:
+            (folder / checkpoint.NAME).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[IO[str]]:
+    """The file of rows, locked: whoever works in a run's folder holds it.
+
+    A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sync(folder.parent)
+    with (folder / ROWS).open("a+") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        yield rows
+
+
+def _begin(cell: Cell, task: Task, folder: Path, tell: Tell) -> Training:
+    """The run as its checkpoint has it, or before its first step."""
+    (folder / "done.json").unlink(missing_ok=True)
+    training = Training.begin(cell, task, versions())
+    try:
+        state = read_checkpoint(folder)
+        if state is not None:
+            training.load(state)
+            where = f"epoch {training.epoch} of {cell.epochs}, after step {training.step}"
+            sweep(folder)
+            tell("resumed", training.rows[-1] if training.rows else None, where)
+            return training
+    except CheckpointError as error:
+        tell("note", None, f"{error}; the run begins anew")
+        training = Training.begin(cell, task, versions())  # part of the checkpoint may be in the first
+    for path in folder.iterdir():
+        if path.name != ROWS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": cell.command})
+    return training
+
+
+def _train(
+    training: Training,
+    task: Task,
+    data: Any,
+    folder: Path,
+    rows: IO[str],
+    attempt: int,
+    tell: Tell,
+    limits: Limits,
+) -> str:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
 
-    began = time.perf_counter()
-    task, method = parse_task(cell.task), parse(cell.method)
-    write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": cell.command})
-    torch.manual_seed(cell.seed)
-    model = task.model()
-    optimizer = method.build(model.parameters(), cell.lr)
-    order = torch.Generator().manual_seed(cell.seed)
-    step, status = 0, "done"
-    with closing(SummaryWriter(str(folder))) as board, (folder / "rows.jsonl").open("w") as rows:
-        for epoch in range(1, cell.epochs + 1):
-            losses = []
+    cell, model, method = training.cell, training.model, parse(training.cell.method)
+    began, pace = time.monotonic() - training.seconds, Pace(limits.checkpoint_every)
+    # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
+    rows.truncate(0)
+    rows.writelines(json.dumps(row) + "\n" for row in training.rows)
+    rows.flush()
+
+    def save() -> None:
+        start = time.monotonic()
+        training.seconds = start - began
+        board.flush()
+        write_checkpoint(folder, training.state())
+        pace.wrote(time.monotonic() - start)
+
+    # What an interrupted call drew beyond the checkpoint is drawn again.
+    with closing(SummaryWriter(str(folder), purge_step=training.step + 1 if training.step else None)) as board:
+        status, row = "done", training.rows[-1] if training.rows else {}
+        while status == "done" and training.epoch <= cell.epochs:
+            order = training.generator()
             model.train()
-            for batch in task.batches(data, cell.batch_size, order):
-                loss = task.loss(model, batch)
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
+            for batch in task.batches(data, cell.batch_size, order, skip=len(training.losses)):
+                training.seconds = time.monotonic() - began
+                if limits.minutes is not None and training.seconds > 60 * limits.minutes:
+                    save()
+                    raise TimeLimitError(
+                        f"it has had {training.seconds / 60:.3g} minutes, and --cell-minutes is {limits.minutes:g}: "
+                        f"stopped in epoch {training.epoch} of {cell.epochs}, after step {training.step}; a call with "
+                        "a larger limit, or none, goes on from there"
+                    )
+                if not training.take(task, batch):
                     break
-                optimizer.zero_grad()
-                (loss * task.loss_scale).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                step += 1
+                if pace.due():
+                    save()
             model.eval()
             with torch.inference_mode():
                 measured = task.evaluate(model, data)
-            row = {"epoch": epoch, "step": step, "train_loss": sum(losses) / len(losses), **measured}
+            row = training.row(measured)
             if not all(math.isfinite(value) for value in row.values()):
                 status = "diverged"
                 break
+            training.end_epoch(row, order)
             rows.write(json.dumps(row) + "\n")
             rows.flush()
             _draw(board, row, method, model)
-            on_row(row)
+            if pace.due() and training.epoch <= cell.epochs:
+                save()
+            tell("row", row, "")
         _label(board, cell, row, task.metric)
-    done = {"status": status, "step": step, "seconds": time.perf_counter() - began, "attempts": attempt}
-    write_json(folder / "done.json", {**done, **circumstances()})
+    rows.flush()
+    os.fsync(rows.fileno())  # done.json vouches for it
+    done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": time.monotonic() - began}
+    write_json(folder / "done.json", {**done, "attempts": attempt, **circumstances(), "versions": training.versions})
+    (folder / checkpoint.NAME).unlink(missing_ok=True)
     return status
 
 
@@ -94,32 +210,3 @@ def _label(board: Any, cell: Cell, row: Row, metric: str) -> None:
     values = {"method": cell.method, "lr": cell.lr, "seed": cell.seed}
     for summary in hparams(values, {metric: row.get(metric, math.nan)}):  # type: ignore[no-untyped-call]
         board.file_writer.add_summary(summary)
-
-
-def circumstances() -> dict[str, Any]:
-    """What a repetition would not reproduce, for done.json: when, where and on what it ended."""
-    return {
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "versions": versions(),
-    }
-
-
-@cache
-def versions() -> dict[str, str]:
-    """What a run ran on, for its configuration: packages, and the commit of this source tree if it is in one."""
-    found = {"rectified": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], check=True, capture_output=True, timeout=10)
-        commit = subprocess.run(
-            [*git, "describe", "--always", "--dirty", "--abbrev=12"],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return found
-    return {**found, "commit": commit.stdout.strip()}

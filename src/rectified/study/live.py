@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -30,7 +31,7 @@ class View:
         self.status = {r.cell: r.status if r.finished else "waiting" for r in records}
         self.metric = {r.cell: r.rows[-1][task.metric] for r in records if r.status == "done"}
         self.epochs = {cell: 0 for cell in cells if self.status[cell] == "waiting"}
-        self.attempts_failed: Counter[Cell] = Counter()
+        self.worked = 0  # epochs of this call: others may have been done before it, or twice
         self.began = time.monotonic()
         total = sum(cell.epochs for cell in self.epochs)
         self.bar = Progress(
@@ -55,19 +56,21 @@ class View:
     def take(self, event: Event) -> None:
         """Show an event."""
         cell = event.cell
-        if event.kind == "row":
-            assert event.row is not None
-            self.epochs[cell] += 1
+        if event.row is not None:
+            self.epochs[cell] = int(event.row["epoch"])
             self.metric[cell] = event.row[self.task.metric]
-        elif event.kind in ("started", "retry"):
-            self.status[cell], self.epochs[cell] = "running", 0
-        else:
+        if event.kind == "started":
+            self.status[cell] = "running"
+        elif event.kind == "retry":
+            self.status[cell], self.epochs[cell] = "waiting", 0
+        elif event.kind in _GLYPHS:
             self.status[cell], self.epochs[cell] = event.kind, cell.epochs
+        self.worked += event.kind == "row"
         done = sum(self.epochs.values())
         self.bar.update(self.bar_id, completed=done, left=self._left(done))
         if self.console.is_terminal:
             self.live.update(self.table())
-        elif event.kind not in ("started", "row"):
+        if event.kind == "note" or not (self.console.is_terminal or event.kind in ("started", "row")):
             text = f"{self.task.metric} {self.metric[cell]:.2f}" if event.kind == "done" else event.text.strip()
             count = sum(self.status[c] not in ("waiting", "running") for c in self.cells)
             words = [f"{event.kind} {text.splitlines()[-1] if text else ''}".strip(), self._left(done)]
@@ -76,27 +79,42 @@ class View:
 
     def _left(self, done: int) -> str:
         total = sum(cell.epochs for cell in self.epochs)
-        if not done or done >= total:
+        if not self.worked or done >= total:
             return ""
-        seconds = (time.monotonic() - self.began) / done * (total - done)
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        return f"about {duration((time.monotonic() - self.began) / self.worked * (total - done))} left"
 
     def table(self) -> Group:
         """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""
-        lrs = sorted({cell.lr for cell in self.cells})
-        table = Table(title=self.task.title, caption="· waiting  ▸ running  ● done  ✕ diverged  ! failed")
-        table.add_column("method")
+        return Group(grid(self.task, self.cells, self.status, self.metric), self.bar)
+
+
+def grid(task: Task, cells: list[Cell], status: Mapping[Cell, str], metric: Mapping[Cell, float]) -> Table:
+    """Every cell as a glyph of its status, by method and lr, with the mean of the metric where there is one."""
+    lrs = sorted({cell.lr for cell in cells})
+    table = Table(title=task.title, caption="· waiting  ▸ running  ● done  ✕ diverged  ! failed")
+    table.add_column("method")
+    for lr in lrs:
+        table.add_column(f"lr {lr:g}", justify="right")
+    for method in dict.fromkeys(cell.method for cell in cells):
+        row = []
         for lr in lrs:
-            table.add_column(f"lr {lr:g}", justify="right")
-        for method in dict.fromkeys(cell.method for cell in self.cells):
-            row = []
-            for lr in lrs:
-                here = [cell for cell in self.cells if (cell.method, cell.lr) == (method, lr)]
-                measured = [self.metric[cell] for cell in here if cell in self.metric]
-                mean = f" {sum(measured) / len(measured):.1f}" if measured else ""
-                row.append("".join(_GLYPHS[self.status[cell]] for cell in here) + mean)
-            table.add_row(method, *row)
-        return Group(table, self.bar)
+            here = [cell for cell in cells if (cell.method, cell.lr) == (method, lr)]
+            measured = [metric[cell] for cell in here if cell in metric]
+            mean = f" {sum(measured) / len(measured):.1f}" if measured else ""
+            row.append("".join(_GLYPHS[status[cell]] for cell in here) + mean)
+        table.add_row(method, *row)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """For a reader.
+
+    >>> duration(42), duration(400), duration(50_000)
+    ('42 s', '7 min', '13.9 h')
+    """
+    if seconds <= 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds <= 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def summary(task: Task, records: list[Record]) -> Table:

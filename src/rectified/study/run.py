@@ -5,24 +5,53 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..files import FULL
+from .cell import Limits
 from .engine import run_cells
 from .live import View, summary
 from .plan import Plan
-from .report import write_report
+from .report import write_figures, write_report
+from .status import mixtures
 from .store import Store
 from .tasks import parse_task
 
 
-def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: str, console: Console) -> int:
+def run_study(
+    plan: Plan,
+    out: Path,
+    data: Path | None,
+    workers: int,
+    command: str,
+    console: Console,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+) -> int:
     """Run the cells of the plan that out does not hold yet, and write its tables and report.
 
     Returns:
-        The exit status: 0, or 1 if a run failed, or 130 after Ctrl-C. A run that diverged is a result.
+        The exit status: 0, or 1 if a run failed or the disk is full, or 130 after Ctrl-C. A run that diverged is a
+        result.
 
     Raises:
         NotAStudyError: out holds something else.
         DataNotFoundError: the data is nowhere to be had.
     """
+    try:
+        return _run_study(plan, out, data, workers, command, console, limits)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        console.print(
+            f"the disk of {out} is full ({error}): stopped. What is there is whole, and unfinished runs go on "
+            f"from their last checkpoint. Make room, then go on with: {command}",
+            markup=False,
+            soft_wrap=True,
+        )
+        return 1
+
+
+def _run_study(
+    plan: Plan, out: Path, data: Path | None, workers: int, command: str, console: Console, limits: Limits
+) -> int:
     task = parse_task(plan.task)
     store = Store(out, {"task": plan.task, "epochs": plan.epochs, "batch_size": plan.batch_size})
     folder = task.find(data, lambda line: console.print(line, style="dim", markup=False))
@@ -36,6 +65,9 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
         cells = plan.cells()
         records = [store.record(cell) for cell in cells]
         missing = [record.cell for record in records if not record.finished]
+        for record in records:
+            if record.finished:
+                store.prune(record.cell)
         if len(missing) < len(cells):
             console.print(f"{len(cells) - len(missing)} of {len(cells)} runs are there already")
         interrupted = False
@@ -43,7 +75,7 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
             if missing:
                 with (
                     View(console, task, cells, records) as view,
-                    closing(run_cells(missing, store, folder, workers)) as events,
+                    closing(run_cells(missing, store, folder, workers, limits)) as events,
                 ):
                     for event in events:
                         view.take(event)
@@ -51,6 +83,7 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
             interrupted = True
         store.write_tables(task.metric)
         page = write_report(store)
+        drawn = write_figures(store)
         records = [store.record(cell) for cell in cells]
         console.print(summary(task, records))
         for record in records:
@@ -58,7 +91,9 @@ def run_study(plan: Plan, out: Path, data: Path | None, workers: int, command: s
                 console.print(
                     f"failed: {record.cell}: {record.error.strip().splitlines()[-1]}", markup=False, style="red"
                 )
-        console.print(f"report: {page}", soft_wrap=True)
+        for note in mixtures(store.records()):
+            console.print(note, markup=False, soft_wrap=True)
+        console.print(f"report: {page}; figures: {drawn}", soft_wrap=True)
         console.print(
             f"tables: {out / 'results.csv'}; TensorBoard: tensorboard --logdir {out / 'cells'}", soft_wrap=True
         )

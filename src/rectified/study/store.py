@@ -2,8 +2,9 @@
 
 OUT/study.json                 which task, which cells, which commands: what makes OUT a study
 OUT/cells/ID/config.json       the cell and what it ran on
-OUT/cells/ID/rows.jsonl        one row an epoch
+OUT/cells/ID/rows.jsonl        one row an epoch; locked by the worker that writes it
 OUT/cells/ID/events.*          TensorBoard
+OUT/cells/ID/checkpoint.pt     while the run is not done: what it goes on from
 OUT/cells/ID/done.json         written last: status, error, time taken
 OUT/results.csv                one row a cell: what a repetition would reproduce
 OUT/timings.csv                one row a cell: what it would not
@@ -20,13 +21,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..files import write
+from ..files import sweep, write
+from . import checkpoint
 from .plan import Cell
 
 Status = Literal["done", "diverged", "failed", "missing"]
 Row = dict[str, float]
 
+ROWS = "rows.jsonl"
+
 _MARK = "rectified study"
+_FIRST = (".lock", ".study.json.")  # what a study that was killed as it began may leave
 
 
 class NotAStudyError(ValueError):
@@ -71,7 +76,7 @@ class Store:
         if out.exists() and not out.is_dir():
             raise NotAStudyError(f"{out} is a file; --out names a folder")
         if not (out / "study.json").exists():
-            if out.exists() and any(out.iterdir()):
+            if out.exists() and not all(path.name.startswith(_FIRST) for path in out.iterdir()):
                 raise NotAStudyError(
                     f"{out} holds something that is not a study; name an empty or new folder with --out"
                 )
@@ -102,6 +107,7 @@ class Store:
                 raise NotAStudyError(
                     f"{self.out} is in use by another study; wait for it or name another --out"
                 ) from None
+            sweep(self.out)
             yield
 
     def add(self, cells: Iterable[Cell], command: str) -> None:
@@ -131,12 +137,32 @@ class Store:
         self.folder(cell).mkdir(parents=True)
         return self.folder(cell)
 
+    def prune(self, cell: Cell) -> None:
+        """Remove what a run needs no more once it is done, where it was killed before it could itself."""
+        (self.folder(cell) / checkpoint.NAME).unlink(missing_ok=True)
+
+    def running(self, cell: Cell) -> bool:
+        """Whether a worker is at it at this moment: it holds the lock of the rows, and the system ends that with it."""
+        try:
+            with (self.folder(cell) / ROWS).open() as rows:
+                fcntl.flock(rows, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def record(self, cell: Cell) -> Record:
-        """What is known of the cell; a run that has no (readable) done.json is missing and will run again."""
+        """What is known of the cell.
+
+        A run is missing, and will run again, if it has no done.json or if that, or its rows, is not what was written.
+        """
         folder = self.folder(cell)
         try:
             done = json.loads((folder / "done.json").read_text())
-            rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+            rows = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+            if done.pop("rows", len(rows)) != len(rows):
+                return Record(cell)
             return Record(cell, rows=rows, **done)
         except (OSError, ValueError, TypeError):
             return Record(cell)

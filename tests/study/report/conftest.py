@@ -46,9 +46,9 @@ def record(
     return Record(cell, status, rows, 60 * length, error, seconds, 1, "2026-11-23T10:00:00+00:00", "host", VERSIONS)
 
 
-def write(records: Sequence[Record], command: str = "rectified study fashion-mnist-mini", epochs: int = 3) -> str:
+def write(records: Sequence[Record], command: str = "rectified study fashion-mnist-mini", **options: str) -> str:
     """Their report."""
-    return page(records, MINI, {"task": MINI.name, "epochs": epochs, "batch_size": 100}, [command])
+    return page(records, [command], **options)
 
 
 def grid(
@@ -87,8 +87,7 @@ STUDIES = {
 
 @cache
 def _written(name: str) -> str:
-    records = STUDIES[name]
-    return write(records, epochs=records[0].cell.epochs)
+    return write(STUDIES[name])
 
 
 @pytest.fixture(params=STUDIES)

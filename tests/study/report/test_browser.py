@@ -1,6 +1,7 @@
 """The page in a real browser, where there is one."""
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -13,33 +14,90 @@ QUIET = [
     *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
 ]
 
+EXCESS = "page.scrollWidth - page.clientWidth"  # by how much the content is wider than the window
+# Of every cell of the heat map the contrast of its text, as the browser mixed the colours.
+CONTRAST = """{
+  const view = page.ownerDocument.defaultView
+  const channels = colour => {
+    const found = colour.match(/[\\d.]+/g).slice(0, 3).map(Number)
+    return colour.startsWith("rgb") ? found.map(value => value / 255) : found
+  }
+  const luminance = colour => {
+    const [r, g, b] = channels(colour).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const paper = view.getComputedStyle(page).backgroundColor
+  return [...page.querySelectorAll(".means td span:not(.hidden)")].map(span => {
+    const back = view.getComputedStyle(span.closest("td")).backgroundColor
+    const pair = [view.getComputedStyle(span).color, back.startsWith("rgba") ? paper : back].map(luminance)
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)
+  })
+}"""
+# What the Tab key comes to, by name; and whether each table that scrolls is among them.
+KEYBOARD = """{
+  const stops = [...page.querySelectorAll("a[href], summary, [tabindex='0']")]
+  const scrolls = [...page.querySelectorAll(".scroll")]
+  const wide = [...page.querySelectorAll("*")].filter(
+    e => e.scrollWidth > e.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
+  stops[0].focus()
+  return {
+    first: stops[0].textContent,
+    shown: stops[0].getBoundingClientRect().left >= 0,
+    scrolls: scrolls.every(e => stops.includes(e)),
+    wide: wide.every(e => stops.includes(e)),
+    targets: stops.filter(e => e.matches("a[href^='#']")).every(e => page.querySelector(e.getAttribute("href"))),
+  }
+}"""
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
 
 
-def browse(page, folder, widths):
-    """The page opened at each width: by how much its content is wider than the window, and what the console said."""
+def browse(page, folder, widths, measure=EXCESS, dark=False):
+    """The page opened at each width: what the expression says of its `page`, and what the console said."""
     # srcdoc shares its origin with the frame's page, which can so measure the report without changing it.
     frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{html.escape(page)}"></iframe>' for width in widths)
-    script = """
-        onload = () => {
+    script = f"""
+        onload = () => {{
           const pages = [...document.querySelectorAll("iframe")].map(frame => frame.contentDocument.documentElement)
-          const found = pages.map(page => page.scrollWidth - page.clientWidth)
-          document.body.innerHTML = "measured " + found.join(",") + "."
-        }"""
+          const measure = page => {measure}
+          document.body.innerHTML = "<pre>" + JSON.stringify(pages.map(measure)) + "</pre>"
+        }}"""
     file = folder / "frames.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{frames}<script>{script}</script>", encoding="utf-8")
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    measured = re.search(r"measured ([\d,]+)\.", done.stdout)
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    command = [CHROMIUM, *QUIET, *scheme, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    measured = re.search(r"<pre>(.*?)</pre>", done.stdout)
     assert measured is not None, done.stderr
     said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return [int(pixels) for pixels in measured[1].split(",")], said
+    return json.loads(html.unescape(measured[1])), said
 
 
 def test_the_report_fits_and_the_console_stays_silent(some_of_each, tmp_path):
     excess, said = browse(some_of_each[1], tmp_path, (400, 1400))
     assert excess == [0, 0], "no horizontal scroll"
     assert said == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_heat_map_can_be_read(some_of_each, tmp_path, dark):
+    ((*contrasts,),), said = browse(some_of_each[1], tmp_path, (1000,), CONTRAST, dark)
+    assert len(contrasts) > 8
+    assert min(contrasts) >= 4.5
+    assert said == []
+
+
+def test_the_keyboard_reaches_everything(some_of_each, tmp_path):
+    (found,), _ = browse(some_of_each[1], tmp_path, (400,), KEYBOARD)
+    assert found == {"first": "Skip to the verdict", "shown": True, "scrolls": True, "wide": True, "targets": True}
+
+
+def test_it_prints(some_of_each, tmp_path):
+    page, paper = tmp_path / "report.html", tmp_path / "report.pdf"
+    page.write_text(some_of_each[1], encoding="utf-8")
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={paper}", page.as_uri()]
+    subprocess.run(command, capture_output=True, timeout=90, check=True)
+    assert 2 <= paper.read_bytes().count(b"/Type /Page\n") <= 12
 
 
 def test_the_browser_would_tell(tmp_path):

@@ -1,5 +1,6 @@
 """From records to numbers, by tables."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -7,12 +8,13 @@ import pytest
 
 from rectified.study.methods import parse_list
 from rectified.study.report import numbers
-from rectified.study.report.numbers import Group, best, beyond, curve, groups, limits, omega_lines, thin
+from rectified.study.report.numbers import Group, best_lrs, beyond, curve, groups, limits, omega_lines, thin
+from rectified.study.stats import t_interval
 
 
-def group(method, *values, **gaps):
+def group(method, *values, lr=0.01, **gaps):
     counts = Counter({"done": len(values), **gaps})
-    return Group(method, 0.01, values, counts)
+    return Group(method, lr, values, counts)
 
 
 def test_groups_keep_the_plans_order_and_count_what_has_no_value(make):
@@ -25,39 +27,34 @@ def test_groups_keep_the_plans_order_and_count_what_has_no_value(make):
     sgd, adam = groups(records, "test_accuracy")
     assert (sgd.method, adam.method) == ("sgd", "adam")
     assert sgd.values == (records[0].rows[-1]["test_accuracy"],)
-    assert sgd.mean == sgd.low == sgd.high == sgd.values[0]
+    assert sgd.mean == sgd.values[0]
+    assert all(map(math.isnan, sgd.band)), "of one run there is none"
     assert sgd.gaps == ["1 diverged", "1 failed"]
     assert not sgd.whole
     assert (adam.gaps, adam.runs) == (["1 missing"], 1)
     assert math.isnan(adam.mean)
+    assert adam.interval is None
 
 
 @pytest.mark.parametrize(
-    ("here", "larger", "names"),
+    ("here", "larger", "lrs"),
     [
-        ([group("a", 80, 82), group("b", 79, 81)], True, ["a"]),
-        ([group("a", 80, 82), group("b", 79, 81)], False, ["b"]),
-        ([group("a", 80, 82), group("b", 81, 81), group("c", 1, 1)], True, ["a", "b"]),
-        ([group("a", 10, 10), group("b", 10, 10)], True, []),
-        ([group("a", 80, 82)], True, []),
-        ([group("a", 99, diverged=1), group("b", 80, 81), group("c", 70, 71)], True, []),
-        ([group("a", 70, diverged=1), group("b", 80, 81)], True, ["b"]),
-        ([group("a", diverged=2), group("b", 80, 81)], True, []),
-        ([group("a", failed=2), group("b", diverged=2)], True, []),
+        ([group("a", 80, lr=1), group("a", 82, lr=2)], True, {("a", 2)}),
+        ([group("a", 80, lr=1), group("a", 82, lr=2)], False, {("a", 1)}),
+        ([group("a", 80, lr=1), group("b", 82, lr=1), group("b", 83, lr=2)], True, {("b", 2)}),
+        ([group("a", 80, lr=1), group("a", 99, lr=2, diverged=1)], True, {("a", 1)}),
+        ([group("a", diverged=2, lr=1), group("a", lr=2, missing=2)], True, set()),
     ],
-    ids=["higher", "lower", "tie", "all equal", "alone", "survivors flatter", "beaten", "nothing else", "nothing"],
+    ids=["higher", "lower", "one lr is no choice", "survivors flatter", "nothing"],
 )
-def test_best(here, larger, names):
-    assert [group.method for group in best(here, larger)] == names
+def test_the_best_lr_of_each_method(here, larger, lrs):
+    assert best_lrs(here, larger) == lrs
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "overlap"),
-    [((1, 3), (2, 4), True), ((1, 2), (2, 3), True), ((1, 2), (3, 4), False), ((1, 9), (4, 5), True)],
-)
-def test_overlap_goes_both_ways(a, b, overlap):
-    assert group("a", *a).overlaps(group("b", *b)) is overlap
-    assert group("b", *b).overlaps(group("a", *a)) is overlap
+def test_a_band_is_the_t_interval_from_three_runs_on():
+    interval = t_interval([1, 2, 4])
+    assert group("a", 1, 2, 4).band == (interval.low, interval.high)
+    assert all(map(math.isnan, group("a", 1, 2).band))
 
 
 def test_a_curve_is_over_the_runs_that_got_there(make):
@@ -70,14 +67,24 @@ def test_a_curve_is_over_the_runs_that_got_there(make):
     ]
     found = curve("adam", records, "test_loss")
     assert found.epochs == (1, 2, 3)
+    assert found.steps == (60, 120, 180)
     assert found.mean == (2, 2, 1)
-    assert (found.low, found.high) == ((1, 1, 1), (3, 3, 1))
-    assert found.stops == (1, 3), "the epoch after the last that each came through"
+    assert all(map(math.isnan, found.low)), "two runs have no band"
+    assert found.stops == (0, 120), "the last step that each took"
+    assert found.drawn(found.runs[1]) == ([60, 120], [3, 3])
+
+
+def test_a_curves_band_is_the_t_interval_where_three_runs_got(make):
+    records = [make(seed=0, loss=1), make(seed=1, loss=2), make(seed=2, loss=4, status="diverged", lived=1)]
+    found = curve("adam", records, "test_loss")
+    interval = t_interval([1, 2, 4])
+    assert (found.low[0], found.high[0]) == (interval.low, interval.high)
+    assert all(map(math.isnan, (*found.low[1:], *found.high[1:])))
 
 
 def test_a_curve_of_nothing(make):
     found = curve("adam", [make(status="missing"), make(seed=1, status="failed")], "test_loss")
-    assert (found.epochs, found.mean, found.runs, found.stops) == ((), (), (), ())
+    assert (found.epochs, found.steps, found.mean, found.low, found.runs, found.stops) == ((), (), (), (), (), ())
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 99, 100, 101, 5000])
@@ -136,3 +143,10 @@ def test_omega_lines_stop_within_reach_of_the_run(length):
     assert line.steps[0] == 1
     assert line.steps[-1] == 30 * length
     assert length in line.steps
+
+
+def test_omega_within_a_run_is_sampled_evenly():
+    (line,) = omega_lines(parse_list("adam+linear-500"), 480, within=True)
+    assert (line.steps[0], line.steps[-1]) == (1, 480)
+    assert max(b - a for a, b in itertools.pairwise(line.steps)) <= 5
+    assert line.values == pytest.approx([step / 500 for step in line.steps])

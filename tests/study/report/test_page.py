@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from rectified.figures.style import COLOURS, Style
-from rectified.study.report import write_report
+from rectified.study.report import last_baseline, write_figures, write_report
 from rectified.study.store import Store
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -52,7 +52,11 @@ def words(text):
 
 
 def test_whatever_there_is_the_page_is_well_formed_and_names_every_figure(odd):
-    parsed = Page(odd)
+    check(odd)
+
+
+def check(page):
+    parsed = Page(page)
     for attributes in parsed.all("svg"):
         labelled = attributes.get("role") == "img" and attributes.get("aria-label")
         assert labelled or attributes.get("aria-hidden") == "true"
@@ -68,6 +72,14 @@ def test_whatever_there_is_the_page_is_well_formed_and_names_every_figure(odd):
     assert headings[0] == 1
     assert all(b <= a + 1 for a, b in itertools.pairwise(headings)), "no level is left out"
     assert len(parsed.all("figcaption")) == len(parsed.all("figure"))
+    assert len(parsed.all("main")) == len(parsed.all("h1")) == 1
+    for attributes in parsed.all("section"):
+        assert attributes["aria-labelledby"] in ids
+    regions = [attributes for attributes in parsed.all("div") if attributes.get("class") == "scroll"]
+    assert len(regions) == len(parsed.all("table"))
+    for attributes in regions:
+        assert attributes["tabindex"] == "0"
+        assert attributes.get("aria-label") or attributes["aria-labelledby"] in ids
     assert "nan" not in parsed.text
     assert "None" not in parsed.text
     # Every sentence begins after a space: the template's blocks must not swallow it.
@@ -101,35 +113,77 @@ def test_what_comes_from_outside_is_escaped(make, report):
     assert any(evil in (attributes.get("aria-label") or "") for attributes in Page(text).all("svg"))
 
 
-def test_a_mark_is_never_more_than_the_data_say(make, report):
+def test_the_verdict_comes_first_and_claims_no_more_than_the_data(make, report):
     records = [
-        *(make("adam", 0.01, seed, accuracy=80 + seed) for seed in (0, 1)),
-        *(make("radam", 0.01, seed, accuracy=81 + seed) for seed in (0, 1)),
-        *(make("adam", 0.05, seed, accuracy=60 + seed) for seed in (0, 1)),
-        *(make("radam", 0.05, seed, accuracy=81 + seed) for seed in (0, 1)),
-        *(make("adam", 0.1, seed, accuracy=60 + seed) for seed in (0, 1)),
-        *(make("radam", 0.1, seed, "diverged" if seed else "done") for seed in (0, 1)),
-        *(make("adam", 0.5, seed, "diverged") for seed in (0, 1)),
-        *(make("radam", 0.5, seed) for seed in (0, 1)),
-        *(make("adam", 0.9, seed, "diverged") for seed in (0, 1)),
-        *(make("radam", 0.9, seed, "failed") for seed in (0, 1)),
+        *(make("adam", 0.01, seed, accuracy=80 + seed) for seed in (0, 1, 2)),
+        *(make("radam", 0.01, seed, accuracy=81 + 2 * seed) for seed in (0, 1, 2)),
+        *(make("sgd", 0.01, seed, accuracy=30 + seed * 1.1) for seed in (0, 1, 2)),
     ]
     text = words(report(records))
-    assert "lr 0.01: radam has the highest mean; its range overlaps that of adam." in text
-    assert "lr 0.05: radam has the highest mean; its range overlaps no other." in text
-    assert "lr 0.1: radam has the highest mean, which leaves out 1 diverged of radam; no mark." in text
-    assert "lr 0.5: only radam has a run that is done; there is nothing to compare it with." in text
-    assert "lr 0.9: no run is done." in text
-    assert text.count("best mean") == 3, "two marks and what they mean"
-    assert "not a test of significance" in text
-    assert "1 diverged of 2" in text
+    verdict = text.index("At its best learning rate radam has the highest mean test accuracy")
+    others = [
+        "A run is 3 epochs",
+        "Each run less the run of adam",
+        "Small markers are",
+        "seconds are its time",
+        "called with",
+    ]
+    assert [verdict, *map(text.index, others)] == sorted([verdict, *map(text.index, others)])
+    assert "It is better than sgd and cannot be told from adam by these seeds." in text
+    assert "sgd (lr 0.01) less adam (lr 0.01): −4" in text
+    assert "Not separable at 3 seeds: about" in text
+    assert "3 comparisons" not in text
+    assert "4 comparisons with adam were made, 2 at best lrs and 2 at equal ones." in text
 
 
 def test_one_seed_claims_nothing(make, report):
     text = words(report([make("adam", accuracy=80), make("radam", accuracy=70)]))
-    assert "adam has the highest mean, from one seed." in text
-    assert "nothing here tells a difference between methods from chance" in text
-    assert "confidence" not in text
+    assert "One seed cannot tell a difference between methods from chance." in text
+    assert "better than" not in text
+    assert "adam: 80" not in text
+
+
+def test_another_baseline(make, report):
+    records = [make(method, seed=seed, accuracy=80 + seed) for method in ("adam", "radam") for seed in (0, 1)]
+    assert "Differences from radam" in words(report(records, baseline="radam"))
+    with pytest.raises(ValueError, match="--baseline is 'sgd'; the study's methods are adam, radam"):
+        report(records, baseline="sgd")
+
+
+def test_a_mean_is_shaded_and_marked_only_where_it_leaves_nothing_out(make, report):
+    records = [
+        *(make("adam", 0.01, seed, accuracy=80) for seed in (0, 1)),
+        *(make("adam", 0.1, seed, "diverged" if seed else "done", accuracy=99) for seed in (0, 1)),
+    ]
+    cells = [attributes.get("class") for attributes in Page(report(records)).all("td")]
+    assert cells[:2] == ["shade-4 best", "shade-0"]
+    assert "1 diverged of 2" in words(report(records))
+
+
+def several(make):
+    """Runs of two lengths, and one method in one of them alone."""
+    long = [
+        make(method, lr, seed, epochs=6, accuracy=70 + seed + 100 * lr, loss=0.4)
+        for method in ("adam", "radam")
+        for lr in (0.01, 0.1)
+        for seed in (0, 1, 2)
+    ]
+    short = [make(method, 0.01, seed, accuracy=60 + seed) for method in ("radam", "sgd") for seed in (0, 1)]
+    return long + short
+
+
+def test_each_setting_has_a_section_of_its_own(make, report):
+    page = report(several(make), baseline="adam")
+    check(page)
+    text = words(page)
+    assert "3 methods, 2 settings" in text
+    for title in ("Fashion-MNIST, 6,000 images, 6 epochs, batch size 100", "6,000 images, 3 epochs, batch size 100"):
+        assert text.count(title) >= 4, "contents, verdict, section, runs"
+    assert "A run is 6 epochs of 60 steps" in text
+    assert "A run is 3 epochs of 60 steps" in text
+    assert "Differences from adam" in text
+    assert "Differences from radam" in text, "where the baseline did not run, the first method is one"
+    assert len(page) < 400_000
 
 
 def test_an_unfinished_warmup_is_said_with_its_numbers(make, report):
@@ -160,7 +214,7 @@ def test_a_mixture_of_versions_is_said(make, report):
 
 def test_a_large_study_stays_small(make, report):
     records = [make(method, lr, seed, epochs=40) for method in METHODS for lr in (0.01, 0.1) for seed in range(3)]
-    assert len(report(records, epochs=40)) < 500_000
+    assert len(report(records)) < 1_000_000
 
 
 def test_no_two_methods_differ_by_colour_alone():
@@ -193,6 +247,33 @@ def test_write_report_over_a_folder(tmp_path, make):
         (folder / "done.json").write_text(json.dumps({"status": "done", "step": 180, "seconds": 1.0, "attempts": 1}))
     path = write_report(store)
     assert path == store.out / "report.html"
+    before = path.read_bytes()
+    assert write_report(store).read_bytes() == before
+    figures = write_figures(store)
+    names = {file.name for file in figures.iterdir()}
+    assert names >= {"metric-by-lr.svg", "metric-by-lr.pdf", "heat-map.svg", "omega.pdf", "curve-0.01-train_loss.svg"}
+    assert {name[-4:] for name in names} == {".svg", ".pdf"}
+    assert (figures / "omega.pdf").read_bytes().startswith(b"%PDF")
+    assert b"adam" in (figures / "omega.svg").read_bytes(), "it has a legend"
+    drawn = {file.name: file.read_bytes() for file in figures.iterdir()}
+    (figures / "from-an-earlier-study.svg").touch()
+    (figures / "notes.txt").touch()
+    write_figures(store)
+    (figures / "notes.txt").unlink()
+    assert {file.name: file.read_bytes() for file in figures.iterdir()} == drawn
     text = words(path.read_text())
     assert "1 run of 2 has no result" in text
     assert [entry.name for entry in store.out.iterdir() if entry.name.startswith(".report")] == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "baseline"),
+    [
+        ([], None),
+        (["rectified study x --baseline adam", "rectified study x --lrs 1"], "adam"),
+        (["rectified study x --baseline adam", "rectified study x '--baseline=radam(beta2=0.9)'"], "radam(beta2=0.9)"),
+        (["rectified study x --baseline 'adam(eps=1)' --lrs 1"], "adam(eps=1)"),
+    ],
+)
+def test_the_baseline_that_the_study_was_last_called_with(commands, baseline):
+    assert last_baseline(commands) == baseline

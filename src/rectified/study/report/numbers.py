@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..methods import Method
+from ..stats import Interval, t_interval
 from ..store import Record, Status
 
 FAR = 5  # a value this many times a typical run's largest is left outside a panel
 POINTS = 100  # of a line; more cannot be seen, and a long study would make the page large
+SHADES = (0.5, 1, 2, 5)  # of a heat map: margins off the best
+BAND = 3  # values that an interval needs to be drawn; of two it is most often wider than the panel
 
 STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "missing")
 
@@ -29,12 +32,14 @@ class Group:
         return fmean(self.values) if self.values else math.nan
 
     @property
-    def low(self) -> float:
-        return min(self.values, default=math.nan)
+    def interval(self) -> Interval | None:
+        """The mean's, over the runs that are done."""
+        return t_interval(self.values) if self.values else None
 
     @property
-    def high(self) -> float:
-        return max(self.values, default=math.nan)
+    def band(self) -> tuple[float, float]:
+        """The interval's ends, as they are drawn; NaN where there are too few runs."""
+        return _band(self.values)
 
     @property
     def runs(self) -> int:
@@ -50,10 +55,6 @@ class Group:
         """What the mean leaves out, such as ``1 diverged``."""
         return [f"{self.counts[status]} {status}" for status in STATUSES[1:] if self.counts[status]]
 
-    def overlaps(self, other: "Group") -> bool:
-        """Whether the ranges from lowest to highest have a value in common."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def groups(records: Sequence[Record], metric: str) -> list[Group]:
     """Every method at every lr it has, in the plan's order."""
@@ -65,53 +66,73 @@ def groups(records: Sequence[Record], metric: str) -> list[Group]:
     return found
 
 
-def leading(at_one_lr: Sequence[Group], larger_is_better: bool) -> list[Group]:
-    """Those with the best mean: one, or several that tie."""
-    means = [group.mean for group in at_one_lr if group.values]
-    top = (max if larger_is_better else min)(means, default=math.nan)
-    return [group for group in at_one_lr if group.values and math.isclose(group.mean, top, rel_tol=1e-9)]
+def best_lrs(found: Sequence[Group], larger_is_better: bool) -> set[tuple[str, float]]:
+    """Each method with the lr of its best mean, among those that leave no run out and where there is a choice."""
+    marked = set()
+    for method in dict.fromkeys(group.method for group in found):
+        here = [group for group in found if group.method == method]
+        whole = [group for group in here if group.whole]
+        if whole and len(here) > 1:
+            top = (max if larger_is_better else min)(whole, key=lambda group: group.mean)
+            marked.add((method, top.lr))
+    return marked
 
 
-def best(at_one_lr: Sequence[Group], larger_is_better: bool) -> list[Group]:
-    """Those to be marked: with the best mean, where there is another and no run is left out of it.
+def shade(mean: float, best: float, margin: float) -> int:
+    """How near a mean is to the best, for a heat map: from 4, within half a margin, to 0, more than five off.
 
-    The runs that survive flatter a method.
+    >>> [shade(mean, 90, margin=1) for mean in (90, 89.5, 89, 88, 85, 84)]
+    [4, 4, 3, 2, 1, 0]
     """
-    first = leading(at_one_lr, larger_is_better)
-    others = sum(bool(group.values) for group in at_one_lr) - len(first)
-    return first if others and all(group.whole for group in first) else []
+    off = abs(mean - best) / margin
+    return sum(off <= step * (1 + 1e-9) for step in SHADES)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity by epoch over the runs of one method at one lr.
+    """One quantity over the runs of one method at one lr, after each epoch.
 
     Attributes:
-        mean, low, high: at each of the epochs, over the runs that got there.
+        steps: taken by the end of each of the epochs.
+        mean, low, high: there, over the runs that got there, and the ends of its t interval, NaN of fewer than three.
         runs: each run's own values, from epoch 1.
-        stops: the epoch in which each run that diverged stopped.
+        stops: the step at which each run that diverged stopped.
     """
 
     method: str
     epochs: tuple[int, ...]
+    steps: tuple[int, ...]
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
     runs: tuple[tuple[float, ...], ...]
     stops: tuple[int, ...]
 
+    def drawn(self, run: Sequence[float]) -> tuple[list[int], list[float]]:
+        """A run's steps and values, at the epochs of the mean."""
+        here = [i for i, epoch in enumerate(self.epochs) if epoch <= len(run)]
+        return [self.steps[i] for i in here], [run[self.epochs[i] - 1] for i in here]
+
 
 def curve(method: str, records: Sequence[Record], key: str) -> Curve:
     """Over runs that are done or diverged, a diverged one for as long as it lived; a failed run is no result."""
     results = [record for record in records if record.finished]
-    runs = tuple(tuple(row[key] for row in record.rows) for record in results if record.rows)
-    length = max((len(run) for run in runs), default=0)
-    epochs = thin(length)
+    rows = [record.rows for record in results if record.rows]
+    runs = tuple(tuple(row[key] for row in run) for run in rows)
+    longest = max(rows, key=len, default=[])
+    epochs = thin(len(longest))
+    steps = tuple(int(longest[epoch - 1]["step"]) for epoch in epochs)
     at = [[run[epoch - 1] for run in runs if len(run) >= epoch] for epoch in epochs]
-    # Its last row is of the last epoch that it came through.
-    stops = tuple(sorted(len(record.rows) + 1 for record in results if record.status == "diverged"))
-    mean, low, high = (tuple(f(values) for values in at) for f in (fmean, min, max))
-    return Curve(method, epochs, mean, low, high, runs, stops)
+    stops = tuple(sorted(record.step for record in results if record.status == "diverged"))
+    low, high = zip(*map(_band, at), strict=True) if at else ((), ())
+    return Curve(method, epochs, steps, tuple(map(fmean, at)), low, high, runs, stops)
+
+
+def _band(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < BAND:
+        return math.nan, math.nan
+    interval = t_interval(values)
+    return interval.low, interval.high
 
 
 def thin(length: int, points: int = POINTS) -> tuple[int, ...]:
@@ -174,12 +195,16 @@ class OmegaLine:
         return self.warm_at is None or self.warm_at > length
 
 
-def omega_lines(methods: Sequence[Method], length: int) -> list[OmegaLine]:
-    """omega of each method over a run and, where a warmup is longer, beyond it; methods that coincide share a line."""
+def omega_lines(methods: Sequence[Method], length: int, within: bool = False) -> list[OmegaLine]:
+    """omega of each method over a run and, where a warmup is longer, beyond it; methods that coincide share a line.
+
+    Args:
+        within: the run alone, its steps spread evenly.
+    """
     warm = {method.name: method.warm_at() for method in methods}
-    last = max([length, *(min(step or math.inf, 30 * length) for step in warm.values())])
+    last = length if within else max([length, *(min(step or math.inf, 30 * length) for step in warm.values())])
     sampled = {*range(1, 17), length, round(last)}
-    sampled |= {round(last ** (i / (POINTS - 1))) for i in range(POINTS)}
+    sampled |= {round(1 + (last - 1) * i / POINTS) if within else round(last ** (i / POINTS)) for i in range(POINTS)}
     # Both sides of a jump, so that it is drawn upright.
     sampled |= {near for step in warm.values() if step for near in (step - 1, step)}
     steps = tuple(sorted(step for step in sampled if 1 <= step <= last))
@@ -197,27 +222,3 @@ def omega_lines(methods: Sequence[Method], length: int) -> list[OmegaLine]:
         )
         for values, alike in lines.items()
     ]
-
-
-def number(value: float, digits: int = 2) -> str:
-    """For a reader; a value that its fixed digits would hide or bloat in scientific notation.
-
-    >>> number(81.4), number(0.57289, 4), number(123456.7), number(0.00001234, 4), number(-2.5), number(float("nan"))
-    ('81.40', '0.5729', '1.2e5', '1.2e-5', '−2.50', '–')
-    """
-    if not math.isfinite(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    if abs(value) >= 1e5 or (value and not float(text)):
-        mantissa, exponent = f"{value:.1e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", "−") if text.startswith("-") else text
-
-
-def listing(names: Sequence[str]) -> str:
-    """As one says it.
-
-    >>> listing(["adam"]), listing(["adam", "radam", "sgd"])
-    ('adam', 'adam, radam and sgd')
-    """
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -56,9 +56,11 @@ class FashionMnist(Task):
         )
         return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def batches(self, data: fashion_mnist.Images, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(
+        self, data: fashion_mnist.Images, batch_size: int, generator: torch.Generator, skip: int = 0
+    ) -> Iterator[Batch]:
         order = torch.randperm(len(data.train_labels), generator=generator)
-        for indices in torch.split(order, batch_size):
+        for indices in torch.split(order, batch_size)[skip:]:
             yield _normalised(data.train_images[indices]), data.train_labels[indices].long()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -20,8 +20,9 @@ class Task(ABC):
     Attributes:
         name: as on the command line.
         title: as in a report.
-        metric: the measure's name in results.csv, and ``metric_label`` on an axis.
+        metric: the measure's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
         larger_is_better: of the metric.
+        margin: how much worse the metric may be and still be as good for practical purposes, in its own unit.
         methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
         loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
             an optimizer does with large raw gradients.
@@ -40,11 +41,14 @@ class Task(ABC):
     seeds: tuple[int, ...]
     epochs: int
     batch_size: int
+    margin: float = 1.0
     loss_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.loss_scale < math.inf:
             raise ValueError(f"loss_scale is {self.loss_scale!r}; it must be a positive number")
+        if not 0 < self.margin < math.inf:
+            raise ValueError(f"margin is {self.margin!r}; it must be a positive number")
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say) -> Path:
@@ -59,11 +63,18 @@ class Task(ABC):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """The model, initialised from torch's global generator."""
+        """The model, initialised from torch's global generator, which is also what it may draw from in training.
+
+        What it remembers from step to step is in its state_dict: a run goes on from that.
+        """
 
     @abstractmethod
-    def batches(self, data: Any, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
-        """One epoch of training batches, in the generator's order."""
+    def batches(self, data: Any, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Any]:
+        """One epoch of training batches, in the generator's order, without the work of the first `skip` of them.
+
+        An epoch may thus go on in its middle: what is drawn comes from `generator` alone, all of it before the first
+        batch, however many are skipped.
+        """
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor: ...

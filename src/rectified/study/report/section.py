@@ -1,0 +1,261 @@
+"""What the page tells of one setting: numbers, drawings and the verdict, from its records."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...figures.style import Style
+from ..compare import Comparison, Difference
+from ..methods import Method, parse
+from ..outcomes import Metric, Outcomes, Setting
+from ..store import Record, Status
+from ..tasks import Task, parse_task
+from ..verdict import Verdict, judge
+from ..words import number
+from . import curves, figures, forest
+from .draw import Drawing
+from .numbers import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, limits, omega_lines, shade, thin
+
+WIDTHS = (820, 400)  # of a figure on a wide page and on a narrow one
+_FILE = 460  # in a file
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One learning curve; no drawing where there is nothing to draw."""
+
+    label: str
+    drawing: Drawing | None
+    outside: list[str]
+
+
+@dataclass(frozen=True)
+class AtLr:
+    """The learning curves at one lr."""
+
+    lr: float
+    methods: list[str]
+    panels: list[Panel]
+    stops: list[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting.
+
+    Attributes:
+        styles: of the whole study's methods.
+        baseline: None is the first method.
+        mark: what keeps its names apart from those of other settings, in ids and files.
+    """
+
+    setting: Setting
+    records: Sequence[Record]
+    styles: Mapping[str, Style]
+    baseline: str | None = None
+    mark: str = ""
+
+    @cached_property
+    def task(self) -> Task:
+        return parse_task(self.setting.task)
+
+    @cached_property
+    def metric(self) -> Metric:
+        return Metric.of(self.task)
+
+    @property
+    def title(self) -> str:
+        return str(Setting(self.task.title, self.setting.epochs, self.setting.batch_size))
+
+    @cached_property
+    def _judged(self) -> tuple[Verdict, Comparison]:
+        return judge(Outcomes.of(self.records, self.task.metric), self.metric, self.baseline)
+
+    @property
+    def verdict(self) -> Verdict:
+        return self._judged[0]
+
+    @property
+    def comparison(self) -> Comparison:
+        return self._judged[1]
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(record.cell.method for record in self.records))
+
+    @cached_property
+    def lrs(self) -> list[float]:
+        return sorted({record.cell.lr for record in self.records})
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({record.cell.seed for record in self.records})
+
+    @cached_property
+    def steps(self) -> int:
+        """Those of a run."""
+        return self.setting.epochs * self.task.steps_per_epoch(self.setting.batch_size)
+
+    @cached_property
+    def counts(self) -> Counter[Status]:
+        return Counter(record.status for record in self.records)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return groups(self.records, self.task.metric)
+
+    @property
+    def table(self) -> dict[str, dict[float, Group]]:
+        return {method: {group.lr: group for group in self.groups if group.method == method} for method in self.methods}
+
+    @property
+    def best(self) -> set[tuple[str, float]]:
+        return best_lrs(self.groups, self.task.larger_is_better)
+
+    @property
+    def _top(self) -> float:
+        means = [group.mean for group in self.groups if group.whole]
+        return (max if self.task.larger_is_better else min)(means, default=0.0)
+
+    @property
+    def shades(self) -> dict[tuple[str, float], int]:
+        """Of the heat map: 0 where a mean leaves something out."""
+        return {
+            (group.method, group.lr): shade(group.mean, self._top, self.task.margin) if group.whole else 0
+            for group in self.groups
+        }
+
+    @property
+    def differences(self) -> list[Difference]:
+        return forest.rows(self.comparison)
+
+    @property
+    def forest(self) -> list[Drawing]:
+        return [self._forest(width, f"forest{self.mark}-{width}") for width in WIDTHS if self.differences]
+
+    def _forest(self, width: int, name: str) -> Drawing:
+        return forest.forest(self.comparison, self.styles, self.metric, width, name)
+
+    @cached_property
+    def robustness(self) -> "Robustness | None":
+        if not any(group.values or group.counts["diverged"] for group in self.groups):
+            return None
+        return Robustness(self)
+
+    @property
+    def thinned(self) -> bool:
+        return len(thin(self.setting.epochs)) < self.setting.epochs
+
+    @cached_property
+    def curves(self) -> list[AtLr]:
+        return [self._curves(lr) for lr in self.lrs]
+
+    def _curves(self, lr: float) -> AtLr:
+        here = [record for record in self.records if record.cell.lr == lr]
+        methods = [method for method in self.methods if any(record.cell.method == method for record in here)]
+        of = {method: [record for record in here if record.cell.method == method] for method in methods}
+        panels = []
+        for key, label, larger in (
+            ("train_loss", "train loss", False),
+            (self.task.metric, self.task.metric_label, self.task.larger_is_better),
+        ):
+            found = [curve(method, of[method], key) for method in methods]
+            panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}".replace("+", "")))
+        stops = [
+            f"{record.cell.method}, seed {record.cell.seed}, in epoch {len(record.rows) + 1}"
+            for record in here
+            if record.status == "diverged"
+        ]
+        return AtLr(lr, methods, panels, stops)
+
+    def _panel(self, found: Sequence[Curve], label: str, larger: bool, name: str) -> Panel:
+        ylim = limits([run for c in found for run in c.runs], larger)
+        lines = (
+            omega_lines(_parsed([c.method for c in found]), self.steps, within=True) if label == "train loss" else []
+        )
+        drawn = any(c.epochs or c.stops for c in found)
+        drawing = curves.learning(found, self.styles, label, ylim, self.steps, name, lines) if drawn else None
+        outside = [f"{c.method} (to {number(max(far, key=abs), 1)})" for c in found if (far := beyond(c.runs, *ylim))]
+        return Panel(label, drawing, outside)
+
+    @cached_property
+    def lines(self) -> list[OmegaLine]:
+        known = _parsed(self.methods)
+        return omega_lines(known, self.steps) if known else []
+
+    @property
+    def unfinished(self) -> list[OmegaLine]:
+        return [line for line in self.lines if line.unfinished(self.steps)]
+
+    @property
+    def unknown(self) -> list[str]:
+        known = {name for line in self.lines for name in line.methods}
+        return [method for method in self.methods if method not in known]
+
+    @property
+    def omegas(self) -> list[Drawing]:
+        return [self._omegas(width, f"omega{self.mark}-{width}") for width in WIDTHS if self.lines]
+
+    def _omegas(self, width: int, name: str) -> Drawing:
+        return curves.omegas(self.lines, self.styles, self.steps, width, name)
+
+    def files(self) -> list[Drawing]:
+        """The figures for files, each once, at the width of a column."""
+        found = [panel.drawing for at in self.curves for panel in at.panels if panel.drawing]
+        if self.robustness:
+            found.append(self.robustness.draw(_FILE, f"metric-by-lr{self.mark}"))
+        if any(group.values for group in self.groups):
+            label, margin = self.task.metric_label, self.task.margin
+            found.append(figures.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
+        if self.differences:
+            found.append(self._forest(680, f"differences{self.mark}"))
+        if self.lines:
+            found.append(self._omegas(_FILE, f"omega{self.mark}"))
+        return found
+
+
+class Robustness:
+    """The figure of the metric against lr, and what it leaves out."""
+
+    def __init__(self, section: Section) -> None:
+        self._section = section
+        self._values = [[value] for group in section.groups for value in group.values]
+        self._ylim = limits(self._values, section.task.larger_is_better)
+
+    def draw(self, width: int, name: str) -> Drawing:
+        s = self._section
+        looks = {method: s.styles[method] for method in s.methods}
+        return figures.robustness(s.groups, looks, s.task.metric_label, self._ylim, width, name)
+
+    @property
+    def figures(self) -> list[Drawing]:
+        return [self.draw(width, f"robustness{self._section.mark}-{width}") for width in WIDTHS]
+
+    @property
+    def partial(self) -> bool:
+        return any(group.values and not group.whole for group in self._section.groups)
+
+    @property
+    def diverged(self) -> bool:
+        return bool(self._section.counts["diverged"])
+
+    @property
+    def undrawn(self) -> list[str]:
+        counts = self._section.counts
+        left: tuple[Status, ...] = ("failed", "missing")
+        return [f"{counts[status]} {status}" for status in left if counts[status]]
+
+    @property
+    def outside(self) -> list[float]:
+        return beyond(self._values, *self._ylim)
+
+
+def _parsed(names: Sequence[str]) -> list[Method]:
+    """Those that this version knows: a folder may come from another one."""
+    known = []
+    for name in names:
+        with suppress(ValueError):
+            known.append(parse(name))
+    return known

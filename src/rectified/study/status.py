@@ -1,0 +1,118 @@
+"""How a study stands, read from its folder: at any time, whether it runs or not."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from . import checkpoint
+from .live import duration, grid
+from .plan import Cell
+from .store import ROWS, Record, Row, Store
+from .tasks import parse_task
+
+_STATES = ("done", "diverged", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one cell stands.
+
+    Attributes:
+        state: done, diverged, failed, running or waiting.
+        rows: of the epochs that are over and would not be repeated.
+        age: seconds since something was last written of a run; None if nothing was.
+    """
+
+    record: Record
+    state: str
+    rows: Sequence[Row] = ()
+    age: float | None = None
+
+    @property
+    def epochs_left(self) -> int:
+        return 0 if self.record.finished else self.record.cell.epochs - len(self.rows)
+
+
+def standing(store: Store, cell: Cell) -> Standing:
+    """How the cell stands."""
+    running = store.running(cell)  # first: what ends after this has its done.json
+    record, folder = store.record(cell), store.folder(cell)
+    begun = running or (folder / checkpoint.NAME).exists()
+    if record.status != "missing":
+        return Standing(record, record.status, record.rows if record.finished or begun else ())
+    if not begun:
+        return Standing(record, "waiting")
+    found = []
+    for name in (ROWS, checkpoint.NAME):
+        with suppress(FileNotFoundError):
+            found.append((folder / name).stat().st_mtime)
+    age = max(0.0, time.time() - max(found, default=time.time()))
+    return Standing(record, "running" if running else "waiting", _whole_rows(store, cell), age)
+
+
+def _whole_rows(store: Store, cell: Cell) -> list[Row]:
+    """The rows so far, without one that is just being written."""
+    rows = []
+    with suppress(OSError, ValueError):
+        for line in (store.folder(cell) / ROWS).read_text().splitlines():
+            rows.append(json.loads(line))
+    return rows
+
+
+def print_status(store: Store, console: Console) -> int:
+    """Say how the study stands; the exit status: 1 if a run failed, else 0."""
+    task, all_of = parse_task(store.head["task"]), [standing(store, cell) for cell in store.cells()]
+    records = [here.record for here in all_of]
+    states = {here.record.cell: here.state for here in all_of}
+    metric = {here.record.cell: here.rows[-1][task.metric] for here in all_of if here.state == "done"}
+    console.print(grid(task, list(states), states, metric))
+    counts = Counter(states.values())
+    told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
+    console.print(f"{len(all_of)} runs of {store.head['epochs']} epochs: {told}")
+    for here in all_of:
+        if here.state == "failed":
+            _say(console, f"failed: {here.record.cell}: {(here.record.error.strip().splitlines() or [''])[-1]}")
+        elif here.age is not None:
+            where = f"epoch {min(len(here.rows) + 1, here.record.cell.epochs)} of {here.record.cell.epochs}"
+            word = "running" if here.state == "running" else "waiting, begun"
+            _say(console, f"{word}: {here.record.cell}: {where}, last sign {duration(here.age)} ago")
+    for note in mixtures(records):
+        _say(console, note)
+    _say(console, _time(all_of, counts["running"]))
+    if not counts["running"] and any(here.epochs_left for here in all_of):
+        _say(console, f"nothing runs; go on with: {store.commands[-1]}")
+    return int(counts["failed"] > 0)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _time(all_of: Sequence[Standing], running: int) -> str:
+    """What the runs that ended took, and at their speed, by as many workers as run, what is left."""
+    ended = [here.record for here in all_of if here.record.finished and here.rows]
+    if not ended:
+        return "no run is done yet, so that nobody knows how long they take"
+    taken = sum(record.seconds for record in ended)
+    text = f"the runs that ended took {duration(taken)} in all"
+    left = sum(here.epochs_left for here in all_of)
+    if not left:
+        return text
+    seconds = taken / sum(len(record.rows) for record in ended) * left
+    return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else ", of one worker's time")
+
+
+def mixtures(records: Sequence[Record]) -> list[str]:
+    """A note of each package, and the commit, of which the runs have seen several versions."""
+    notes = []
+    for name in dict.fromkeys(name for record in records for name in record.versions):
+        seen = Counter(record.versions.get(name, "unknown") for record in records if record.versions)
+        if len(seen) > 1 or any(" then " in version for version in seen):
+            told = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
+            notes.append(f"note: the runs are a mixture: {name} {told}; timings.csv has it run by run")
+    return notes

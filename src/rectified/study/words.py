@@ -1,0 +1,39 @@
+"""Numbers and names as a reader wants them: for the verdict, the report and what is exported."""
+
+import math
+from collections.abc import Sequence
+
+
+def number(value: float, digits: int = 2, sign: str = "") -> str:
+    """For a reader; a value that its fixed digits would hide or bloat in scientific notation.
+
+    >>> number(81.4), number(0.57289, 4), number(123456.7), number(0.00001234, 4), number(-2.5), number(float("nan"))
+    ('81.40', '0.5729', '1.2e5', '1.2e-5', '−2.50', '–')
+    >>> number(0.5, sign="+"), number(0.0, sign="+")
+    ('+0.50', '+0.00')
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    if abs(value) >= 1e5 or (value and not float(text)):
+        mantissa, exponent = f"{value:{sign}.1e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def listing(names: Sequence[str], last: str = "and") -> str:
+    """As one says it.
+
+    >>> listing(["adam"]), listing(["adam", "radam", "sgd"]), listing(["0.1", "1"], "or")
+    ('adam', 'adam, radam and sgd', '0.1 or 1')
+    """
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {last} " + names[-1]
+
+
+def count(n: int, noun: str) -> str:
+    """So many of it.
+
+    >>> count(1, "seed"), count(1200, "run"), count(0, "run")
+    ('1 seed', '1,200 runs', '0 runs')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

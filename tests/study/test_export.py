@@ -1,0 +1,135 @@
+"""What is exported: every run as CSV, the tables of the report as Markdown and LaTeX, at any time."""
+
+import csv
+import json
+import math
+import re
+
+import pytest
+
+from rectified import cli
+from rectified.study.export import escape, export
+from rectified.study.plan import Cell
+from rectified.study.store import Record, Store
+
+TASK = "fashion-mnist-mini"
+VALUES = {
+    ("adam", 0.01): (80.0, 81.0, 82.0),
+    ("adam", 0.1): (70.0, 72.0, "diverged"),
+    ("radam(beta2=0.9)", 0.01): (85.0, 86.5, 87.0),
+    ("radam(beta2=0.9)", 0.1): (90.0, "missing", "failed"),
+    ("sgd(lr=0.5)", 0.5): (60.0, 61.0, 60.5),
+}
+
+
+def record(method, lr, seed, value, epochs=2):
+    cell = Cell(TASK, method, lr, seed, epochs, 100)
+    if isinstance(value, str):
+        return Record(cell, value)
+    return Record(cell, "done", [{"epoch": 2, "step": 120, "train_loss": 0.5, "test_accuracy": value}])
+
+
+RECORDS = [record(*key, seed, value) for key, found in VALUES.items() for seed, value in enumerate(found)]
+
+
+def test_csv_has_a_row_a_run_and_every_digit():
+    records = [*RECORDS, record("adam", 0.01, 0, 0.1 + 0.2, epochs=5)]
+    rows = list(csv.DictReader(export(records, "csv").splitlines()))
+    assert len(rows) == len(records)
+    assert rows[0] == {
+        **{"task": TASK, "epochs": "2", "batch_size": "100", "method": "adam", "lr": "0.01", "seed": "0"},
+        **{"status": "done", "epochs_done": "1", "train_loss": "0.5", "test_accuracy": "80.0"},
+    }
+    assert [row["status"] for row in rows[3:6]] == ["done", "done", "diverged"]
+    assert rows[5]["test_accuracy"] == ""
+    assert float(rows[-1]["test_accuracy"]) == 0.1 + 0.2
+
+
+def test_markdown():
+    means, differences = export(RECORDS, "markdown").split("\n\n", 1)[1].split("\n\n", 1)
+    assert means.splitlines()[0] == "| method | lr 0.01 | lr 0.1 | lr 0.5 | at its best lr |"
+    assert "| adam | 81.00 ± 2.48 | 71.00 ± 12.71, 1 diverged of 3 |  | 81.00 ± 2.48 (lr 0.01) |" in means
+    assert "| radam(beta2=0.9) | 86.17 ± 2.59 | 90.00 (1 seed), 1 failed, 1 missing of 3 |  |" in means
+    assert "| sgd(lr=0.5) |  |  | 60.50 ± 1.24 | 60.50 ± 1.24 (lr 0.5) |" in means
+    assert "| less adam | lr 0.01 | lr 0.1 | each at its best lr |" in differences
+    assert r"| radam(beta2=0.9) | +5.17 ± 0.72\* |" in differences
+
+
+def test_the_captions_say_what_the_numbers_are():
+    text = export(RECORDS, "markdown")
+    assert (
+        f"{TASK}, 2 epochs, batch size 100: test accuracy, % at the end, mean over seeds ± half of its 95 % t" in text
+    )
+    assert "and so optimistic" in text
+    assert "2 of 15 runs have no result yet." in text
+    assert "less that of adam" in text
+    assert "less that of sgd(lr=0.5)" in export(RECORDS, "markdown", baseline="sgd(lr=0.5)")
+
+
+def test_latex_is_balanced_and_escaped():
+    text = export(RECORDS, "latex")
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert text.count(rule) == 2
+    assert text.count("{") == text.count("}")
+    assert r"81.00 $\pm$ 2.48 & 71.00 $\pm$ 12.71, 1 diverged of 3 &  & 81.00 $\pm$ 2.48 (lr 0.01) \\" in text
+    widths = [line.count("&") for line in text.splitlines() if line.endswith(r"\\")]
+    assert widths == [4] * 4 + [3] * 3
+    assert text.isascii(), "which any engine reads"
+    assert not re.search(r"(?<!\\)[%_#&](?!( |$))", re.sub(r"  % needs.*", "", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("a_b", r"a\_b"),
+        ("50 %", r"50 \%"),
+        ("{x}^2~\\", r"\{x\}\textasciicircum{}2\textasciitilde{}\textbackslash{}"),
+        ("−1 ± 2 – <3> & #$", r"$-$1 $\pm$ 2 -- $<$3$>$ \& \#\$"),
+    ],
+)
+def test_names_are_escaped(text, latex):
+    assert escape(text) == latex
+
+
+@pytest.mark.parametrize("kind", ["csv", "markdown", "latex"])
+def test_a_study_that_has_only_begun(kind):
+    text = export([record("adam", 0.1, 0, "missing"), record("sgd", 0.1, 0, "missing")], kind)
+    assert "missing" in text
+    assert str(math.nan) not in text
+
+
+def test_settings_stand_apart():
+    records = [record("adam", 0.1, 0, 80.0), record("adam", 0.1, 0, 90.0, epochs=9)]
+    text = export(records, "markdown")
+    assert "2 epochs" in text
+    assert "9 epochs" in text
+    assert text.count("| method |") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"kind": "xml"}, "--format is 'xml'"), ({"kind": "csv", "baseline": "b"}, "--baseline is 'b'")],
+)
+def test_what_cannot_be_exported_is_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        export(RECORDS, **options)
+
+
+def test_the_command_line(tmp_path, capsys):
+    store = Store(tmp_path / "study", {"task": TASK, "epochs": 2, "batch_size": 100})
+    with store.locked():  # as while it runs
+        store.add([found.cell for found in RECORDS], "rectified study x --baseline 'sgd(lr=0.5)'")
+        folder = store.clear(RECORDS[0].cell)
+        (folder / "rows.jsonl").write_text(json.dumps(RECORDS[0].rows[0]) + "\n")
+        (folder / "done.json").write_text(json.dumps({"status": "done", "step": 1, "seconds": 1.0, "attempts": 1}))
+        assert cli.main(["export", str(store.out), "--format", "csv"]) == 0
+        assert capsys.readouterr().out.count("\n") == len(RECORDS) + 1
+        assert cli.main(["export", str(store.out)]) == 0
+        assert "less that of sgd(lr=0.5)" in capsys.readouterr().out
+        file = tmp_path / "table.tex"
+        assert cli.main(["export", str(store.out), "--format", "latex", "--out", str(file), "--baseline", "adam"]) == 0
+        assert "less adam" in file.read_text()
+        assert capsys.readouterr().out == ""
+    assert cli.main(["export", str(tmp_path / "nowhere")]) == 2
+    assert "holds no study" in capsys.readouterr().err

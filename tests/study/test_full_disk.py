@@ -1,0 +1,82 @@
+"""A full disk stops a study with a clear word; what is there stays whole, and the study goes on when there is room."""
+
+import errno
+import io
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rectified.study import Limits, run_study
+from rectified.study import store as store_module
+from rectified.study.cell import run
+from rectified.study.methods import parse_list
+from rectified.study.plan import Plan
+from rectified.study.tasks import TASKS
+
+PLAN = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
+
+
+def study(out):
+    """Its exit status and what it said."""
+    console = Console(width=400, record=True, file=io.StringIO())
+    status = run_study(PLAN, out, None, 1, "rectified study ...", console, Limits(checkpoint_every=0.1))
+    return status, console.export_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_worker_that_finds_the_disk_full_stops_the_study_and_it_goes_on_with_room(small_disk, tmp_path):
+    out = small_disk / "out"
+    bystander = small_disk / "thesis.tex"
+    bystander.write_text("years of work")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 300_000))  # less than a checkpoint
+
+    status, said = study(out)
+    assert status == 1
+    assert f"the disk of {out} is full" in said
+    assert "go on with: rectified study ..." in said
+    assert bystander.read_text() == "years of work"
+    left = [path for path in out.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.name.startswith(".") and path.name != ".lock"]
+
+    ballast.unlink()
+    assert study(out)[0] == 0
+    task = TASKS[PLAN.task]
+    run(PLAN.cells()[0], task.load(task.find(None, print)), tmp_path / "undisturbed")
+    assert next(out.glob("cells/*/rows.jsonl")).read_bytes() == (tmp_path / "undisturbed" / "rows.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["study.json", "results.csv"])
+def test_the_parent_says_it_too(name, tmp_path, monkeypatch):
+    write = store_module.write
+
+    def full(path: Path, content):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write", full)
+        status, said = study(tmp_path / "out")
+    assert status == 1
+    assert f"{name}'): stopped" in said
+    assert "go on with: rectified study ..." in said
+    assert study(tmp_path / "out")[0] == 0

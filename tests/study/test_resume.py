@@ -1,0 +1,320 @@
+"""A run that goes on from its checkpoint is the run that was never interrupted, bit for bit."""
+
+import dataclasses
+import fcntl
+import json
+import shutil
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from rectified.study import cell as cell_module
+from rectified.study import checkpoint
+from rectified.study.cell import Limits, TimeLimitError, run
+from rectified.study.methods import known
+from rectified.study.plan import Cell
+from rectified.study.tasks import TASKS, Task
+from rectified.study.training import Training
+
+MINI = TASKS["fashion-mnist-mini"]
+METHODS = [name.replace("-N", "-9") for name in known()]
+EVERY_STEP = Limits(checkpoint_every=0)
+NEVER = Limits(checkpoint_every=1e9)
+
+
+class Killed(BaseException):
+    """What no code catches, as it could not catch a signal."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiny(Task):
+    """A task of seven batches, the last one smaller, whose model draws from the generator and remembers statistics."""
+
+    def find(self, folder, say):
+        raise NotImplementedError
+
+    def load(self, folder):
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(52, 3, 4, 4, generator=generator), torch.randint(0, 3, (52,), generator=generator)
+
+    def steps_per_epoch(self, batch_size):
+        return -(-52 // batch_size)
+
+    def model(self):
+        layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Flatten(), nn.Linear(16, 3)]
+        return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def batches(self, data, batch_size, generator, skip=0):
+        order = torch.randperm(52, generator=generator)
+        for indices in torch.split(order, batch_size)[skip:]:
+            yield data[0][indices], data[1][indices]
+
+    def loss(self, model, batch):
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    def evaluate(self, model, data):
+        return {"test_loss": float(self.loss(model, data)), "test_accuracy": 0.0}
+
+
+TINY = Tiny(
+    name="tiny",
+    title="Tiny",
+    metric="test_accuracy",
+    metric_label="",
+    larger_is_better=True,
+    methods="adam",
+    lrs=(0.1,),
+    seeds=(0,),
+    epochs=2,
+    batch_size=8,
+)
+STEPS = 14
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The tiny task's data, while every name of a task means it."""
+    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
+    return TINY.load(None)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Every run that was begun, as it is in the end."""
+    found = []
+    begin = Training.begin
+
+    def watch(*args):
+        found.append(begin(*args))
+        return found[-1]
+
+    monkeypatch.setattr(Training, "begin", watch)
+    return found
+
+
+def cell(method="radam", lr=0.01, epochs=2, batch_size=8, task="tiny"):
+    return Cell(task, method, lr, 0, epochs, batch_size)
+
+
+def killed_after_every_checkpoint(monkeypatch, run_once):
+    """Call that again and again, each time killed as soon as it has written a checkpoint; how often it was."""
+    write, killed = checkpoint.write_checkpoint, 0
+
+    def write_and_die(folder, state):
+        write(folder, state)
+        raise Killed
+
+    monkeypatch.setattr(cell_module, "write_checkpoint", write_and_die)
+    while True:
+        try:
+            assert run_once() == "done"
+        except Killed:
+            killed += 1
+            assert killed < 100, "it gets nowhere"
+        else:
+            return killed
+
+
+def everything(training):
+    """Weights, statistics, moments, clocks, generators, losses: the bytes of a checkpoint, without the time."""
+    state = training.state()
+    del state["seconds"]
+    return state
+
+
+def same(a, b):
+    """Whether two states are equal to the bit and to the stride."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.stride() == b.stride() and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tmp_path, monkeypatch):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(cell(method), tiny, whole, limits=NEVER)
+    undisturbed = everything(begun[-1])
+    times = killed_after_every_checkpoint(monkeypatch, lambda: run(cell(method), tiny, killed, limits=EVERY_STEP))
+    assert times == STEPS + 1, "at each step, and at the end of the first epoch"
+    assert same(everything(begun[-1]), undisturbed)
+    assert (killed / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    done = [json.loads((folder / "done.json").read_text()) for folder in (whole, killed)]
+    assert [(d["status"], d["step"], d["rows"]) for d in done] == [("done", STEPS, 2)] * 2
+    assert not (killed / checkpoint.NAME).exists()
+
+
+@pytest.mark.parametrize("method", ["radam", "sgd"])
+def test_so_does_a_real_network_in_channels_last(method, begun, tmp_path, monkeypatch):
+    data = MINI.load(MINI.find(None, print))
+    this = cell(method, batch_size=1500, task=MINI.name)
+    run(this, data, tmp_path / "whole", limits=NEVER)
+    undisturbed = everything(begun[-1])
+    killed_after_every_checkpoint(monkeypatch, lambda: run(this, data, tmp_path / "killed", limits=EVERY_STEP))
+    assert same(everything(begun[-1]), undisturbed)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_an_epoch_can_begin_at_any_of_its_batches(task):
+    if task.name == "fashion-mnist":
+        pytest.skip("the miniature's code")
+    data = task.load(task.find(None, print))
+    size = 2500
+    whole = list(task.batches(data, size, first := torch.Generator().manual_seed(5)))
+    for skip in range(len(whole) + 1):
+        rest = list(task.batches(data, size, generator := torch.Generator().manual_seed(5), skip=skip))
+        assert same(rest, whole[skip:])
+        assert torch.equal(generator.get_state(), first.get_state())
+
+
+def test_a_killed_run_is_drawn_once_in_tensorboard(tiny, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # As if it had been killed after its last row, its last checkpoint of before that.
+    write = checkpoint.write_checkpoint
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_module, "write_checkpoint", lambda _, now: write(kept, now) if now["step"] == 9 else None)
+        run(cell(), tiny, tmp_path / "run", limits=EVERY_STEP)
+    (tmp_path / "run" / "done.json").unlink()
+    (kept / checkpoint.NAME).rename(tmp_path / "run" / checkpoint.NAME)
+    rows = []
+    run(cell(), tiny, tmp_path / "run", tell=lambda *told: rows.append(told), limits=NEVER)
+    assert [(kind, row["epoch"]) for kind, row, _ in rows] == [("resumed", 1), ("row", 2)]
+    board = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert len(list((tmp_path / "run").glob("events.*"))) == 2
+    assert [event.step for event in board.Scalars("train_loss")] == [7, 14]
+
+
+def damaged(path, how):
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+def half_a_run(tiny, folder, monkeypatch, steps=9):
+    """A folder in which a run was killed after so many steps."""
+    write = checkpoint.write_checkpoint
+
+    def write_and_die(folder, state):
+        write(folder, state)
+        if state["step"] == steps:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_module, "write_checkpoint", write_and_die)
+        with pytest.raises(Killed):
+            run(cell(), tiny, folder, limits=EVERY_STEP)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "one bit"])
+def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_path, monkeypatch):
+    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
+    run(cell(), tiny, whole)
+    half_a_run(tiny, folder, monkeypatch)
+    damaged(folder / checkpoint.NAME, how)
+    assert run(cell(), tiny, folder, tell=lambda *words: told.append(words)) == "done"
+    assert [kind for kind, *_ in told] == ["note", "row", "row"]
+    assert "checkpoint.pt is damaged" in told[0][2]
+    assert "begins anew" in told[0][2]
+    assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"versions": {"rectified": "0.0.1"}}, "rectified 0.0.1, now"),
+        ({"cell": dataclasses.asdict(cell("adam"))}, "of another run, adam lr 0.01 seed 0"),
+        ({"model": {}}, "of another model or optimizer"),
+    ],
+    ids=["versions", "cell", "model"],
+)
+def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, says, tiny, tmp_path, monkeypatch):
+    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
+    run(cell(), tiny, whole)
+    half_a_run(tiny, folder, monkeypatch)
+    checkpoint.write_checkpoint(folder, checkpoint.read_checkpoint(folder) | change)
+    run(cell(), tiny, folder, tell=lambda *words: told.append(words))
+    assert says in told[0][2]
+    assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+
+
+def test_commits_may_change_within_a_run_and_are_all_kept(tiny, tmp_path, monkeypatch):
+    for commit in ("aaa", "bbb"):
+        monkeypatch.setattr(cell_module, "versions", lambda commit=commit: {"torch": "2", "commit": commit})
+        if commit == "aaa":
+            half_a_run(tiny, tmp_path, monkeypatch)
+    run(cell(), tiny, tmp_path)
+    assert json.loads((tmp_path / "done.json").read_text())["versions"]["commit"] == "aaa then bbb"
+
+
+@pytest.mark.parametrize("rows", [b"", b'{"epoch": 1, "st', b"nonsense\n"])
+def test_rows_are_those_of_the_checkpoint_whatever_the_file_holds(rows, tiny, tmp_path, monkeypatch):
+    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
+    run(cell(), tiny, whole)
+    half_a_run(tiny, folder, monkeypatch)
+    (folder / "rows.jsonl").write_bytes(rows)
+    (folder / ".checkpoint.pt.99999999").touch()  # of a write that was killed
+    run(cell(), tiny, folder, tell=lambda *words: told.append(words))
+    assert [kind for kind, *_ in told] == ["resumed", "row"]
+    assert told[0][2] == "epoch 2 of 2, after step 9"
+    assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    assert not list(folder.glob(".*"))
+
+
+def test_an_exception_takes_the_checkpoint_with_it_a_full_disk_does_not(tiny, tmp_path, monkeypatch):
+    for error, stays in ((RuntimeError("a bug"), False), (OSError(28, "No space left on device"), True)):
+        folder = tmp_path / type(error).__name__
+        half_a_run(tiny, folder, monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tiny, "evaluate", lambda *_, error=error: (_ for _ in ()).throw(error))
+            with pytest.raises(type(error)):
+                run(cell(), tiny, folder)
+        assert (folder / checkpoint.NAME).exists() == stays
+
+
+def test_a_run_out_of_time_stops_with_a_checkpoint_and_goes_on_when_it_is_given_more(tiny, tmp_path):
+    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
+    run(cell(), tiny, whole)
+    for _ in range(2):  # the time is that of all calls together
+        with pytest.raises(TimeLimitError, match=r"--cell-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
+            run(cell(), tiny, folder, limits=Limits(minutes=1e-9))
+    run(cell(), tiny, folder, tell=lambda *words: told.append(words), limits=Limits(minutes=10))
+    assert told[0][0] == "resumed"
+    assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+
+
+def test_a_folder_that_somebody_is_still_at_is_waited_for(tiny, tmp_path):
+    """As a worker is whose parent was killed, for a moment."""
+    rows = tmp_path / "rows.jsonl"
+    with rows.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = threading.Thread(target=run, args=(cell(), tiny, tmp_path))
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+        assert list(tmp_path.iterdir()) == [rows]
+    second.join(60)
+    assert (tmp_path / "done.json").exists()
+
+
+def test_time_is_counted_over_calls(tiny, tmp_path, monkeypatch):
+    half_a_run(tiny, tmp_path, monkeypatch)
+    state = checkpoint.read_checkpoint(tmp_path)
+    checkpoint.write_checkpoint(tmp_path, state | {"seconds": 3600.0})
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    with pytest.raises(TimeLimitError, match=r"it has had 60 minutes"):
+        run(cell(), tiny, tmp_path / "copy", limits=Limits(minutes=59))
+    run(cell(), tiny, tmp_path)
+    assert json.loads((tmp_path / "done.json").read_text())["seconds"] > 3600
