@@ -5,9 +5,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from .methods import Method
 
@@ -57,34 +55,12 @@ class Cell:
         return f"{self.method} lr {self.lr:g} seed {self.seed}"
 
 
-def once(axis: str, values: Sequence[Any]) -> None:
-    """Raise RefusedError unless there are values, each of them once."""
-    if not values:
-        raise RefusedError(axis, "is empty; name at least one")
-    for value in values:
-        if values.count(value) > 1:
-            raise RefusedError(axis, f"holds {value} twice")
-
-
-class RefusedError(ValueError):
-    """A grid that cannot be run.
-
-    Args:
-        axis: the flag at fault, with underscores, or the name in a study's file.
-        words: what it holds and what it may.
-    """
-
-    def __init__(self, axis: str, words: str) -> None:
-        super().__init__(f"--{axis.replace('_', '-')} {words}")
-        self.axis, self.words = axis, words
-
-
 @dataclass(frozen=True)
 class Plan:
-    """A grid of cells on one task at one batch size.
+    """A grid of cells on one task.
 
     Raises:
-        RefusedError: an axis is empty, holds a value twice or one out of its range.
+        ValueError: an axis is empty, holds a value twice or one out of its range.
     """
 
     task: str
@@ -96,16 +72,17 @@ class Plan:
 
     def __post_init__(self) -> None:
         names = tuple(method.name for method in self.methods)
-        axes: dict[str, tuple[Any, ...]] = {"methods": names, "lrs": self.lrs, "seeds": self.seeds}
-        for axis, values in axes.items():
-            once(axis, values)
+        for flag, values in (("--methods", names), ("--lrs", self.lrs), ("--seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"{flag} is empty; name at least one")
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{flag} holds {value} twice")
         for lr in self.lrs:
             if not 0 < lr < math.inf:
-                raise RefusedError("lrs", f"holds {lr}; a learning rate is a positive number")
+                raise ValueError(f"--lrs holds {lr}; a learning rate is a positive number")
         if self.epochs < 1:
-            raise RefusedError("epochs", f"is {self.epochs}; it must be at least 1")
-        if self.batch_size < 1:
-            raise RefusedError("batch_sizes", f"holds {self.batch_size}; it must be at least 1")
+            raise ValueError(f"--epochs is {self.epochs}; it must be at least 1")
 
     def cells(self) -> list[Cell]:
         """Every run, method by method, lr by lr, seed by seed."""
