@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..files import write
 from .entries import BASE, ENTRIES
 from .models import MODELS
-from .picture import picture
 from .results import Measured, Outcome, Results
 from .tables import markdown, show
 from .worker import Worker
@@ -179,6 +178,8 @@ def _machine(settings: BenchSettings) -> str:
 
 
 def _write(results: Results, out: Path) -> None:
+    from .picture import picture  # brings matplotlib, which no other command should wait for
+
     out.mkdir(parents=True, exist_ok=True)
     write(out / "bench.json", json.dumps(results.plain(), indent=1))
     write(out / "bench.md", markdown(results))

@@ -52,13 +52,16 @@ class Limits:
             raise ValueError(f"--cell-minutes is {self.minutes}; it must be a positive number")
 
 
+ANY = Limits()
+
+
 def run(
     cell: Cell,
     data: Any,
     folder: Path,
     attempt: int = 1,
     tell: Tell = lambda kind, row, text: None,
-    limits: Limits = Limits(),
+    limits: Limits = ANY,
 ) -> str:
     """Train, from the folder's checkpoint if there is one; returns the status, ``"done"`` or ``"diverged"``.
 

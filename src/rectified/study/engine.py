@@ -25,7 +25,7 @@ import torch
 
 from ..files import FULL
 from . import checkpoint
-from .cell import Limits, TimeLimitError, run
+from .cell import ANY, Limits, TimeLimitError, run
 from .circumstances import circumstances
 from .plan import Cell
 from .store import ROWS, Row, Store, write_json
@@ -127,7 +127,7 @@ def run_cells(
     store: Store,
     data: Path,
     workers: int,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = ANY,
 ) -> Generator[Event, None, None]:
     """Run every cell, from its checkpoint if it has one, and tell what happens as it happens.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..files import FULL
-from .cell import Limits
+from .cell import ANY, Limits
 from .engine import run_cells
 from .live import View, summary
 from .plan import Plan
@@ -23,7 +23,7 @@ def run_study(
     workers: int,
     command: str,
     console: Console,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = ANY,
 ) -> int:
     """Run the cells of the plan that out does not hold yet, and write its tables and report.
 

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .compare import Comparison, Difference, compare
+from .compare import Comparison, Difference, Finding, compare
 from .outcomes import Metric, Outcomes
 from .stats import Interval
+from .store import Status
 from .words import count, listing, number
 
 
@@ -127,14 +128,14 @@ def _at_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
     if not judged:
         return ()
     counts = Counter(d.finding for d in judged)
-    names = {
+    names: dict[Finding, str] = {
         "better": "better",
         "worse": "worse",
         "alike": f"alike to within {metric.tolerance}",
         "open": "not separable",
         "unknown": "without a spread to judge by",
     }
-    told = listing([f"{counts[finding]} {name}" for finding, name in names.items() if counts[finding]])  # type: ignore[index]
+    told = listing([f"{counts[finding]} {name}" for finding, name in names.items() if counts[finding]])
     found_here = [d for d in judged if d.finding in ("better", "worse")]
     survivors = [d for d in judged if any(d.diverged) and d.finding == "open"]
     alone = sum(d.finding == "open" and d.interval is not None and d.interval.excludes(0) for d in judged)
@@ -217,8 +218,8 @@ def _runs(outcomes: Outcomes) -> tuple[str, ...]:
     elif total["done"]:
         sentences.append(f"No run diverged, of {total['done']:,} that are done.")
     if left := total["failed"] + total["missing"]:
-        which = [f"{total['failed']} failed", f"{total['missing']} missing"]
-        kinds = [text for text, status in zip(which, ("failed", "missing"), strict=True) if total[status]]  # type: ignore[index]
+        statuses: tuple[Status, ...] = ("failed", "missing")
+        kinds = [f"{total[status]} {status}" for status in statuses if total[status]]
         sentences.append(
             f"{left:,} of {count(runs, 'run')} {'has' if left == 1 else 'have'} no result ({listing(kinds)}): "
             "all of this may change with them."

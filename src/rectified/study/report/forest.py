@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import blended_transform_factory
@@ -89,7 +90,7 @@ def _forest(
     return figure
 
 
-def _row(axes, d: Difference, y: float, style: Style, reach: float) -> None:  # type: ignore[no-untyped-def]
+def _row(axes: Axes, d: Difference, y: float, style: Style, reach: float) -> None:
     """An interval as a line, its end an arrow where it is cut, with the estimate on it."""
     assert d.interval is not None
     low, high, middle = d.interval.low, d.interval.high, d.interval.estimate
