@@ -1,8 +1,10 @@
 """The optimizers: Adam with one scalar, omega, in front of its update."""
 
-from .adam import Adam, AdamW, RAdam
+from .adam import Adam
+from .adamw import AdamW
 from .explain import Explanation, explain
 from .groups import decay_groups
 from .in_backward import StepInBackward
+from .radam import RAdam
 
 __all__ = ["Adam", "AdamW", "Explanation", "RAdam", "StepInBackward", "decay_groups", "explain"]
