@@ -11,6 +11,7 @@ from rectified.figures.simulated import early
 from rectified.figures.table import markdown
 from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
 from rectified.study import Store
+from rectified.study.report.page import sections
 from rectified.study.tasks import parse_task
 from rectified.theory.simulation import Gradients, simulate
 
@@ -48,10 +49,18 @@ def assumptions() -> str:
     return markdown(["gradients", *heads], rows)
 
 
+def verdict(store: Store) -> str:
+    """What the study's report begins with, word for word, as a quotation."""
+    (section,) = sections(store.records())
+    said = section.verdict
+    parts = [" ".join(said.answer), *said.at_best, *said.at_lr, *said.robust, *said.runs, said.chance]
+    return "\n>\n".join(f"> {part}" for part in parts if part)
+
+
 def intervals(store: Store) -> str:
     """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
     records = store.records()
-    metric = parse_task(store.head["task"]).metric
+    metric = parse_task(store.cells()[0].task).metric
     methods = list(dict.fromkeys(record.cell.method for record in records))
     lrs = sorted({record.cell.lr for record in records})
     rows = []
@@ -69,7 +78,7 @@ def intervals(store: Store) -> str:
 def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> str:
     """One method less another, seed by seed: of a seed, both had the same first weights and the same batches."""
     records = store.records()
-    metric = parse_task(store.head["task"]).metric
+    metric = parse_task(store.cells()[0].task).metric
     ends = {
         (record.cell.method, record.cell.lr, record.cell.seed): record.rows[-1][metric]
         for record in records

@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+import torch
 
 from rectified import cli
 
@@ -22,7 +23,13 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
         ([*MINI, "--seeds", "1,1"], "--seeds holds 1 twice"),
         ([*MINI, "--epochs", "0"], "--epochs is 0"),
         ([*MINI, "--workers", "0"], "--workers is 0"),
-        ([*MINI, "--baseline", "adam"], "--baseline is 'adam'; --methods holds sgd"),
+        ([*MINI, "--baseline", "adam"], "--baseline is 'adam'; the methods are sgd"),
+        ([*MINI, "--batch-sizes", "0"], "--batch-sizes holds 0; it must be at least 1"),
+        ([*MINI, "--batch-sizes", "1e3"], "--batch-sizes is '1e3'; write whole numbers"),
+        ([*MINI, "--vary", "beta2"], "--vary holds 'beta2'; write such as beta2=0.9,0.999"),
+        ([*MINI, "--vary", "speed=2"], "--vary is refused: method 'sgd(speed=2)'"),
+        ([*MINI, "--methods", "sgd,sgd(lr=0.1)"], "--methods holds sgd and sgd(lr=0.1), the same at lr 0.1; name one"),
+        ([*MINI, "--device", "tpu"], "--device is 'tpu'; it must be cpu or cuda"),
         (["export", "nowhere"], "holds no study"),
         ([*MINI, "--data", "somewhere"], "comes with the package"),
         (["report", "nowhere"], "holds no study"),
@@ -68,6 +75,22 @@ def test_a_study_runs_grows_and_reports(tmp_path, capsys):
     page.unlink()
     assert cli.main(["report", out]) == 0
     assert page.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*MINI, "--device", "cuda"]) == 2
+    assert "--device is 'cuda', and torch finds no GPU here" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_run_says_on_which(tmp_path):
+    out = tmp_path / "out"
+    assert cli.main([*MINI, "--device", "cuda", "--out", str(out)]) == 0
+    (row,) = csv.DictReader((out / "timings.csv").read_text().splitlines())
+    assert row["device"] == torch.cuda.get_device_name()
 
 
 def test_help_needs_no_task(capsys):

@@ -3,10 +3,11 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import torch
 import tyro
 from rich.console import Console
 from tyro.conf import Positional, arg, subcommand
@@ -14,14 +15,17 @@ from tyro.conf import Positional, arg, subcommand
 from .bench.run import BenchSettings, choose, run_bench
 from .figures import Settings, write_theory
 from .files import FULL, write
-from .study import Limits, Plan, Store, run_study
+from .study import Limits, Store, run_study
 from .study.data import DataNotFoundError
+from .study.engines import LocalEngine
+from .study.estimate import print_plan
 from .study.export import Format, export
-from .study.methods import parse_list
+from .study.file import read as read_file
+from .study.grid import Grid
 from .study.plan import slug
 from .study.report import last_baseline, write_figures, write_report
+from .study.run import tell_answers
 from .study.status import print_status
-from .study.tasks import parse_task
 
 
 def _option(metavar: str) -> Any:
@@ -35,9 +39,10 @@ _BASELINE = "(default: the one the study was called with, or its first method)"
 class Study:
     """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
 
-    task: Annotated[Positional[str], arg(metavar="TASK")]
+    tasks: Annotated[Positional[str], arg(metavar="TASK|FILE.toml")]
     """fashion-mnist, or fashion-mnist-mini for a first look without any network; with options in parentheses if need
-    be: "fashion-mnist(loss_scale=1000)"."""
+    be: "fashion-mnist(loss_scale=1000)". Several with commas. Or a file that says it all: tasks, and every flag below
+    by its name. Flags go before the file."""
     methods: Annotated[str | None, _option("LIST")] = None
     """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
     radam-ema, radam-hold, adam-2k, adam-eps, adam+untuned-linear, adam+untuned-exponential, adam+linear-500,
@@ -48,10 +53,16 @@ class Study:
     """Comma-separated seeds."""
     epochs: Annotated[int | None, _option("N")] = None
     """Epochs of each run."""
-    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/TASK)")] = None
+    batch_sizes: Annotated[str | None, _option("LIST")] = None
+    """Comma-separated batch sizes."""
+    vary: Annotated[tuple[str, ...], arg(metavar="NAME=LIST", help_behavior_hint="(default: nothing)")] = ()
+    """Options to give every method, in all combinations: beta2=0.9,0.999 eps=1e-8,1e-4."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/TASK or runs/FILE)")] = None
     """Folder of the study. Finished runs that are in it already are kept."""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core, or a GPU)")] = None
     """Worker processes, of one thread each."""
+    device: Annotated[str | None, arg(metavar="cpu|cuda", help_behavior_hint="(default: cpu)")] = None
+    """Where the runs train. On cuda the workers take the GPUs in turn."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
     """Folder that holds the data."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
@@ -62,25 +73,71 @@ class Study:
     """What a killed run may lose. By default checkpoints take at most a hundredth of the time."""
     cell_minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: any)")] = None
     """Minutes that one run may take. One that is stopped is failed, and goes on where a later call gives it more."""
+    plan: bool = False
+    """Tell the runs, the time and the disk that they would take, and run nothing."""
 
     def __call__(self, command: str, console: Console) -> int:
-        task = parse_task(self.task)
-        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
-        if workers < 1:
-            raise ValueError(f"--workers is {workers}; it must be at least 1")
-        plan = Plan(
-            task=task.name,
-            methods=parse_list(task.methods if self.methods is None else self.methods),
-            lrs=task.lrs if self.lrs is None else _numbers("--lrs", self.lrs, float),
-            seeds=task.seeds if self.seeds is None else _numbers("--seeds", self.seeds, int),
-            epochs=task.epochs if self.epochs is None else self.epochs,
-            batch_size=task.batch_size,
-        )
-        names = [method.name for method in plan.methods]
+        if not self.tasks.endswith(".toml"):
+            return self._run(command, console)
+        path = Path(self.tasks)
+        file = read_file(path, _kinds()).without(self._given())
+        if "tasks" not in file.flags:
+            raise ValueError(f'{path}: it names no tasks; write such as tasks = ["fashion-mnist"]')
+        try:
+            study = replace(self, **file.flags)
+            study = replace(study, out=study.out or Path("runs") / slug(path.stem))
+            return study._run(study._command(), console)
+        except ValueError as error:
+            raise ValueError(file.placed(str(error))) from error
+
+    def _given(self) -> list[str]:
+        """The flags that do not have their default."""
+        return [
+            field.name for field in fields(self) if field.name != "tasks" and getattr(self, field.name) != field.default
+        ]
+
+    def _command(self) -> str:
+        """The call without a file, which says the same also when the file is changed or gone."""
+        words = ["rectified", "study", self.tasks]
+        for name in self._given():
+            value = getattr(self, name)
+            words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [str(value)])]
+        return shlex.join(words)
+
+    def _run(self, command: str, console: Console) -> int:
+        grid = Grid(self.tasks, self.methods, self.lrs, self.seeds, self.epochs, self.batch_sizes, self.vary)
+        plans = grid.plans()
+        names = list(dict.fromkeys(method.name for plan in plans for method in plan.methods))
         if self.baseline is not None and self.baseline not in names:
-            raise ValueError(f"--baseline is {self.baseline!r}; --methods holds {', '.join(names)}")
+            raise ValueError(f"--baseline is {self.baseline!r}; the methods are {', '.join(names)}")
         limits = Limits(self.checkpoint_every, self.cell_minutes)
-        return run_study(plan, self.out or Path("runs") / slug(task.name), self.data, workers, command, console, limits)
+        devices = _devices(self.device)
+        cores = len(os.sched_getaffinity(0)) if devices == ("cpu",) else len(devices)
+        engine = LocalEngine(cores if self.workers is None else self.workers, devices)
+        out = self.out or Path("runs") / slug(self.tasks)
+        if self.plan:
+            return print_plan(plans, out, self.data, engine.workers, console)
+        return run_study(plans, out, self.data, engine, command, console, limits)
+
+
+def _kinds() -> dict[str, type]:
+    """What a study's file may hold: the flags of a study that say what it is."""
+    kinds = {}
+    for name, hint in get_type_hints(Study).items():
+        if name != "plan":
+            kinds[name] = dict if get_origin(hint) is tuple else (get_args(hint) or (hint,))[0]
+    return kinds
+
+
+def _devices(device: str | None) -> tuple[str, ...]:
+    if device in (None, "cpu"):
+        return ("cpu",)
+    if device != "cuda":
+        raise ValueError(f"--device is {device!r}; it must be cpu or cuda")
+    count = torch.cuda.device_count()
+    if not count:
+        raise ValueError("--device is 'cuda', and torch finds no GPU here")
+    return tuple(f"cuda:{i}" for i in range(count))
 
 
 @dataclass(frozen=True)
@@ -106,7 +163,8 @@ class Report:
     def __call__(self, command: str, console: Console) -> int:
         store = Store.open(self.out)
         page = write_report(store, self.baseline)
-        store.write_tables(parse_task(store.head["task"]).metric)
+        store.write_tables()
+        tell_answers(store, console, self.baseline)
         console.print(f"report: {page}", soft_wrap=True)
         console.print(f"figures: {write_figures(store, self.baseline)}", soft_wrap=True)
         return 0
@@ -209,16 +267,6 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-T = TypeVar("T", int, float)
-
-
-def _numbers(flag: str, text: str, kind: type[T]) -> tuple[T, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ValueError(f"{flag} is {text!r}; write numbers with commas between them") from None
 
 
 if __name__ == "__main__":

@@ -7,24 +7,29 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from rectified.study import Limits, engine, run, run_study
+from rectified.study import Limits, run_study
+from rectified.study.cell import ANY
 from rectified.study.data import fashion_mnist
-from rectified.study.engine import ATTEMPTS, run_cells
+from rectified.study.engines import Event, LocalEngine
+from rectified.study.engines.engine import ATTEMPTS, write_failure
 from rectified.study.methods import parse_list
 from rectified.study.plan import Cell, Plan
 from rectified.study.store import Store
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 1, "batch_size": 500}
+DATA = {HEAD["task"]: fashion_mnist.mini()}
 CELLS = [Cell(method=method, lr=0.01, seed=0, **HEAD) for method in ("adam", "sgd", "radam")]
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "study", HEAD)
+    store = Store(tmp_path / "study")
     store.out.mkdir()
     store.add(CELLS, "")
     return store
@@ -36,7 +41,7 @@ def kill_workers():
 
 
 def test_every_cell_runs_once_and_tells_its_rows(store):
-    events = list(run_cells(CELLS, store, fashion_mnist.mini(), workers=2))
+    events = list(LocalEngine(2).run(CELLS, store, DATA))
     for cell in CELLS:
         assert [event.kind for event in events if event.cell == cell] == ["started", "row", "done"]
     assert {record.status for record in store.records()} == {"done"}
@@ -45,7 +50,7 @@ def test_every_cell_runs_once_and_tells_its_rows(store):
 
 def test_a_worker_that_dies_is_replaced_and_its_cell_tried_again(store):
     kinds = []
-    with closing(run_cells(CELLS[:2], store, fashion_mnist.mini(), workers=1)) as events:
+    with closing(LocalEngine(1).run(CELLS[:2], store, DATA)) as events:
         for event in events:
             if event.kind == "started" and "retry" not in kinds:
                 kill_workers()
@@ -56,7 +61,7 @@ def test_a_worker_that_dies_is_replaced_and_its_cell_tried_again(store):
 
 def test_a_cell_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
     statuses = []
-    with closing(run_cells(CELLS[:2], store, fashion_mnist.mini(), workers=1)) as events:
+    with closing(LocalEngine(1).run(CELLS[:2], store, DATA)) as events:
         for event in events:
             if event.kind == "started" and event.cell == CELLS[0]:
                 kill_workers()
@@ -72,7 +77,7 @@ def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
     """As often as it may die in vain, and once more."""
     cell = Cell("fashion-mnist-mini", "adam", 0.01, 0, epochs=ATTEMPTS + 2, batch_size=100)
     kinds, where = [], []
-    with closing(run_cells([cell], store, fashion_mnist.mini(), 1, Limits(checkpoint_every=0))) as events:
+    with closing(LocalEngine(1).run([cell], store, DATA, Limits(checkpoint_every=0))) as events:
         for event in events:
             kinds.append(event.kind)
             where += [event.text] if event.kind == "resumed" else []
@@ -86,10 +91,9 @@ def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
     assert record.attempts == ATTEMPTS + 2
 
 
-def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store, monkeypatch):
-    monkeypatch.setattr(engine, "GRACE", 0.0)
+def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store):
     kinds = []
-    with closing(run_cells(CELLS[:1], store, fashion_mnist.mini(), 1, Limits(minutes=0.02))) as events:
+    with closing(LocalEngine(1, grace=0.0).run(CELLS[:1], store, DATA, Limits(minutes=0.02))) as events:
         for event in events:
             kinds.append(event.kind)
             for child in multiprocessing.active_children():
@@ -98,14 +102,31 @@ def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store, monkeypatch)
     assert "killed: it was not done 0 s after its time, --cell-minutes 0.02" in store.record(CELLS[0]).error
 
 
-def test_an_exception_fails_its_cell_at_once_with_the_traceback_kept(store, tmp_path):
-    events = [event.kind for event in run_cells(CELLS[:1], store, tmp_path / "nowhere", workers=1)]
+UNKNOWN = Cell(method="adamm", lr=0.01, seed=0, **HEAD)
+
+
+def test_an_exception_fails_its_cell_at_once_with_the_traceback_kept(store):
+    events = [event.kind for event in LocalEngine(1).run([UNKNOWN], store, DATA)]
     assert events == ["started", "failed"]
-    record = store.record(CELLS[0])
+    record = store.record(UNKNOWN)
     assert record.status == "failed"
     assert not record.finished
     assert "Traceback" in record.error
-    assert "nowhere" in record.error
+    assert record.reason.startswith("ValueError: unknown method 'adamm'")
+
+
+def test_the_data_is_in_memory_once_for_all_workers_and_gone_with_the_study(store):
+    mapped = set()
+    with closing(LocalEngine(2).run(CELLS, store, DATA)) as events:
+        for event in events:
+            if event.kind == "row":
+                for child in multiprocessing.active_children():
+                    maps = Path(f"/proc/{child.pid}/maps").read_text().splitlines()
+                    mapped |= {(child.pid, line.split()[4], line.split()[5]) for line in maps if str(store.out) in line}
+    assert len({pid for pid, _, _ in mapped}) == 2
+    assert len({inode for _, inode, _ in mapped}) == 1
+    assert {name for _, _, name in mapped} == {str(store.out / f".fashion-mnist-mini.{os.getpid()}")}
+    assert not list(store.out.glob(".fashion*"))
 
 
 def call(out, *more):
@@ -165,17 +186,25 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(
     assert (tmp_path / "out" / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
 
 
-def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, monkeypatch, capsys):
-    def study():
+@dataclass(frozen=True)
+class Failing(LocalEngine):
+    """As after an error in a cell."""
+
+    def run(self, cells, store, data, limits=ANY):
+        for cell in cells:
+            write_failure(store.folder(cell), "Traceback\nOSError: disk on fire", 1)
+            yield Event("failed", cell, text="OSError: disk on fire")
+
+
+def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, capsys):
+    def study(engine=LocalEngine(1)):  # noqa: B008
         plan = Plan(methods=parse_list("adam"), lrs=(0.01,), seeds=(0,), **HEAD)
-        status = run_study(plan, tmp_path / "out", None, 1, "rectified study ...", Console(width=200))
+        status = run_study([plan], tmp_path / "out", None, engine, "rectified study ...", Console(width=200))
         return status, capsys.readouterr().out
 
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "run_cells", lambda cells, store, _, *rest: run_cells(cells, store, tmp_path, *rest))
-        status, said = study()
+    status, said = study(Failing(1))
     assert status == 1
-    assert "failed: adam lr 0.01 seed 0: rectified.study.data.fashion_mnist.DataNotFoundError" in said
+    assert "failed: adam lr 0.01 seed 0: OSError: disk on fire" in said
     status, said = study()
     assert status == 0
     assert "[1/1]" in said
@@ -187,7 +216,9 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
 def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_more(tmp_path, capsys):
     def study(**limits):
         plan = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
-        status = run_study(plan, tmp_path / "out", None, 1, "rectified ...", Console(width=300), Limits(**limits))
+        status = run_study(
+            [plan], tmp_path / "out", None, LocalEngine(1), "rectified ...", Console(width=300), Limits(**limits)
+        )
         return status, capsys.readouterr().out
 
     status, said = study(minutes=0.005)

@@ -10,7 +10,8 @@ import pytest
 from rectified import cli
 from rectified.study.export import escape, export
 from rectified.study.plan import Cell
-from rectified.study.store import Record, Store
+from rectified.study.results import Record
+from rectified.study.store import Store
 
 TASK = "fashion-mnist-mini"
 VALUES = {
@@ -117,10 +118,11 @@ def test_what_cannot_be_exported_is_refused(options, says):
 
 
 def test_the_command_line(tmp_path, capsys):
-    store = Store(tmp_path / "study", {"task": TASK, "epochs": 2, "batch_size": 100})
+    store = Store(tmp_path / "study")
     with store.locked():  # as while it runs
         store.add([found.cell for found in RECORDS], "rectified study x --baseline 'sgd(lr=0.5)'")
-        folder = store.clear(RECORDS[0].cell)
+        folder = store.folder(RECORDS[0].cell)
+        folder.mkdir(parents=True)
         (folder / "rows.jsonl").write_text(json.dumps(RECORDS[0].rows[0]) + "\n")
         (folder / "done.json").write_text(json.dumps({"status": "done", "step": 1, "seconds": 1.0, "attempts": 1}))
         assert cli.main(["export", str(store.out), "--format", "csv"]) == 0

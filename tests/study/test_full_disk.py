@@ -12,6 +12,7 @@ from rich.console import Console
 from rectified.study import Limits, run_study
 from rectified.study import store as store_module
 from rectified.study.cell import run
+from rectified.study.engines import LocalEngine
 from rectified.study.methods import parse_list
 from rectified.study.plan import Plan
 from rectified.study.tasks import TASKS
@@ -22,16 +23,16 @@ PLAN = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, b
 def study(out):
     """Its exit status and what it said."""
     console = Console(width=400, record=True, file=io.StringIO())
-    status = run_study(PLAN, out, None, 1, "rectified study ...", console, Limits(checkpoint_every=0.1))
+    status = run_study([PLAN], out, None, LocalEngine(1), "rectified study ...", console, Limits(checkpoint_every=0.1))
     return status, console.export_text()
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 8 MB."""
+    """A file system of 16 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs to mount a small file system")
     yield disk

@@ -3,12 +3,12 @@
 import io
 
 import pytest
+from rectified.study.engines import Event
 from rich.console import Console
 
-from rectified.study.engine import Event
 from rectified.study.live import View, summary
 from rectified.study.plan import Cell
-from rectified.study.store import Record
+from rectified.study.results import Record
 from rectified.study.tasks import TASKS
 
 TASK = TASKS["fashion-mnist-mini"]
@@ -21,7 +21,7 @@ def row(epoch, accuracy):
 
 def play(terminal):
     console = Console(record=True, width=90, force_terminal=terminal, file=io.StringIO())
-    with View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
+    with View(console, [Record(cell) for cell in CELLS]) as view:
         view.take(Event("started", CELLS[0]))
         view.take(Event("row", CELLS[0], row(1, 40.0)))
         view.take(Event("row", CELLS[0], row(2, 81.5)))
@@ -46,13 +46,15 @@ def test_without_a_terminal_every_run_gets_a_line():
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_run_that_goes_on_counts_what_it_had_and_what_is_amiss_is_said_everywhere(terminal):
     console = Console(record=True, width=120, force_terminal=terminal, file=io.StringIO())
-    with View(console, TASK, CELLS, [Record(cell) for cell in CELLS]) as view:
+    with View(console, [Record(cell) for cell in CELLS]) as view:
         view.take(Event("started", CELLS[0]))
         view.take(Event("resumed", CELLS[0], row(1, 40.0), "epoch 2 of 2, after step 70"))
-        assert (view.epochs[CELLS[0]], view.worked) == (1, 0)
+        assert view.epochs[CELLS[0]] == 1
+        assert view.speed.seconds({CELLS[0]: 1}) is None, "the row is of an earlier call"
         view.take(Event("row", CELLS[0], row(2, 41.0)))
         view.take(Event("retry", CELLS[0], text="its worker process died (signal SIGKILL)"))
-        assert (view.epochs[CELLS[0]], view.worked) == (0, 1)
+        assert view.epochs[CELLS[0]] == 0
+        assert view.speed.seconds({CELLS[0]: 1}) is not None
         view.take(Event("note", CELLS[0], text="checkpoint.pt is damaged; the run begins anew"))
     text = console.export_text()
     assert "note checkpoint.pt is damaged; the run begins anew" in text
@@ -75,7 +77,7 @@ def test_the_summary_counts_what_went_wrong():
         Record(CELLS[3], "failed", error="x"),
     ]
     console = Console(record=True, width=90, file=io.StringIO())
-    console.print(summary(TASK, records))
+    console.print(summary(records))
     text = console.export_text()
     for words in ("81.00", "80.00 to 82.00", "1 diverged", "1 failed"):
         assert words in text

@@ -16,8 +16,9 @@ from rich.console import Console
 from rectified import cli
 from rectified.study.checkpoint import NAME
 from rectified.study.plan import Cell
+from rectified.study.results import Record
 from rectified.study.status import mixtures, print_status, standing
-from rectified.study.store import Record, Store, write_json
+from rectified.study.store import Store, write_json
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 4, "batch_size": 100}
 CELLS = [Cell(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "sgd") for seed in (0, 1, 2)]
@@ -26,7 +27,7 @@ CELLS = [Cell(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "
 @pytest.fixture
 def store(tmp_path):
     """One cell done, one diverged, one failed, one running (the lock is held), one interrupted, one not begun."""
-    store = Store(tmp_path / "study", HEAD)
+    store = Store(tmp_path / "study")
     store.out.mkdir()
     store.add(CELLS, "rectified study fashion-mnist-mini")
     for cell, epochs in zip(CELLS, (4, 2, 1, 3, 2), strict=False):
@@ -56,7 +57,7 @@ def test_every_state_is_told(store):
     assert [len(here.rows) for here in states] == [4, 2, 0, 3, 2, 0]
     status, text = said(store)
     assert status == 1
-    assert "6 runs of 4 epochs: 1 done, 1 diverged, 1 failed, 1 running, 2 waiting" in text
+    assert "6 runs: 1 done, 1 diverged, 1 failed, 1 running, 2 waiting" in text
     assert "failed: adam lr 0.1 seed 2: ValueError: no" in text
     assert "running: sgd lr 0.1 seed 0: epoch 4 of 4, last sign 0 s ago" in text
     assert "waiting, begun: sgd lr 0.1 seed 1: epoch 3 of 4, last sign 0 s ago" in text

@@ -1,32 +1,18 @@
 """The tables of a run, for a terminal and for a page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from ..figures.table import markdown as markdown_table
+from ..figures.table import Sheet
 from .entries import BASE, ENTRIES, Entry
 from .results import Outcome, Results
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table with its title, and a name for it in a page."""
-
-    name: str
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        return markdown_table(self.heads, self.rows)
-
-
-def sheets(results: Results, quartiles: bool) -> list[Sheet]:
-    """Peers, our own methods, 16-bit parameters, the peers again with cold caches; what is empty is left out."""
+def sheets(results: Results, quartiles: bool) -> dict[str, Sheet]:
+    """By name: peers, our own methods, 16-bit parameters, the peers again with cold caches; what is empty is left out."""
     wide = [entry for entry in ENTRIES if entry.dtype is torch.float32]
     peers = [BASE, *(entry for entry in wide if entry.kind != "ours")]
     ours = [entry for entry in wide if entry.kind == "ours"]
@@ -36,12 +22,12 @@ def sheets(results: Results, quartiles: bool) -> list[Sheet]:
         ("ours", "The same of our other methods", ours),
         ("bfloat16", "Parameters and gradients in bfloat16 / our RAdam in float32", narrow),
     ]
-    found = [_steps(name, title, entries, results.outcomes, quartiles) for name, title, entries in of_steps]
-    found.append(_cold("cold", "Single steps with cold caches / ours", peers, results.outcomes, quartiles))
-    return [sheet for sheet in found if len(sheet.rows) > 1 or (sheet.rows and sheet.rows[0][0] != BASE.name)]
+    found = {name: _steps(title, entries, results.outcomes, quartiles) for name, title, entries in of_steps}
+    found["cold"] = _cold("Single steps with cold caches / ours", peers, results.outcomes, quartiles)
+    return {name: sheet for name, sheet in found.items() if any(row[0] != BASE.name for row in sheet.rows)}
 
 
-def _steps(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
+def _steps(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
     """Times on every model; on the largest the bytes and the bandwidth too."""
     largest = outcomes[-1]
 
@@ -62,10 +48,10 @@ def _steps(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[O
     heads = ["", *(outcome.title for outcome in outcomes)]
     heads += [f"{largest.model}: state, B/param", "at the peak, B/param more", "of copy bandwidth"]
     shown = [row(entry) for entry in entries if any(entry.name in outcome.entries for outcome in outcomes)]
-    return Sheet(name, title, heads, shown)
+    return Sheet(title, heads, shown)
 
 
-def _cold(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
+def _cold(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
     where = [outcome for outcome in outcomes if outcome.cold_ratio(BASE.name) is not None]
     rows = []
     for entry in entries:
@@ -73,18 +59,21 @@ def _cold(name: str, title: str, entries: Sequence[Entry], outcomes: Sequence[Ou
         if any(ratio is not None for ratio in ratios):
             cells = ["–" if r is None else str(r) if quartiles else f"{r.median:.2f}" for r in ratios]
             rows.append([entry.name, *(["1"] * len(where) if entry is BASE else cells)])
-    return Sheet(name, title, ["", *(outcome.title for outcome in where)], rows)
+    return Sheet(title, ["", *(outcome.title for outcome in where)], rows)
 
 
 def markdown(results: Results) -> str:
     """The whole run as a page."""
-    parts = [f"Made by `{results.command}`.", *(f"**{s.title}**\n\n{s.markdown()}" for s in sheets(results, True))]
+    parts = [
+        f"Made by `{results.command}`.",
+        *(f"**{s.title}**\n\n{s.markdown()}" for s in sheets(results, True).values()),
+    ]
     return "\n\n".join([*(part.strip() for part in parts), *remarks(results)]) + "\n"
 
 
 def show(results: Results, console: Console) -> None:
     """The whole run on a terminal, medians only."""
-    for sheet in sheets(results, quartiles=False):
+    for sheet in sheets(results, quartiles=False).values():
         table = Table(box=None, pad_edge=False)
         table.add_column(no_wrap=True)
         for head in sheet.heads[1:]:

@@ -1,4 +1,4 @@
-"""Columns of numbers with names: what a figure draws, what its CSV holds."""
+"""Columns of numbers with names, which a figure draws and its CSV holds; and sheets of text, for a reader."""
 
 import csv
 import io
@@ -60,6 +60,19 @@ class Table:
         writer.writerow(self.rows[0])
         writer.writerows([_cell(value) for value in row.values()] for row in self.rows)
         return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts, the first of each row its name."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """For a Markdown page, without the title."""
+        return markdown(self.heads, self.rows)
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,7 +2,8 @@
 
 from .cell import Limits
 from .plan import Cell, Plan
+from .results import Record
 from .run import run_study
-from .store import Record, Store
+from .store import Store
 
 __all__ = ["Cell", "Limits", "Plan", "Record", "Store", "run_study"]

@@ -17,12 +17,13 @@ import torch
 from ..files import sweep, sync
 from . import checkpoint
 from .checkpoint import CheckpointError, Pace, read_checkpoint, write_checkpoint
-from .circumstances import circumstances, versions
+from .circumstances import circumstances
 from .methods import Method, parse
 from .plan import Cell
-from .store import ROWS, Row, write_json
+from .results import Row
+from .store import ROWS, write_json
 from .tasks import Task, parse_task
-from .training import Training
+from .training import ALONE, Ranks, Training
 
 Tell = Callable[[Literal["row", "resumed", "note"], Row | None, str], None]
 
@@ -62,6 +63,7 @@ def run(
     attempt: int = 1,
     tell: Tell = lambda kind, row, text: None,
     limits: Limits = ANY,
+    device: str = "cpu",
 ) -> str:
     """Train, from the folder's checkpoint if there is one; returns the status, ``"done"`` or ``"diverged"``.
 
@@ -76,21 +78,83 @@ def run(
         tell: called with ``"row"`` and each epoch's row; with ``"resumed"``, the last row there is, and where the run
             goes on; with ``"note"`` and what is amiss.
         limits: how often to write checkpoints, how long to train.
+        device: where to train, as torch names it.
 
     Raises:
         TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; after another error a
             run is to begin anew, and there is none.
     """
-    task = parse_task(cell.task)
+    with anew_after_a_bug(folder):
+        return lead(cell, data, folder, attempt, tell, limits, device)
+
+
+@contextmanager
+def anew_after_a_bug(folder: Path) -> Iterator[None]:
+    """Where the code inside raises, the run has no checkpoint to go on from; out of time or room, it keeps it."""
+    try:
+        yield
+    except (TimeLimitError, OSError):
+        raise
+    except Exception:
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
+        raise
+
+
+def lead(
+    cell: Cell,
+    data: Any,
+    folder: Path,
+    attempt: int,
+    tell: Tell,
+    limits: Limits,
+    device: str,
+    ranks: Ranks = ALONE,
+) -> str:
+    """See :func:`run`: alone, or as the first of several ranks, which writes and tells for all of them."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
+
+    task, method = parse_task(cell.task), parse(cell.method)
     with _claimed(folder) as rows:
-        try:
-            training = _begin(cell, task, folder, tell)
-            return _train(training, task, data, folder, rows, attempt, tell, limits)
-        except (TimeLimitError, OSError):
-            raise
-        except Exception:
-            (folder / checkpoint.NAME).unlink(missing_ok=True)
-            raise
+        (folder / "done.json").unlink(missing_ok=True)
+        training, goes_on = _begin(cell, task, folder, tell, device, ranks)
+        if goes_on:
+            sweep(folder)
+        else:
+            _make_new(folder, training)
+        # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
+        rows.truncate(0)
+        rows.writelines(json.dumps(row) + "\n" for row in training.rows)
+        rows.flush()
+
+        def keep(state: dict[str, Any]) -> None:
+            board.flush()
+            write_checkpoint(folder, state)
+
+        def write(row: Row) -> None:
+            rows.write(json.dumps(row) + "\n")
+            rows.flush()
+            draw(board, row, method, training.model)
+
+        # What an interrupted call drew beyond the checkpoint is drawn again.
+        with closing(SummaryWriter(str(folder), purge_step=training.step + 1 if training.step else None)) as board:
+            status, row = _train(training, task, data, limits, keep, write, tell)
+            _label(board, cell, row, task.metric)
+        os.fsync(rows.fileno())  # done.json vouches for it
+        done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
+        done |= {"attempts": attempt, **circumstances(), "versions": training.versions}
+        write_json(folder / "done.json", done)
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
+        return status
+
+
+def follow(cell: Cell, data: Any, folder: Path, limits: Limits, device: str, ranks: Ranks) -> str:
+    """Train as a rank that is not the first: the same steps, and nothing written or told."""
+    task = parse_task(cell.task)
+    training, _ = _begin(cell, task, folder, _nobody, device, ranks)
+    return _train(training, task, data, limits, _nobody, _nobody, _nobody)[0]
+
+
+def _nobody(*told: Any) -> None: ...
 
 
 @contextmanager
@@ -106,97 +170,94 @@ def _claimed(folder: Path) -> Iterator[IO[str]]:
         yield rows
 
 
-def _begin(cell: Cell, task: Task, folder: Path, tell: Tell) -> Training:
-    """The run as its checkpoint has it, or before its first step."""
-    (folder / "done.json").unlink(missing_ok=True)
-    training = Training.begin(cell, task, versions())
+def _begin(cell: Cell, task: Task, folder: Path, tell: Tell, device: str, ranks: Ranks) -> tuple[Training, bool]:
+    """The run as its checkpoint has it, or before its first step; and which of the two."""
+    ranks.from_first(lambda: None)  # it has claimed the folder: nobody replaces the checkpoint any more
+    training = Training.begin(cell, task, device, ranks)
     try:
         state = read_checkpoint(folder)
-        if state is not None:
-            training.load(state)
-            where = f"epoch {training.epoch} of {cell.epochs}, after step {training.step}"
-            sweep(folder)
-            tell("resumed", training.rows[-1] if training.rows else None, where)
-            return training
+        if state is None:
+            return training, False
+        training.load(state)
     except CheckpointError as error:
         tell("note", None, f"{error}; the run begins anew")
-        training = Training.begin(cell, task, versions())  # part of the checkpoint may be in the first
+        return Training.begin(cell, task, device, ranks), False  # part of the checkpoint may be in the first
+    where = f"epoch {training.epoch} of {cell.epochs}, after step {training.step}"
+    tell("resumed", training.rows[-1] if training.rows else None, where)
+    return training, True
+
+
+def _make_new(folder: Path, training: Training) -> None:
+    """The folder of a run before its first step."""
     for path in folder.iterdir():
         if path.name != ROWS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_json(folder / "config.json", {"cell": asdict(cell), "versions": versions(), "command": cell.command})
-    return training
+    cell = training.cell
+    write_json(folder / "config.json", {"cell": asdict(cell), "versions": training.versions, "command": cell.command})
 
 
 def _train(
     training: Training,
     task: Task,
     data: Any,
-    folder: Path,
-    rows: IO[str],
-    attempt: int,
-    tell: Tell,
     limits: Limits,
-) -> str:
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
-
-    cell, model, method = training.cell, training.model, parse(training.cell.method)
+    keep: Callable[[dict[str, Any]], None],
+    write: Callable[[Row], None],
+    tell: Tell,
+) -> tuple[str, Row]:
+    """Every step that is left; returns the status and the last row."""
+    cell, ranks = training.cell, training.ranks
     began, pace = time.monotonic() - training.seconds, Pace(limits.checkpoint_every)
-    # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
-    rows.truncate(0)
-    rows.writelines(json.dumps(row) + "\n" for row in training.rows)
-    rows.flush()
+
+    def over() -> bool:
+        training.seconds = time.monotonic() - began
+        return limits.minutes is not None and training.seconds > 60 * limits.minutes
 
     def save() -> None:
         start = time.monotonic()
         training.seconds = start - began
-        board.flush()
-        write_checkpoint(folder, training.state())
+        keep(training.state())
         pace.wrote(time.monotonic() - start)
 
-    # What an interrupted call drew beyond the checkpoint is drawn again.
-    with closing(SummaryWriter(str(folder), purge_step=training.step + 1 if training.step else None)) as board:
-        status, row = "done", training.rows[-1] if training.rows else {}
-        while status == "done" and training.epoch <= cell.epochs:
-            order = training.generator()
-            model.train()
-            for batch in task.batches(data, cell.batch_size, order, skip=len(training.losses)):
-                training.seconds = time.monotonic() - began
-                if limits.minutes is not None and training.seconds > 60 * limits.minutes:
-                    save()
-                    raise TimeLimitError(
-                        f"it has had {training.seconds / 60:.3g} minutes, and --cell-minutes is {limits.minutes:g}: "
-                        f"stopped in epoch {training.epoch} of {cell.epochs}, after step {training.step}; a call with "
-                        "a larger limit, or none, goes on from there"
-                    )
-                if not training.take(task, batch):
-                    break
-                if pace.due():
-                    save()
-            model.eval()
-            with torch.inference_mode():
-                measured = task.evaluate(model, data)
-            row = training.row(measured)
-            if not all(math.isfinite(value) for value in row.values()):
-                status = "diverged"
-                break
-            training.end_epoch(row, order)
-            rows.write(json.dumps(row) + "\n")
-            rows.flush()
-            _draw(board, row, method, model)
-            if pace.due() and training.epoch <= cell.epochs:
+    late, due = ranks.agreed(over), ranks.agreed(pace.due)
+    status, row = "done", training.rows[-1] if training.rows else {}
+    while status == "done" and training.epoch <= cell.epochs:
+        order = training.generator()
+        training.model.train()
+        for batch in task.batches(data, cell.batch_size, order, skip=len(training.losses)):
+            if late():
                 save()
-            tell("row", row, "")
-        _label(board, cell, row, task.metric)
-    rows.flush()
-    os.fsync(rows.fileno())  # done.json vouches for it
-    done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": time.monotonic() - began}
-    write_json(folder / "done.json", {**done, "attempts": attempt, **circumstances(), "versions": training.versions})
-    (folder / checkpoint.NAME).unlink(missing_ok=True)
-    return status
+                raise TimeLimitError(
+                    f"it has had {training.seconds / 60:.3g} minutes, and --cell-minutes is {limits.minutes:g}: "
+                    f"stopped in epoch {training.epoch} of {cell.epochs}, after step {training.step}; a call with "
+                    "a larger limit, or none, goes on from there"
+                )
+            if not training.take(task, batch):
+                break
+            if due():
+                save()
+        row = ranks.from_first(lambda: _measured(training, task, data))
+        if not all(math.isfinite(value) for value in row.values()):
+            status = "diverged"
+            break
+        training.end_epoch(row, order)
+        write(row)
+        if due() and training.epoch <= cell.epochs:
+            save()
+        tell("row", row, "")
+    training.seconds = time.monotonic() - began
+    return status, row
 
 
-def _draw(board: Any, row: Row, method: Method, model: torch.nn.Module) -> None:
+def _measured(training: Training, task: Task, data: Any) -> Row:
+    """What the epoch under way comes to."""
+    training.model.eval()
+    with torch.inference_mode():
+        return training.row(task.evaluate(training.model, data))
+
+
+def draw(board: Any, row: Row, method: Method, model: torch.nn.Module) -> None:
+    """An epoch's row, omega and weights for TensorBoard."""
     step = int(row["step"])
     for name, value in row.items():
         if name not in ("epoch", "step"):

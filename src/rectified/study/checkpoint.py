@@ -52,7 +52,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     if hashlib.sha256(body).digest() != digest:
         raise CheckpointError(f"{path} is damaged: its {len(content)} bytes are not those that were written")
     try:
-        return torch.load(io.BytesIO(body), weights_only=True)  # type: ignore[no-any-return]
+        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read by this torch: {str(error).splitlines()[0]}") from None
 

@@ -23,9 +23,12 @@ def circumstances() -> dict[str, Any]:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """What a run ran on, for its configuration: packages, and the commit of this source tree if it is in one."""
+def versions(device: str = "cpu") -> dict[str, str]:
+    """What a run ran on, for its configuration: packages, the kind of device if it is no CPU, and the commit of this
+    source tree if it is in one."""
     found = {"rectified": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    if torch.device(device).type == "cuda":
+        found["device"] = torch.cuda.get_device_name(device)
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:

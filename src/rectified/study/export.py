@@ -1,30 +1,18 @@
 """`rectified export`: the report's tables as CSV, Markdown or LaTeX, at any time."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from ..figures.table import markdown
+from ..figures.table import Sheet, markdown
 from .compare import Comparison, Difference, compare
 from .outcomes import Metric, Outcomes, Setting, by_setting
+from .results import Record, results
 from .stats import Interval, t_interval
-from .store import Record
 from .tasks import parse_task
 from .words import count, number
 
 Format = Literal["csv", "markdown", "latex"]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of text, its first column names."""
-
-    caption: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def export(records: Sequence[Record], kind: Format, baseline: str | None = None) -> str:
@@ -40,7 +28,7 @@ def export(records: Sequence[Record], kind: Format, baseline: str | None = None)
     if baseline is not None and baseline not in methods:
         raise ValueError(f"--baseline is {baseline!r}; the study's methods are {', '.join(methods)}")
     if kind == "csv":
-        return _csv(records)
+        return results(records)
     write = {"markdown": _markdown, "latex": _latex}.get(kind)
     if write is None:
         raise ValueError(f"--format is {kind!r}; it must be csv, markdown or latex")
@@ -121,24 +109,9 @@ def _lrs(lrs: Sequence[float]) -> str:
     return " or ".join(f"{lr:g}" for lr in sorted(set(lrs)))
 
 
-def _csv(records: Sequence[Record]) -> str:
-    """One row a run: its cell, what became of it, and where it is done everything that its last epoch measured."""
-    measured = dict.fromkeys(
-        name for record in records for name in (record.rows[-1] if record.rows else {}) if name not in ("epoch", "step")
-    )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["task", "epochs", "batch_size", "method", "lr", "seed", "status", "epochs_done", *measured])
-    for record in records:
-        cell, last = record.cell, record.rows[-1] if record.status == "done" and record.rows else {}
-        what = [cell.task, cell.epochs, cell.batch_size, cell.method, cell.lr, cell.seed]
-        writer.writerow([*what, record.status, len(record.rows), *(last.get(name, "") for name in measured)])
-    return text.getvalue()
-
-
 def _markdown(sheet: Sheet) -> str:
     escaped = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in sheet.rows]
-    return f"{sheet.caption.replace('*', chr(92) + '*')}\n\n{markdown(sheet.heads, escaped)}"
+    return f"{sheet.title.replace('*', chr(92) + '*')}\n\n{markdown(sheet.heads, escaped)}"
 
 
 _LATEX = {
@@ -173,7 +146,7 @@ def _latex(sheet: Sheet) -> str:
         [
             r"\begin{table}  % needs \usepackage{booktabs}",
             r"  \centering",
-            rf"  \caption{{{escape(sheet.caption)}}}",
+            rf"  \caption{{{escape(sheet.title)}}}",
             rf"  \begin{{tabular}}{{l{'r' * (len(sheet.heads) - 1)}}}",
             r"    \toprule",
             line(sheet.heads),

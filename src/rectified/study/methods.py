@@ -60,6 +60,15 @@ class Method:
     def _group(self) -> dict[str, Any]:
         return self.build([torch.nn.Parameter(torch.zeros(1))], lr=0.1).param_groups[0]
 
+    def same_as(self, other: "Method") -> bool:
+        """Whether it does the same at the same lr, under whatever name.
+
+        >>> parse("adam").same_as(parse("adam(eps=1e-8)")), parse("adam").same_as(parse("adam-eps"))
+        (True, False)
+        """
+        ours, theirs = ({**method._group(), "params": None} for method in (self, other))
+        return self.optimizer is other.optimizer and ours == theirs
+
     def omega(self, t: int) -> float:
         """The factor in front of step t's update; 1 for an optimizer without a warmup."""
         return self.omegas([t])[0]

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .store import Record, Status
-from .tasks import Task
+from .plan import Cell
+from .results import Record, Status
+from .tasks import Task, parse_task
 from .words import count
 
 
@@ -17,6 +18,16 @@ class Setting:
     epochs: int
     batch_size: int
 
+    @classmethod
+    def of(cls, cell: Cell) -> "Setting":
+        """That of a cell."""
+        return cls(cell.task, cell.epochs, cell.batch_size)
+
+    @property
+    def title(self) -> str:
+        """For a reader."""
+        return str(replace(self, task=parse_task(self.task).title))
+
     def __str__(self) -> str:
         return f"{self.task}, {count(self.epochs, 'epoch')}, batch size {self.batch_size:,}"
 
@@ -25,8 +36,7 @@ def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
     """The records of each setting, in the plan's order."""
     found: dict[Setting, list[Record]] = {}
     for record in records:
-        cell = record.cell
-        found.setdefault(Setting(cell.task, cell.epochs, cell.batch_size), []).append(record)
+        found.setdefault(Setting.of(record.cell), []).append(record)
     return found
 
 

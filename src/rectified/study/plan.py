@@ -5,7 +5,9 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .methods import Method
 
@@ -48,6 +50,8 @@ class Cell:
             str(self.seed),
             "--epochs",
             str(self.epochs),
+            "--batch-sizes",
+            str(self.batch_size),
         ]
         return shlex.join(["rectified", "study", self.task, *axes])
 
@@ -55,12 +59,21 @@ class Cell:
         return f"{self.method} lr {self.lr:g} seed {self.seed}"
 
 
+def once(flag: str, values: Sequence[Any]) -> None:
+    """Raise ValueError, with the flag, unless there are values, each of them once."""
+    if not values:
+        raise ValueError(f"{flag} is empty; name at least one")
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{flag} holds {value} twice")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A grid of cells on one task.
+    """A grid of cells on one task at one batch size.
 
     Raises:
-        ValueError: an axis is empty, holds a value twice or one out of its range.
+        ValueError: an axis is empty, holds a value twice or one out of its range; begins with the flag.
     """
 
     task: str
@@ -71,25 +84,37 @@ class Plan:
     batch_size: int
 
     def __post_init__(self) -> None:
-        names = tuple(method.name for method in self.methods)
-        for flag, values in (("--methods", names), ("--lrs", self.lrs), ("--seeds", self.seeds)):
-            if not values:
-                raise ValueError(f"{flag} is empty; name at least one")
-            for value in values:
-                if values.count(value) > 1:
-                    raise ValueError(f"{flag} holds {value} twice")
+        once("--methods", [method.name for method in self.methods])
+        once("--lrs", self.lrs)
+        once("--seeds", self.seeds)
         for lr in self.lrs:
             if not 0 < lr < math.inf:
                 raise ValueError(f"--lrs holds {lr}; a learning rate is a positive number")
+        self._refuse_twins()
         if self.epochs < 1:
             raise ValueError(f"--epochs is {self.epochs}; it must be at least 1")
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-sizes holds {self.batch_size}; it must be at least 1")
+
+    def _refuse_twins(self) -> None:
+        """Two names may mean the same runs, such as adam and adam(eps=1e-8)."""
+        for i, method in enumerate(self.methods):
+            for other in self.methods[:i]:
+                shared = [lr for lr in self._lrs(method) if lr in self._lrs(other)]
+                if shared and method.same_as(other):
+                    raise ValueError(
+                        f"--methods holds {other.name} and {method.name}, the same at lr {shared[0]:g}; name one"
+                    )
+
+    def _lrs(self, method: Method) -> tuple[float, ...]:
+        return self.lrs if method.lr is None else (method.lr,)
 
     def cells(self) -> list[Cell]:
         """Every run, method by method, lr by lr, seed by seed."""
         return [
             Cell(self.task, method.name, lr, seed, self.epochs, self.batch_size)
             for method in self.methods
-            for lr in (self.lrs if method.lr is None else (method.lr,))
+            for lr in self._lrs(method)
             for seed in self.seeds
         ]
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from . import checkpoint
-from .live import duration, grid
+from .live import Speed, duration, grid, say
 from .plan import Cell
-from .store import ROWS, Record, Row, Store
+from .results import Record, Row
+from .store import ROWS, Store
 from .tasks import parse_task
+from .words import count
 
 _STATES = ("done", "diverged", "failed", "running", "waiting")
 
@@ -66,31 +68,28 @@ def _whole_rows(store: Store, cell: Cell) -> list[Row]:
 
 def print_status(store: Store, console: Console) -> int:
     """Say how the study stands; the exit status: 1 if a run failed, else 0."""
-    task, all_of = parse_task(store.head["task"]), [standing(store, cell) for cell in store.cells()]
+    all_of = [standing(store, cell) for cell in store.cells()]
     records = [here.record for here in all_of]
     states = {here.record.cell: here.state for here in all_of}
-    metric = {here.record.cell: here.rows[-1][task.metric] for here in all_of if here.state == "done"}
-    console.print(grid(task, list(states), states, metric))
+    done = [here for here in all_of if here.state == "done"]
+    metric = {here.record.cell: here.rows[-1][parse_task(here.record.cell.task).metric] for here in done}
+    console.print(grid(list(states), states, metric))
     counts = Counter(states.values())
     told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
-    console.print(f"{len(all_of)} runs of {store.head['epochs']} epochs: {told}")
+    console.print(f"{count(len(all_of), 'run')}: {told}")
     for here in all_of:
         if here.state == "failed":
-            _say(console, f"failed: {here.record.cell}: {(here.record.error.strip().splitlines() or [''])[-1]}")
+            say(console, f"failed: {here.record.cell}: {here.record.reason}")
         elif here.age is not None:
             where = f"epoch {min(len(here.rows) + 1, here.record.cell.epochs)} of {here.record.cell.epochs}"
             word = "running" if here.state == "running" else "waiting, begun"
-            _say(console, f"{word}: {here.record.cell}: {where}, last sign {duration(here.age)} ago")
+            say(console, f"{word}: {here.record.cell}: {where}, last sign {duration(here.age)} ago")
     for note in mixtures(records):
-        _say(console, note)
-    _say(console, _time(all_of, counts["running"]))
+        say(console, note)
+    say(console, _time(all_of, counts["running"]))
     if not counts["running"] and any(here.epochs_left for here in all_of):
-        _say(console, f"nothing runs; go on with: {store.commands[-1]}")
+        say(console, f"nothing runs; go on with: {store.commands[-1]}")
     return int(counts["failed"] > 0)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
 
 
 def _time(all_of: Sequence[Standing], running: int) -> str:
@@ -98,12 +97,13 @@ def _time(all_of: Sequence[Standing], running: int) -> str:
     ended = [here.record for here in all_of if here.record.finished and here.rows]
     if not ended:
         return "no run is done yet, so that nobody knows how long they take"
-    taken = sum(record.seconds for record in ended)
-    text = f"the runs that ended took {duration(taken)} in all"
-    left = sum(here.epochs_left for here in all_of)
-    if not left:
+    speed = Speed()
+    for record in ended:
+        speed.add(record.cell, len(record.rows), record.seconds)
+    text = f"the runs that ended took {duration(sum(record.seconds for record in ended))} in all"
+    seconds = speed.seconds({here.record.cell: here.epochs_left for here in all_of})
+    if not seconds:
         return text
-    seconds = taken / sum(len(record.rows) for record in ended) * left
     return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else ", of one worker's time")
 
 

@@ -1,6 +1,6 @@
 """A study's folder: one folder a run, the tables over all of them, and nothing else.
 
-OUT/study.json                 which task, which cells, which commands: what makes OUT a study
+OUT/study.json                 which cells, which commands: what makes OUT a study
 OUT/cells/ID/config.json       the cell and what it ran on
 OUT/cells/ID/rows.jsonl        one row an epoch; locked by the worker that writes it
 OUT/cells/ID/events.*          TensorBoard
@@ -8,25 +8,21 @@ OUT/cells/ID/checkpoint.pt     while the run is not done: what it goes on from
 OUT/cells/ID/done.json         written last: status, error, time taken
 OUT/results.csv                one row a cell: what a repetition would reproduce
 OUT/timings.csv                one row a cell: what it would not
+OUT/.TASK.PID                  the data that the workers share, while a study runs
 """
 
-import csv
 import fcntl
-import io
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..files import sweep, write
 from . import checkpoint
 from .plan import Cell
-
-Status = Literal["done", "diverged", "failed", "missing"]
-Row = dict[str, float]
+from .results import Record, results, timings
 
 ROWS = "rows.jsonl"
 
@@ -38,63 +34,31 @@ class NotAStudyError(ValueError):
     """The folder holds something that this study must not touch."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What the folder knows of one cell."""
-
-    cell: Cell
-    status: Status = "missing"
-    rows: list[Row] = field(default_factory=list)
-    step: int = 0  # the last one taken
-    error: str = ""
-    seconds: float = 0.0
-    attempts: int = 0
-    ended: str = ""  # ISO 8601, UTC
-    host: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> bool:
-        """Whether another call would leave it alone; a failed run it would repeat."""
-        return self.status in ("done", "diverged")
-
-
 class Store:
-    """The folder of a study of one task at one length.
+    """The folder of a study.
 
     Args:
-        out: the folder; made if absent.
-        head: what all of its cells share: task, epochs, batch_size.
+        out: the folder; made once a study begins in it.
 
     Raises:
-        NotAStudyError: the folder holds something else, or a study of another task or length.
+        NotAStudyError: the folder holds something else.
     """
 
-    def __init__(self, out: Path, head: dict[str, Any]) -> None:
+    def __init__(self, out: Path) -> None:
         self.out = out
-        self.head = head
         if out.exists() and not out.is_dir():
             raise NotAStudyError(f"{out} is a file; --out names a folder")
-        if not (out / "study.json").exists():
-            if out.exists() and not all(path.name.startswith(_FIRST) for path in out.iterdir()):
-                raise NotAStudyError(
-                    f"{out} holds something that is not a study; name an empty or new folder with --out"
-                )
-            return
-        present = _study(out)
-        for key, value in head.items():
-            if present[key] != value:
-                raise NotAStudyError(
-                    f"{out} holds a study with {key} {present[key]}, this one has {value}: they cannot share a report. "
-                    "Name another folder with --out"
-                )
+        if (out / "study.json").exists():
+            _study(out)
+        elif out.exists() and not all(path.name.startswith(_FIRST) for path in out.iterdir()):
+            raise NotAStudyError(f"{out} holds something that is not a study; name an empty or new folder with --out")
 
     @classmethod
     def open(cls, out: Path) -> "Store":
         """The store of a study that is there."""
         if not (out / "study.json").exists():
             raise NotAStudyError(f"{out} holds no study: there is no study.json in it")
-        return cls(out, {key: _study(out)[key] for key in ("task", "epochs", "batch_size")})
+        return cls(out)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -116,7 +80,7 @@ class Store:
         cells = list(cells)
         cells += [cell for cell in (self.cells() if there else []) if cell not in cells]
         commands = list(dict.fromkeys([*(self.commands if there else []), command]))
-        study = {"kind": _MARK, **self.head, "commands": commands, "cells": [asdict(cell) for cell in cells]}
+        study = {"kind": _MARK, "commands": commands, "cells": [asdict(cell) for cell in cells]}
         write_json(self.out / "study.json", study)
 
     def cells(self) -> list[Cell]:
@@ -130,12 +94,6 @@ class Store:
 
     def folder(self, cell: Cell) -> Path:
         return self.out / "cells" / cell.id
-
-    def clear(self, cell: Cell) -> Path:
-        """An empty folder for a run about to begin."""
-        shutil.rmtree(self.folder(cell), ignore_errors=True)
-        self.folder(cell).mkdir(parents=True)
-        return self.folder(cell)
 
     def prune(self, cell: Cell) -> None:
         """Remove what a run needs no more once it is done, where it was killed before it could itself."""
@@ -171,48 +129,16 @@ class Store:
         """What is known of every cell, in the plan's order."""
         return [self.record(cell) for cell in self.cells()]
 
-    def write_tables(self, metric: str) -> None:
+    def write_tables(self) -> None:
         """results.csv and timings.csv over every cell."""
-        results, timings = [], []
-        for record in self.records():
-            cell, last = record.cell, (record.rows[-1] if record.status == "done" else {})
-            results.append(
-                {
-                    "task": cell.task,
-                    "method": cell.method,
-                    "lr": cell.lr,
-                    "seed": cell.seed,
-                    "status": record.status,
-                    "epochs": len(record.rows),
-                    "train_loss": last.get("train_loss", ""),
-                    metric: last.get(metric, ""),
-                }
-            )
-            timings.append(
-                {
-                    "cell": cell.id,
-                    "seconds": f"{record.seconds:.1f}",
-                    "attempts": record.attempts,
-                    "host": record.host,
-                    **record.versions,
-                }
-            )
-        _write_csv(self.out / "results.csv", results)
-        _write_csv(self.out / "timings.csv", timings)
+        records = self.records()
+        write(self.out / "results.csv", results(records))
+        write(self.out / "timings.csv", timings(records))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write the value as JSON, all of it or nothing."""
     write(path, json.dumps(value, indent=1))
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write(path, text.getvalue())
 
 
 def _study(out: Path) -> dict[str, Any]:

@@ -1,17 +1,61 @@
 """A run under way, as far as what is still to come depends on it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import CheckpointError
+from .circumstances import versions
 from .methods import parse
 from .plan import Cell
-from .store import Row
+from .results import Row
 from .tasks import Task
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The processes that train a run together, as one of them sees it: here there is one. Several are in rank.py.
+
+    All of them take the same steps and decide alike; the first alone reads the clock, evaluates, writes and tells.
+
+    Attributes:
+        count: how many they are.
+        first: whether this is the first of them.
+    """
+
+    count = 1
+    first = True
+
+    def part_ways(self) -> None:
+        """After the model was made, alike everywhere, let each draw random numbers of its own."""
+
+    def loss(self, task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
+        """What this one is to differentiate, so that gradients are the whole batch's, and the whole batch's loss."""
+        loss = task.loss(model, moved(batch, device_of(model)))
+        return loss, loss.item()
+
+    def from_first(self, compute: Callable[[], T]) -> T:
+        """What it returns, computed by the first, for which the others wait."""
+        return compute()
+
+    def agreed(self, ask: Callable[[], bool]) -> Callable[[], bool]:
+        """The same question, answered alike everywhere: as the first answered it when a loss was last shared."""
+        return ask
+
+    def gather(self, mine: Tensor) -> Tensor:
+        """What all of them have, at the first: what :meth:`own` takes this one's of."""
+        return mine
+
+    def own(self, gathered: Tensor) -> Tensor:
+        return gathered
+
+
+ALONE = Ranks()
 
 
 @dataclass
@@ -25,30 +69,40 @@ class Training:
         rows: of the epochs that are over.
         seconds: spent so far.
         versions: what it runs on; of the commits, all that it has seen.
+        ranks: who trains it.
     """
 
     cell: Cell
-    model: torch.nn.Module
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     order: Tensor
     versions: dict[str, str]
+    ranks: Ranks = ALONE
     step: int = 0
     losses: list[float] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
 
     @classmethod
-    def begin(cls, cell: Cell, task: Task, versions: dict[str, str]) -> "Training":
+    def begin(cls, cell: Cell, task: Task, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
         """Before the first step. The same seed gives every method the same initial weights and order of the data."""
         torch.manual_seed(cell.seed)
-        model = task.model()
+        model = task.model().to(device)
+        ranks.part_ways()
         optimizer = parse(cell.method).build(model.parameters(), cell.lr)
-        return cls(cell, model, optimizer, torch.Generator().manual_seed(cell.seed).get_state(), versions)
+        order = torch.Generator().manual_seed(cell.seed).get_state()
+        several = {"ranks": str(ranks.count)} if ranks.count > 1 else {}
+        return cls(cell, model, optimizer, order, {**versions(device), **several}, ranks)
 
     @property
     def epoch(self) -> int:
         """The epoch under way, from 1."""
         return len(self.rows) + 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return device_of(self.model)
 
     def generator(self) -> torch.Generator:
         """Of the order of the data, as it was when the epoch under way began."""
@@ -58,9 +112,9 @@ class Training:
 
     def take(self, task: Task, batch: Any) -> bool:
         """One step, unless the loss is not finite; whether it was."""
-        loss = task.loss(self.model, batch)
-        self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]):
+        loss, whole = self.ranks.loss(task, self.model, batch)
+        self.losses.append(whole)
+        if not math.isfinite(whole):
             return False
         self.optimizer.zero_grad()
         (loss * task.loss_scale).backward()  # type: ignore[no-untyped-call]
@@ -80,6 +134,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint: what :meth:`load` makes the same run of, bit for bit."""
+        on_device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "cell": asdict(self.cell),
             "versions": self.versions,
@@ -88,7 +143,8 @@ class Training:
             "rows": self.rows,
             "seconds": self.seconds,
             "order": self.order,
-            "random": torch.get_rng_state(),
+            "random": self.ranks.gather(torch.get_rng_state()),
+            "random_on_device": None if on_device is None else self.ranks.gather(on_device),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -104,8 +160,10 @@ class Training:
         then, now = dict(state["versions"]), dict(self.versions)
         commits = [*then.pop("commit", "").split(" then "), now.pop("commit", "")]
         if then != now:
-            changed = [f"{name} {then.get(name)}, now {now.get(name)}" for name in now if then.get(name) != now[name]]
-            raise CheckpointError(f"its checkpoint is of {'; '.join(changed) or 'something else'}")
+            names = dict.fromkeys([*now, *then])
+            pairs = [(name, then.get(name, "none"), now.get(name, "none")) for name in names]
+            changed = [f"{name} {before}, now {after}" for name, before, after in pairs if before != after]
+            raise CheckpointError(f"its checkpoint is of {'; '.join(changed)}")
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -115,4 +173,17 @@ class Training:
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         self.losses, self.order = state["losses"].tolist(), state["order"]
-        torch.set_rng_state(state["random"])
+        torch.set_rng_state(self.ranks.own(state["random"]))
+        if state["random_on_device"] is not None:
+            torch.cuda.set_rng_state(self.ranks.own(state["random_on_device"]), self.device)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """The batch on the device: a tensor, or a tuple or list of such."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return type(batch)(moved(part, device) for part in batch)

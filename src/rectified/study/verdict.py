@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .compare import Comparison, Difference, Finding, compare
-from .outcomes import Metric, Outcomes
+from .outcomes import Metric, Outcomes, Setting, by_setting
+from .results import Record, Status
 from .stats import Interval
-from .store import Status
+from .tasks import parse_task
 from .words import count, listing, number
 
 
@@ -30,6 +31,21 @@ class Verdict:
     robust: tuple[str, ...]
     runs: tuple[str, ...]
     chance: str
+
+
+def answers(records: Sequence[Record], baseline: str | None = None) -> dict[Setting, str]:
+    """Of each setting which method leads, and what it is better than.
+
+    Args:
+        baseline: the method that the others are compared with; the first one if None, and in a setting without it.
+    """
+    found = {}
+    for setting, here in by_setting(records).items():
+        task = parse_task(setting.task)
+        outcomes = Outcomes.of(here, task.metric)
+        verdict, _ = judge(outcomes, Metric.of(task), baseline if baseline in outcomes.values else None)
+        found[setting] = " ".join(verdict.answer)
+    return found
 
 
 def judge(outcomes: Outcomes, metric: Metric, baseline: str | None = None) -> tuple[Verdict, Comparison]:

@@ -9,7 +9,7 @@ import pytest
 
 from rectified.study.plan import Cell
 from rectified.study.report.page import page
-from rectified.study.store import Record, Status
+from rectified.study.results import Record, Status
 from rectified.study.tasks import TASKS
 
 MINI = TASKS["fashion-mnist-mini"]

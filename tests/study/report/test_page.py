@@ -238,11 +238,12 @@ def test_colours_stand_out_from_the_page(column, page):
 
 
 def test_write_report_over_a_folder(tmp_path, make):
-    store = Store(tmp_path / "study", {"task": "fashion-mnist-mini", "epochs": 3, "batch_size": 100})
+    store = Store(tmp_path / "study")
     record = make()
     with store.locked():
         store.add([record.cell, make("radam").cell], "rectified study fashion-mnist-mini")
-        folder = store.clear(record.cell)
+        folder = store.folder(record.cell)
+        folder.mkdir(parents=True)
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.rows))
         (folder / "done.json").write_text(json.dumps({"status": "done", "step": 180, "seconds": 1.0, "attempts": 1}))
     path = write_report(store)

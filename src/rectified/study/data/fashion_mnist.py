@@ -90,8 +90,10 @@ def load(folder: Path) -> Images:
     return parts
 
 
-def find(folder: Path | None = None, say: Say = _to_stderr) -> Path:
+def find(folder: Path | None = None, say: Say = _to_stderr, fetch: bool = True) -> Path:
     """The folder that holds the four files, their content verified: `folder`, or the first of WAYS that works.
+
+    Without `fetch` only those that find what is on this machine.
 
     `say` is told, in one line each, what takes time or is amiss.
     DataNotFoundError: `folder` does not hold them (nothing else is tried then), or no way led to them.
@@ -99,7 +101,7 @@ def find(folder: Path | None = None, say: Say = _to_stderr) -> Path:
     if folder is not None:
         return _named(Path(folder).expanduser())
     tried = []
-    for title, way in WAYS:
+    for title, way in WAYS if fetch else HERE:
         try:
             return way(say)
         except (DataNotFoundError, OSError) as reason:
@@ -166,9 +168,12 @@ def _kept(make: Callable[[Path], None], say: Say) -> Path:
     return home
 
 
-WAYS: tuple[tuple[str, Callable[[Say], Path]], ...] = (
+HERE: tuple[tuple[str, Callable[[Say], Path]], ...] = (
     ("the cache", _cached),
     (f"the package {PACKAGE}, installed", _installed),
+)
+WAYS = (
+    *HERE,
     ("the official download", _downloaded),
     (f"the package {PACKAGE}, unpacked without root", _unpacked),
 )

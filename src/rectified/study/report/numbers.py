@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..methods import Method
+from ..results import Record, Status
 from ..stats import Interval, t_interval
-from ..store import Record, Status
 
 FAR = 5  # a value this many times a typical run's largest is left outside a panel
 POINTS = 100  # of a line; more cannot be seen, and a long study would make the page large

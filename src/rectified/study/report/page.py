@@ -10,7 +10,7 @@ import jinja2
 
 from ...figures.style import SHEETS, css_variables, styles
 from ..outcomes import by_setting
-from ..store import Record
+from ..results import Record
 from ..words import listing, number
 from . import figures
 from .forest import where

@@ -10,7 +10,7 @@ from ...figures.style import Style
 from ..compare import Comparison, Difference
 from ..methods import Method, parse
 from ..outcomes import Metric, Outcomes, Setting
-from ..store import Record, Status
+from ..results import Record, Status
 from ..tasks import Task, parse_task
 from ..verdict import Verdict, judge
 from ..words import number
@@ -67,7 +67,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        return str(Setting(self.task.title, self.setting.epochs, self.setting.batch_size))
+        return self.setting.title
 
     @cached_property
     def _judged(self) -> tuple[Verdict, Comparison]:

@@ -29,8 +29,8 @@ class FashionMnist(Task):
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int = 4
 
-    def find(self, folder: Path | None, say: Say) -> Path:
-        return fashion_mnist.find(folder, say)
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        return fashion_mnist.find(folder, say, fetch)
 
     def load(self, folder: Path) -> fashion_mnist.Images:
         return fashion_mnist.load(folder)
@@ -68,12 +68,13 @@ class FashionMnist(Task):
         return F.cross_entropy(model(images), labels)
 
     def evaluate(self, model: nn.Module, data: fashion_mnist.Images) -> dict[str, float]:
+        device = next(model.parameters()).device
         right, loss = 0, 0.0
         for images, labels in zip(
             torch.split(data.test_images, 1000), torch.split(data.test_labels, 1000), strict=True
         ):
-            labels = labels.long()
-            logits = model(_normalised(images))
+            labels = labels.to(device).long()
+            logits = model(_normalised(images.to(device)))
             right += int((logits.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         return {"test_accuracy": 100 * right / len(data.test_labels), "test_loss": loss / len(data.test_labels)}
@@ -82,7 +83,7 @@ class FashionMnist(Task):
 class FashionMnistMini(FashionMnist):
     """The first 600 + 100 images of each class, which the package ships: no network, a first look in seconds."""
 
-    def find(self, folder: Path | None, say: Say) -> Path:
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         if folder is not None:
             raise ValueError("fashion-mnist-mini comes with the package; --data goes with fashion-mnist")
         return fashion_mnist.mini()

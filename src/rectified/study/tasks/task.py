@@ -51,8 +51,12 @@ class Task(ABC):
             raise ValueError(f"margin is {self.margin!r}; it must be a positive number")
 
     @abstractmethod
-    def find(self, folder: Path | None, say: Say) -> Path:
-        """The folder with the verified data, fetched if need be; called once, before any run."""
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        """The folder with the verified data, fetched if need be and `fetch`; called once, before any run.
+
+        Raises:
+            DataNotFoundError: the data is nowhere to be had.
+        """
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
@@ -81,4 +85,4 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """The metric by its name, and ``test_loss``."""
+        """The metric by its name, and ``test_loss``: on the model's device; the data is where `load` put it."""

@@ -1,0 +1,6 @@
+"""Who runs the cells: this machine's worker processes, or a Ray cluster."""
+
+from .engine import Engine, Event
+from .local import LocalEngine
+
+__all__ = ["Engine", "Event", "LocalEngine"]
