@@ -17,7 +17,7 @@ from .figures import Settings, write_theory
 from .files import FULL, write
 from .study import Limits, Store, run_study
 from .study.data import DataNotFoundError
-from .study.engines import LocalEngine
+from .study.engines import LocalEngine, RayEngine
 from .study.estimate import print_plan
 from .study.export import Format, export
 from .study.file import read as read_file
@@ -61,8 +61,14 @@ class Study:
     """Folder of the study. Finished runs that are in it already are kept."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core, or a GPU)")] = None
     """Worker processes, of one thread each."""
-    device: Annotated[str | None, arg(metavar="cpu|cuda", help_behavior_hint="(default: cpu)")] = None
+    device: Annotated[str, arg(metavar="cpu|cuda")] = "cpu"
     """Where the runs train. On cuda the workers take the GPUs in turn."""
+    ranks: Annotated[int, arg(metavar="N")] = 1
+    """Processes that train a run together, each on a GPU or a core of its own, under torchrun."""
+    engine: Annotated[str, arg(metavar="local|ray")] = "local"
+    """Who runs: worker processes here, or a Ray cluster, whose nodes need this package and share no disk."""
+    address: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: one is started here)")] = None
+    """Of the Ray cluster, such as auto or ray://head:10001."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
     """Folder that holds the data."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
@@ -111,13 +117,33 @@ class Study:
         if self.baseline is not None and self.baseline not in names:
             raise ValueError(f"--baseline is {self.baseline!r}; the methods are {', '.join(names)}")
         limits = Limits(self.checkpoint_every, self.cell_minutes)
-        devices = _devices(self.device)
-        cores = len(os.sched_getaffinity(0)) if devices == ("cpu",) else len(devices)
-        engine = LocalEngine(cores if self.workers is None else self.workers, devices)
+        engine = self._engine()
         out = self.out or Path("runs") / slug(self.tasks)
         if self.plan:
-            return print_plan(plans, out, self.data, engine.workers, console)
+            return print_plan(plans, out, self.data, engine.workers or len(os.sched_getaffinity(0)), console)
         return run_study(plans, out, self.data, engine, command, console, limits)
+
+    def _engine(self) -> LocalEngine | RayEngine:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"--device is {self.device!r}; it must be cpu or cuda")
+        if self.engine == "ray":
+            if self.ranks != 1:
+                raise ValueError(f"--ranks is {self.ranks}; several go with --engine local")
+            return RayEngine(self.address, self.workers, gpus=float(self.device == "cuda"))
+        if self.engine != "local":
+            raise ValueError(f"--engine is {self.engine!r}; it must be local or ray")
+        if self.address is not None:
+            raise ValueError(f"--address is {self.address!r}; it goes with --engine ray")
+        devices: tuple[str, ...] = ("cpu",)
+        slots = len(os.sched_getaffinity(0))
+        if self.device == "cuda":
+            slots = torch.cuda.device_count()
+            devices = tuple(f"cuda:{i}" for i in range(slots))
+            if not slots:
+                raise ValueError("--device is 'cuda', and torch finds no GPU here")
+        return LocalEngine(
+            max(1, slots // max(1, self.ranks)) if self.workers is None else self.workers, devices, ranks=self.ranks
+        )
 
 
 def _kinds() -> dict[str, type]:
@@ -127,17 +153,6 @@ def _kinds() -> dict[str, type]:
         if name != "plan":
             kinds[name] = dict if get_origin(hint) is tuple else (get_args(hint) or (hint,))[0]
     return kinds
-
-
-def _devices(device: str | None) -> tuple[str, ...]:
-    if device in (None, "cpu"):
-        return ("cpu",)
-    if device != "cuda":
-        raise ValueError(f"--device is {device!r}; it must be cpu or cuda")
-    count = torch.cuda.device_count()
-    if not count:
-        raise ValueError("--device is 'cuda', and torch finds no GPU here")
-    return tuple(f"cuda:{i}" for i in range(count))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import torch
 
 from rectified.bench import entries, measure
 from rectified.bench.models import MODELS
+from rectified.bench.results import Measured, Outcome
+from rectified.bench.run import _turn
 from rectified.bench.worker import Worker
 from rectified.cli import main
 
@@ -25,7 +27,7 @@ def test_a_run_writes_tables_numbers_and_a_picture(tmp_path, capsys):
     assert "torch RAdam" not in measured
     for name, each in measured.items():
         assert len(each["warm"]) == len(each["cold"]) == 2, name
-        assert min(each["warm"]) > 0
+        assert min(each["warm"].values()) > 0
     assert written["command"].startswith("rectified bench --models cnn")
     assert "| rectified RAdam | 1 (" in (out / "bench.md").read_text()
     assert "torch AdamW fused" in "".join(ElementTree.parse(out / "bench.svg").getroot().itertext())
@@ -46,6 +48,27 @@ def test_a_run_writes_tables_numbers_and_a_picture(tmp_path, capsys):
 def test_a_wrong_call_says_what_is_right(call, word, capsys):
     assert main(["bench", *call]) == 2
     assert word in capsys.readouterr().err
+
+
+def test_who_takes_part_in_a_round():
+    """In a full one all, but the slow in every third only; in a short one the base and others' near it."""
+    ratios = {
+        "rectified RAdam": 1,
+        "rectified AdamW": 1,
+        "torch AdamW fused": 1.1,
+        "torch RAdam": 6,
+        "bitsandbytes AdamW": 9,
+    }
+    found = {name: Measured({0: float(ratio)}) for name, ratio in ratios.items()}
+    outcome = Outcome("gpt2", 10**8, 10, 3, found, [1e9], {})
+    assert set(_turn(outcome, 0, short=False)) == set(_turn(outcome, 3, short=False)) == ratios.keys()
+    assert set(_turn(outcome, 1, short=False)) == ratios.keys() - {"bitsandbytes AdamW"}
+    assert set(_turn(outcome, 1, short=True)) == {"rectified RAdam", "torch AdamW fused"}
+    orders = set()
+    for _ in range(20):
+        outcome.bandwidth.append(1e9)
+        orders.add(tuple(_turn(outcome, 0, short=False)))
+    assert len(orders) > 10, "each round has its own"
 
 
 def test_states_have_the_bytes_that_the_docs_state():

@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from rectified.study.engines import Event
 from rich.console import Console
 
+from rectified.study.engines import Event
 from rectified.study.live import View, summary
 from rectified.study.plan import Cell
 from rectified.study.results import Record
@@ -81,3 +81,23 @@ def test_the_summary_counts_what_went_wrong():
     text = console.export_text()
     for words in ("81.00", "80.00 to 82.00", "1 diverged", "1 failed"):
         assert words in text
+
+
+def test_the_time_left_is_that_of_as_many_at_once_as_there_were(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("rectified.study.live.time.monotonic", lambda: now[0])
+    with View(Console(file=io.StringIO()), [Record(cell) for cell in CELLS]) as view:
+        for cell in CELLS[:2]:
+            view.take(Event("started", cell))
+        for now[0], epoch in ((10.0, 1), (20.0, 2)):
+            for cell in CELLS[:2]:
+                view.take(Event("row", cell, row(epoch, 50.0)))
+        view.take(Event("done", CELLS[0]))
+        assert view._left() == "about 20 s left", "four epochs of 10 s by two workers, of which one has just ended"
+        view.take(Event("done", CELLS[1]))
+        for cell in CELLS[2:]:
+            view.take(Event("started", cell))
+        for now[0], epoch in ((30.0, 1), (40.0, 2)):
+            view.take(Event("row", CELLS[2], row(epoch, 50.0)))
+        view.take(Event("done", CELLS[2]))
+        assert view._left() == "about 20 s left", "the last cell has a worker to itself"

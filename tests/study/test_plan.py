@@ -66,4 +66,7 @@ def test_a_warmup_longer_than_the_run_is_flagged_with_its_last_omega():
 
 def test_a_cells_command_repeats_it():
     cell = PLAN.cells()[-1]
-    assert cell.command == "rectified study fashion-mnist-mini --methods 'sgd(lr=0.5)' --lrs 0.5 --seeds 1 --epochs 2 --batch-sizes 100"
+    assert (
+        cell.command
+        == "rectified study fashion-mnist-mini --methods 'sgd(lr=0.5)' --lrs 0.5 --seeds 1 --epochs 2 --batch-sizes 100"
+    )

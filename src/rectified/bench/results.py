@@ -1,4 +1,4 @@
-"""What came out, and what it says: medians of paired ratios, bytes a parameter, fractions of the copy bandwidth."""
+"""What came out, and what it says: medians of paired ratios, bytes a parameter, fractions of memory's bandwidth."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ class Spread(NamedTuple):
 
 @dataclass
 class Measured:
-    """An entry on a model: seconds of a step by round, and bytes."""
+    """An entry on a model: seconds of a step by the number of the round, and bytes."""
 
-    warm: list[float] = field(default_factory=list)
-    cold: list[list[float]] = field(default_factory=list)
+    warm: dict[int, float] = field(default_factory=dict)
+    cold: dict[int, list[float]] = field(default_factory=dict)
     state: int = 0
     beyond: int = 0
 
 
 @dataclass
 class Outcome:
-    """One model: every entry's measurements, and the bytes a second of a copy by round."""
+    """One model: every entry's measurements, and the bytes a second that memory gave, by round."""
 
     model: str
     parameters: int
     tensors: int
     steps: int  # of a block
     entries: dict[str, Measured]
-    copy: list[float]
+    bandwidth: list[float]
     failed: dict[str, str]
 
     @property
@@ -46,34 +46,35 @@ class Outcome:
         return f"{self.model}, {_count(self.parameters)}"
 
     def ratio(self, name: str) -> Spread | None:
-        """A step's time divided by the base's in the same round."""
-        mine, base = self.entries.get(name), self.entries[BASE.name]
-        return None if mine is None else spread([a / b for a, b in zip(mine.warm, base.warm, strict=True)])
+        """A step's time divided by the base's in the same round; None where it was in none."""
+        mine, base = self.entries.get(name), self.entries[BASE.name].warm
+        if mine is None or not mine.warm:
+            return None
+        return spread([seconds / base[i] for i, seconds in mine.warm.items() if i in base])
 
     def cold_ratio(self, name: str) -> Spread | None:
         """The same of single steps with cold caches; None where no cache would hold the model."""
-        mine, base = self.entries.get(name), self.entries[BASE.name]
-        if mine is None or not mine.cold[0]:
+        mine, base = self.entries.get(name), self.entries[BASE.name].cold
+        if mine is None or not any(mine.cold.values()):
             return None
-        pairs = zip(mine.cold, base.cold, strict=True)
-        return spread([statistics.median(a) / statistics.median(b) for a, b in pairs])
+        return spread([statistics.median(a) / statistics.median(base[i]) for i, a in mine.cold.items() if i in base])
 
     def seconds(self, name: str) -> float:
         """Of a step, the median."""
-        return statistics.median(self.entries[name].warm)
+        return statistics.median(self.entries[name].warm.values())
 
     def fraction(self, name: str) -> Spread | None:
-        """Of the copy bandwidth that a step reaches.
+        """Of memory's bandwidth, that of an addition in place, which a step reaches.
 
-        It has to read parameter, gradient and state, and write parameter and state: no step can be faster than a copy
-        of as many bytes, unless a cache holds them.
+        It has to read parameter, gradient and state, and write parameter and state: no step can be faster than an
+        addition that moves as many bytes, unless a cache holds them.
         """
         mine = self.entries.get(name)
         if mine is None:
             return None
         width = BY_NAME[name].dtype.itemsize
         traffic = 3 * width * self.parameters + 2 * mine.state
-        return spread([traffic / seconds / copy for seconds, copy in zip(mine.warm, self.copy, strict=True)])
+        return spread([traffic / seconds / self.bandwidth[i] for i, seconds in mine.warm.items()])
 
     def bytes_each(self, name: str) -> tuple[float, float] | None:
         """Bytes a parameter: of the state, and at a step's peak beyond parameters, gradients and state."""
@@ -100,10 +101,15 @@ class Results:
     def of(cls, plain: dict[str, Any]) -> "Results":
         """From what :meth:`plain` gave."""
         outcomes = [
-            Outcome(**{**outcome, "entries": {name: Measured(**each) for name, each in outcome["entries"].items()}})
+            Outcome(**{**outcome, "entries": {name: _measured(each) for name, each in outcome["entries"].items()}})
             for outcome in plain["outcomes"]
         ]
         return cls(**{**plain, "outcomes": outcomes})
+
+
+def _measured(plain: dict[str, Any]) -> Measured:
+    """From JSON, which has texts for keys."""
+    return Measured(**{**plain, **{key: {int(i): x for i, x in plain[key].items()} for key in ("warm", "cold")}})
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,15 +16,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..files import write
-from .entries import BASE, ENTRIES
+from .entries import BASE, BY_NAME, ENTRIES
 from .models import MODELS
 from .results import Measured, Outcome, Results
 from .tables import markdown, show
 from .worker import Worker
 
-# Rounds of each model; the parameters above which no cache holds a step's tensors.
+# Rounds of each model; the parameters above which no cache holds a step's tensors. There a block's time depends by a
+# tenth on where its pages lie, which many rounds even out: so those near to the base have short ones among themselves.
 _ROUNDS = {"cnn": 60, "resnet20": 40, "vit-s16": 10, "resnet50": 10, "gpt2": 6, "gpt2-medium": 4}
 _UNCACHED = 10_000_000
+_SHORT, _NEAR = 5, 2.0  # short rounds after each full one, for others' entries that take up to so many times the base
+_SPARE, _FAR = 3, 8.0  # and of those that take more than so many times, each full round but every third is spared
 _BLOCK_SECONDS = 0.1  # of the base's steps in a block, of at least 3 and at most 50
 
 
@@ -109,6 +113,7 @@ def _measure(model: str, settings: BenchSettings, places: dict[str, str], consol
     rounds = max(2, round(_ROUNDS[model] * settings.rounds))
     cold = 3 if size < _UNCACHED else 0
     outcome = Outcome(model, size, len(shapes), 0, {}, [], {})
+    short = 0 if cold else _SHORT
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,31 +131,38 @@ def _measure(model: str, settings: BenchSettings, places: dict[str, str], consol
             progress.advance(task)
         once = workers[places[BASE.name]].ask("block", entry=BASE.name, steps=3, cold=0)["warm"]
         outcome.steps = min(50, max(3, round(_BLOCK_SECONDS / once)))
-        for done in range(rounds):
-            outcome.copy.append(workers[places[BASE.name]].ask("copy"))
-            for name in _turn(list(outcome.entries), done):
-                progress.update(task, description=f"{outcome.title}: round {done + 1} of {rounds}, {name}")
+        for done in range(rounds * (1 + short)):
+            full, rest = divmod(done, 1 + short)
+            outcome.bandwidth.append(workers[places[BASE.name]].ask("bandwidth"))
+            for name in _turn(outcome, full, bool(rest)):
+                progress.update(task, description=f"{outcome.title}: round {full + 1} of {rounds}, {name}")
                 try:
                     found = workers[places[name]].ask("block", entry=name, steps=outcome.steps, cold=cold)
                 except RuntimeError as error:
                     outcome.failed[name] = str(error)
                     del outcome.entries[name]
                     continue
-                outcome.entries[name].warm.append(found["warm"])
-                outcome.entries[name].cold.append(found["cold"])
-                progress.advance(task)
-    console.print(f"{outcome.title}: {rounds} rounds of {len(outcome.entries)}", soft_wrap=True)
+                outcome.entries[name].warm[done] = found["warm"]
+                outcome.entries[name].cold[done] = found["cold"]
+            progress.update(task, completed=len(places) * (1 + (done + 1) / (1 + short)))
+    more = f", and {rounds * short} short ones" if short else ""
+    console.print(f"{outcome.title}: {rounds} rounds of {len(outcome.entries)}{more}", soft_wrap=True)
     return outcome
 
 
-def _turn(names: Sequence[str], done: int) -> list[str]:
-    """The order of a round: rotated, and every other one backwards, so that nobody always follows the same one.
-
-    >>> _turn("abc", 0), _turn("abc", 1)
-    (['c', 'b', 'a'], ['b', 'c', 'a'])
-    """
-    first = done % len(names)
-    return [*names[first:], *names[:first]][:: 1 if done % 2 else -1]
+def _turn(outcome: Outcome, full: int, short: bool) -> list[str]:
+    """Who takes part in a round, in an order of its own, so that nobody always follows the same one."""
+    names = []
+    for name in outcome.entries:
+        ratio = outcome.ratio(name)
+        if short:
+            takes_part = ratio is not None and BY_NAME[name].kind != "ours" and ratio.median < _NEAR
+        else:
+            takes_part = ratio is None or ratio.median < _FAR or full % _SPARE == 0
+        if takes_part or name == BASE.name:
+            names.append(name)
+    random.Random(f"{outcome.model} {full} {short} {len(outcome.bandwidth)}").shuffle(names)
+    return names
 
 
 def _too_large(model: str, device: str) -> str | None:

@@ -12,7 +12,7 @@ from .results import Outcome, Results
 
 
 def sheets(results: Results, quartiles: bool) -> dict[str, Sheet]:
-    """By name: peers, our own methods, 16-bit parameters, the peers again with cold caches; what is empty is left out."""
+    """By name: peers, our own methods, 16-bit parameters, the peers with cold caches; what is empty is left out."""
     wide = [entry for entry in ENTRIES if entry.dtype is torch.float32]
     peers = [BASE, *(entry for entry in wide if entry.kind != "ours")]
     ours = [entry for entry in wide if entry.kind == "ours"]
@@ -46,7 +46,7 @@ def _steps(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], qu
         return [*cells, "–" if fraction is None else f"{100 * fraction.median:.0f} %"]
 
     heads = ["", *(outcome.title for outcome in outcomes)]
-    heads += [f"{largest.model}: state, B/param", "at the peak, B/param more", "of copy bandwidth"]
+    heads += [f"{largest.model}: state, B/param", "at the peak, B/param more", "of bandwidth"]
     shown = [row(entry) for entry in entries if any(entry.name in outcome.entries for outcome in outcomes)]
     return Sheet(title, heads, shown)
 
@@ -89,15 +89,15 @@ def show(results: Results, console: Console) -> None:
 def remarks(results: Results) -> list[str]:
     """Where it was measured, and what was not."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    copies = [speed / 1e9 for outcome in results.outcomes for speed in outcome.copy]
-    copied = f"A copy moved {min(copies):.1f} to {max(copies):.1f} GB/s, read and written."
+    speeds = [speed / 1e9 for outcome in results.outcomes for speed in outcome.bandwidth]
+    moved = f"An addition in place moved {min(speeds):.1f} to {max(speeds):.1f} GB/s, read and written."
     gone = [f"{name} ({why})" for name, why in results.absent.items()]
     gone += [
         f"{name} on {outcome.model} ({why.splitlines()[0][:160]})"
         for outcome in results.outcomes
         for name, why in outcome.failed.items()
     ]
-    lines = [f"On {results.machine}; {versions}. {copied}"]
+    lines = [f"On {results.machine}; {versions}. {moved}"]
     if gone:
         lines.append(f"Not measured: {'; '.join(gone)}.")
     if results.device == "cpu":

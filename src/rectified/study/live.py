@@ -34,6 +34,7 @@ class View:
         self.epochs = {cell: 0 for cell in self.cells if self.status[cell] == "waiting"}
         self.speed = Speed()
         self.since: dict[Cell, float] = {}  # when each cell under way began its epoch
+        self.at_once = 0  # cells, at the most so far
         total = sum(cell.epochs for cell in self.epochs)
         self.bar = Progress(
             TextColumn("epochs"),
@@ -66,6 +67,8 @@ class View:
             self.since[cell] = now
         if event.kind == "started":
             self.status[cell] = "running"
+            running = sum(status == "running" for status in self.status.values())
+            self.at_once = max(self.at_once, running)
         elif event.kind == "retry":
             self.status[cell], self.epochs[cell] = "waiting", 0
         elif event.kind in _GLYPHS:
@@ -85,8 +88,8 @@ class View:
         seconds = self.speed.seconds({cell: cell.epochs - epochs for cell, epochs in self.epochs.items()})
         if not seconds:
             return ""
-        running = sum(status == "running" for status in self.status.values())
-        return f"about {duration(seconds / max(1, running))} left"
+        going = sum(status in ("running", "waiting") for status in self.status.values())
+        return f"about {duration(seconds / max(1, min(self.at_once, going)))} left"
 
     def table(self) -> Group:
         """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""

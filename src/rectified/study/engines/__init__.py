@@ -2,5 +2,6 @@
 
 from .engine import Engine, Event
 from .local import LocalEngine
+from .ray import RayEngine
 
-__all__ = ["Engine", "Event", "LocalEngine"]
+__all__ = ["Engine", "Event", "LocalEngine", "RayEngine"]
