@@ -23,6 +23,7 @@ from .study.export import Format, export
 from .study.file import read as read_file
 from .study.grid import Grid
 from .study.plan import slug
+from .study.ranks import check_ranks
 from .study.report import last_baseline, write_figures, write_report
 from .study.run import tell_answers
 from .study.status import print_status
@@ -118,6 +119,7 @@ class Study:
             raise ValueError(f"--baseline is {self.baseline!r}; the methods are {', '.join(names)}")
         limits = Limits(self.checkpoint_every, self.cell_minutes)
         engine = self._engine()
+        check_ranks(self.ranks, (plan.batch_size for plan in plans))
         out = self.out or Path("runs") / slug(self.tasks)
         if self.plan:
             return print_plan(plans, out, self.data, engine.workers or len(os.sched_getaffinity(0)), console)

@@ -252,7 +252,8 @@ def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, 
 
 def test_commits_may_change_within_a_run_and_are_all_kept(tiny, tmp_path, monkeypatch):
     for commit in ("aaa", "bbb"):
-        monkeypatch.setattr(cell_module, "versions", lambda commit=commit: {"torch": "2", "commit": commit})
+        here = {"torch": "2", "commit": commit}
+        monkeypatch.setattr("rectified.study.training.versions", lambda device, here=here: here)
         if commit == "aaa":
             half_a_run(tiny, tmp_path, monkeypatch)
     run(cell(), tiny, tmp_path)

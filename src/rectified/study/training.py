@@ -25,11 +25,9 @@ class Ranks:
 
     Attributes:
         count: how many they are.
-        first: whether this is the first of them.
     """
 
     count = 1
-    first = True
 
     def part_ways(self) -> None:
         """After the model was made, alike everywhere, let each draw random numbers of its own."""
@@ -48,10 +46,11 @@ class Ranks:
         return ask
 
     def gather(self, mine: Tensor) -> Tensor:
-        """What all of them have, at the first: what :meth:`own` takes this one's of."""
+        """At the first, what each of them has, for a checkpoint."""
         return mine
 
     def own(self, gathered: Tensor) -> Tensor:
+        """What this one had when it was gathered."""
         return gathered
 
 

@@ -54,7 +54,8 @@ class RayEngine:
     """Workers on a Ray cluster, each of whose nodes needs this version of rectified.
 
     Attributes:
-        address: of the cluster, as ``ray.init`` takes it; None is the one that this process is connected to, or else
+        address: of a cluster of which this machine is a node (``ray start --address HEAD --num-cpus 0`` where it is
+            not to run anything), as ``ray.init`` takes it; None is the one that this process is connected to, or else
             one that starts on this machine and ends with the study.
         workers: at a time; None is as many as there is room for.
         cpus: that each takes.

@@ -81,7 +81,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Any) -> Tensor: ...
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """A mean over the batch's examples: several ranks weight their parts by the numbers of these."""
 
     @abstractmethod
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
