@@ -69,7 +69,7 @@ class Study:
     engine: Annotated[str, arg(metavar="local|ray")] = "local"
     """Who runs: worker processes here, or a Ray cluster, whose nodes need this package and share no disk."""
     address: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: one is started here)")] = None
-    """Of the Ray cluster, such as auto or ray://head:10001."""
+    """Of the Ray cluster, such as auto or head:6379; this machine is one of its nodes."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
     """Folder that holds the data."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None

@@ -114,7 +114,7 @@ def lead(
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
 
     task, method = parse_task(cell.task), parse(cell.method)
-    with _claimed(folder) as rows:
+    with claimed(folder) as rows:
         (folder / "done.json").unlink(missing_ok=True)
         training, goes_on = _begin(cell, task, folder, tell, device, ranks)
         if goes_on:
@@ -136,7 +136,8 @@ def lead(
             draw(board, row, method, training.model)
 
         # What an interrupted call drew beyond the checkpoint is drawn again.
-        with closing(SummaryWriter(str(folder), purge_step=training.step + 1 if training.step else None)) as board:
+        drawn = int(training.rows[-1]["step"]) if training.rows else 0
+        with closing(SummaryWriter(str(folder), purge_step=drawn + 1 if training.step else None)) as board:
             status, row = _train(training, task, data, limits, keep, write, tell)
             _label(board, cell, row, task.metric)
         os.fsync(rows.fileno())  # done.json vouches for it
@@ -158,7 +159,7 @@ def _nobody(*told: Any) -> None: ...
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[IO[str]]:
+def claimed(folder: Path) -> Iterator[IO[str]]:
     """The file of rows, locked: whoever works in a run's folder holds it.
 
     A worker whose parent was killed may live for a moment while another call has begun; that one waits here.

@@ -15,6 +15,8 @@ from ..store import ROWS, Store, write_json
 
 ATTEMPTS = 3  # that a cell has to reach its next checkpoint
 
+ENDS = ("done", "diverged", "failed")  # of a cell
+
 Kind = Literal["started", "resumed", "note", "row", "done", "diverged", "failed", "retry"]
 
 
@@ -50,7 +52,7 @@ class Engine(Protocol):
 
 
 class Attempts:
-    """How often each cell was begun, and how often its worker died without so much as a new checkpoint."""
+    """How often each cell was begun and its worker died without so much as a new checkpoint; and what follows."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -64,10 +66,22 @@ class Attempts:
         self.found[cell] = self._checkpoint(cell)
         return self.begun[cell]
 
-    def too_many(self, cell: Cell) -> bool:
-        """Whether the death that just happened is one too many."""
+    def lost(self, cell: Cell, text: str, again: bool) -> Event:
+        """What becomes of a cell whose worker is dead: done, diverged, failed, or ``retry`` if it may run `again`."""
+        record = self.store.record(cell)
+        if record.finished:  # it had no time to say so
+            return Event("done" if record.status == "done" else "diverged", cell, next(reversed(record.rows), None))
+        if not again:
+            return self.fail(cell, text)
         self.in_vain[cell] = self.in_vain[cell] + 1 if self._checkpoint(cell) == self.found[cell] else 0
-        return self.in_vain[cell] >= ATTEMPTS
+        if self.in_vain[cell] < ATTEMPTS:
+            return Event("retry", cell, text=text)
+        return self.fail(cell, f"{text}, {ATTEMPTS} times without a new checkpoint in between")
+
+    def fail(self, cell: Cell, text: str) -> Event:
+        """Make the cell a failed one, for that reason."""
+        write_failure(self.store.folder(cell), text, self.begun[cell])
+        return Event("failed", cell, text=text)
 
     def _checkpoint(self, cell: Cell) -> int:
         try:

@@ -31,7 +31,7 @@ from ..ranks import RankDiedError, RankError, check_ranks, ended, run_on
 from ..results import Row
 from ..store import Store
 from ..tasks import parse_task
-from .engine import ATTEMPTS, Attempts, Event, write_failure
+from .engine import ENDS, Attempts, Event
 
 # glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
 # step of a small convolutional network. It reads these when a process starts.
@@ -153,7 +153,6 @@ def _listen(pool: list[_Worker], queue: deque[Cell], attempts: Attempts) -> Gene
     busy = [worker for worker in pool if worker.cell]
     until = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.connection for worker in busy], max(0.0, until) if until < math.inf else None)
-    store = attempts.store
     for i, worker in enumerate(pool):
         cell = worker.cell
         if cell is None or not (worker.connection in ready or worker.late):
@@ -161,23 +160,17 @@ def _listen(pool: list[_Worker], queue: deque[Cell], attempts: Attempts) -> Gene
         kind, row, text = worker.answer()
         if kind == "full":
             raise OSError(errno.ENOSPC, text)
+        event = Event(kind, cell, row, text)
         if kind in ("died", "silent"):
             pool[i] = worker.replaced()
-            record = store.record(cell)
-            if record.finished:  # it had no time to say so
-                kind, row, text = record.status, next(reversed(record.rows), None), ""
-            elif kind == "died" and not attempts.too_many(cell):
-                queue.appendleft(cell)
-                yield Event("retry", cell, text=text)
-                continue
-            else:
-                text += f", {ATTEMPTS} times without a new checkpoint in between" if kind == "died" else ""
-                kind = "failed"
-        if kind == "failed":
-            write_failure(store.folder(cell), text, attempts.begun[cell])
-        if kind in ("done", "diverged", "failed"):
+            event = attempts.lost(cell, text, again=kind == "died")
+        elif kind == "failed":
+            event = attempts.fail(cell, text)
+        if event.kind == "retry":
+            queue.appendleft(cell)
+        if event.kind in ENDS:
             pool[i].cell = None
-        yield Event(kind, cell, row, text)
+        yield event
 
 
 @contextmanager

@@ -10,39 +10,27 @@ import logging
 import math
 import os
 import socket
-import tempfile
 import time
-import traceback
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from textwrap import shorten
-from threading import Thread
 from typing import IO, Any
 
-import torch
-
-from ...files import FULL, write
+from ...files import write
 from .. import checkpoint
-from ..cell import ANY, Limits, TimeLimitError, _claimed, run
+from ..cell import ANY, Limits, claimed
 from ..plan import Cell
-from ..results import Row
 from ..store import ROWS, Store
 from ..tasks import parse_task
-from .engine import ATTEMPTS, Attempts, Event, write_failure
+from .engine import ATTEMPTS, ENDS, Attempts, Event
 from .local import MALLOC
+from .node import Files, Worker, stamps
 
-Told = tuple[Any, Row | None, str]
-Files = dict[str, bytes | None]  # by name; None is one that is gone
-
-_ENDS = ("done", "diverged", "failed", "full")
-_PATIENCE = 1.0  # seconds that a worker waits for something to tell; a checkpoint is fetched then at the latest
 _AHEAD = 100  # workers that may wait for room at a time: a cluster grows by what it is asked for
 _LAST = {checkpoint.NAME: 1, "done.json": 2}  # written in this order, after what they vouch for
 # The terminal is the study's. Ray reads these as it is imported and as it starts; log_to_driver is not all it prints.
@@ -123,73 +111,6 @@ class RayEngine:
             ray.shutdown()
 
 
-class _Worker:
-    """The actor: runs the cells it is given, one after the other in a thread, and tells what is new when asked."""
-
-    def __init__(self, limits: Limits, device: str) -> None:
-        warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
-        self.limits, self.device = limits, device
-        self.data: tuple[Any, Any] = (None, None)
-        self.told: SimpleQueue[Told] = SimpleQueue()
-        self.told.put(("ready", None, ""))
-        self.home: tempfile.TemporaryDirectory[str] | None = None
-        self.seen: dict[str, tuple[int, ...]] = {}
-
-    def give(self, cell: Cell, data: list[Any], files: Mapping[str, bytes], attempt: int) -> tuple[Files, list[Told]]:
-        """Begin a run, or go on with it; returns the first news.
-
-        Args:
-            data: the reference to it, in a list, for a bare one Ray resolves at every call.
-            files: the contents of its folder.
-        """
-        Thread(target=self._run, args=(cell, data[0], files, attempt), daemon=True).start()
-        return self.news()
-
-    def news(self) -> tuple[Files, list[Told]]:
-        """What was told since the last call, once there is something or a moment is over, and the changed files."""
-        told: list[Told] = []
-        with suppress(Empty):
-            told.append(self.told.get(timeout=_PATIENCE))
-            while True:
-                told.append(self.told.get_nowait())
-        files = self._changes(Path(self.home.name)) if self.home else {}
-        if self.home and told and told[-1][0] in _ENDS:
-            self.home.cleanup()
-            self.home = None
-        return files, told
-
-    def _run(self, cell: Cell, data: Any, files: Mapping[str, bytes], attempt: int) -> None:
-        torch.set_num_threads(1)  # of this thread
-        try:
-            home = tempfile.TemporaryDirectory(prefix="rectified-")
-            folder = Path(home.name)
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-            self.seen, self.home = _stamps(folder), home
-            if self.data[0] != data:
-                self.data = (data, import_module("ray").get(data))
-            status = run(cell, self.data[1], folder, attempt, lambda *t: self.told.put(t), self.limits, self.device)
-            self.told.put((status, None, ""))
-        except TimeLimitError as error:
-            self.told.put(("failed", None, str(error)))
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                self.told.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
-            else:
-                self.told.put(("failed", None, traceback.format_exc()))
-
-    def _changes(self, folder: Path) -> Files:
-        now = _stamps(folder)
-        files: Files = {name: None for name in self.seen if name not in now}
-        # The checkpoint first: TensorBoard's files may hold more than it knows of, but not less.
-        for name in sorted(now, key=lambda name: name != checkpoint.NAME):
-            if now[name] != self.seen.get(name):
-                with suppress(FileNotFoundError):
-                    files[name] = (folder / name).read_bytes()
-        self.seen = now
-        return files
-
-
 @dataclass(eq=False)
 class _Slot:
     """A worker seen from here: the cell it is at, and its answer to come."""
@@ -218,7 +139,7 @@ class _Pool:
         self.slots: list[_Slot] = []
         self.stillborn = 0  # workers in a row that died before they could be given anything
         takes = {"num_cpus": engine.cpus, "num_gpus": engine.gpus}
-        self.worker = ray.remote(_Worker).options(**takes, runtime_env={"env_vars": MALLOC})
+        self.worker = ray.remote(Worker).options(**takes, runtime_env={"env_vars": MALLOC})
 
     def events(self) -> Generator[Event, None, None]:
         """Run everything."""
@@ -270,9 +191,9 @@ class _Pool:
 
     def _give(self, slot: _Slot, cell: Cell) -> Event:
         folder, minutes = self.store.folder(cell), self.limits.minutes
-        slot.cell, slot.rows = cell, slot.claim.enter_context(_claimed(folder))
+        slot.cell, slot.rows = cell, slot.claim.enter_context(claimed(folder))
         slot.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.engine.grace
-        files = {name: (folder / name).read_bytes() for name in _stamps(folder)}
+        files = {name: (folder / name).read_bytes() for name in stamps(folder)}
         data = [self.data[cell.task]]
         slot.answer = slot.actor.give.remote(cell, data, files, self.attempts.begin(cell))
         return Event("started", cell)
@@ -295,11 +216,9 @@ class _Pool:
         for kind, row, text in told:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
-            if kind == "failed":
-                write_failure(folder, text, self.attempts.begun[cell])
-            if kind in _ENDS:
+            if kind in ENDS:
                 slot.end()
-            yield Event(kind, cell, row, text)
+            yield self.attempts.fail(cell, text) if kind == "failed" else Event(kind, cell, row, text)
         if slot.cell:
             slot.answer = slot.actor.news.remote()
 
@@ -312,26 +231,10 @@ class _Pool:
             if self.stillborn == ATTEMPTS:
                 raise ValueError(f"no worker starts on the Ray cluster; each node needs this rectified[study]: {text}")
             return
-        record = self.store.record(cell)
-        if record.status in ("done", "diverged"):  # it had no time to say so
-            yield Event(record.status, cell, next(reversed(record.rows), None))
-        elif died and not self.attempts.too_many(cell):
+        event = self.attempts.lost(cell, text, again=died)
+        if event.kind == "retry":
             self.queue.appendleft(cell)
-            yield Event("retry", cell, text=text)
-        else:
-            text += f", {ATTEMPTS} times without a new checkpoint in between" if died else ""
-            write_failure(self.store.folder(cell), text, self.attempts.begun[cell])
-            yield Event("failed", cell, text=text)
-
-
-def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The files by name, each with what changes when it does; without those that are just being written."""
-    stamps: dict[str, tuple[int, ...]] = {}
-    for path in filter(Path.is_file, folder.glob("[!.]*")):
-        with suppress(FileNotFoundError):
-            stat = path.stat()
-            stamps[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    return stamps
+        yield event
 
 
 def _write(folder: Path, files: Files, rows: IO[str] | None) -> None:
