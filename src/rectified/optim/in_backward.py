@@ -43,7 +43,7 @@ class StepInBackward:
 
     >>> import torch, rectified
     >>> model = torch.nn.Linear(3, 1)
-    >>> optimizer = rectified.RAdam(model.parameters())
+    >>> optimizer = rectified.AdamW(model.parameters())
     >>> in_backward = StepInBackward(optimizer)
     >>> with in_backward.accumulating():
     ...     model(torch.ones(2, 3)).sum().backward()  # gradients stay, and wait for the next
