@@ -44,11 +44,16 @@ every_warmup = pytest.mark.parametrize(("warmup", "twin", "least"), WARMUPS, ids
 PLAIN = [warmup for warmup, _, _ in WARMUPS]
 
 
-@every_warmup
-@pytest.mark.parametrize("beta2", [0.35, 0.7, 0.75, 0.9, 0.95, 0.999, 0.9999, 1 - 1e-9])
-def test_each_omega_is_its_twin(warmup, twin, least, beta2):
-    if beta2 < least:
-        return
+@pytest.mark.parametrize(
+    ("warmup", "twin", "beta2"),
+    [
+        pytest.param(warmup, twin, beta2, id=f"{warmup}-{beta2}")
+        for warmup, twin, least in WARMUPS
+        for beta2 in (0.35, 0.7, 0.75, 0.9, 0.95, 0.999, 0.9999, 1 - 1e-9)
+        if beta2 >= least
+    ],
+)
+def test_each_omega_is_its_twin(warmup, twin, beta2):
     for t in (1, 2, 3, 4, 5, 6, 7, 8, 20, 100, 699, 700, 701, 1999, 2000, 2001, 12345, 10**8, 10**12):
         assert warmup.omega(t, beta2) == pytest.approx(twin(t, beta2), rel=1e-12, abs=0), t
 
@@ -131,6 +136,17 @@ def test_the_effective_period_scales_with_the_memory_of_v(beta2):
     """For beta2 near 1, r_t depends on t (1 - beta2) alone, and so every period is a number times 1/(1 - beta2)."""
     for warmup, number in ((Rectified("exact"), 1.0292), (Rectified("ema"), 0.8776), (UntunedExponential(), 1.0)):
         assert effective_period(warmup, beta2) * (1 - beta2) == pytest.approx(number, rel=4e-3)
+
+
+@pytest.mark.parametrize(("beta2", "percent"), [(0.9, 48), (0.95, 25), (0.99, 7), (0.999, 3.4), (0.9999, 3.0)])
+def test_rectification_and_the_untuned_warmups_are_one_warmup_for_a_long_memory_only(beta2, percent):
+    """What docs/mathematics.md says of the table of periods."""
+    untuned = effective_period(UntunedLinear(), beta2)
+    assert effective_period(UntunedExponential(), beta2) == pytest.approx(untuned, rel=0.002)
+    assert 100 * (effective_period(Rectified(), beta2) / untuned - 1) == pytest.approx(percent, abs=0.5)
+    if beta2 == 0.999:
+        assert effective_period(Rectified("ema"), beta2) / untuned == pytest.approx(0.88, abs=0.005)
+        assert effective_period(Rectified("exact"), beta2) / untuned < 1.035
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
     theta <- theta - lr * omega(t; beta2) * m_hat / (sqrt(v_hat) + eps)
 
-A warmup is any object with ``omega(t, beta2) -> float`` in [0, 1], for t = 1, 2, ... Two more attributes are read
-where they exist:
+A warmup is any object with ``omega(t, beta2) -> float`` in [0, 1], for t = 1, 2, ..., which may fall again. Four more
+attributes are read where they exist:
 
 - ``start``: what a step does while omega is 0. ``"hold"`` (the default): m and v move, the parameters stand still;
   ``"momentum"``: theta <- theta - lr * m_hat.
 - ``m_delay``: number of first steps in which only v moves; m's bias correction counts from their end (default 0).
 - ``period(beta2)``: the effective warmup period in closed form (see :func:`effective_period`).
+- ``check(beta2)``: raises ValueError for a beta2 with which the warmup cannot work; called when an optimizer is made.
+
+With ``capturable`` omega is asked for beforehand: at each t up to 65,536, then at 1,024 of every doubling of t, between
+which it is interpolated, up to 16.8 million, where it must have settled. It has to be a function of t and beta2 alone.
 
 >>> Rectified().omega(6, beta2=0.999) == rectification(6, 0.999)
 True

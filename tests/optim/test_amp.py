@@ -46,6 +46,9 @@ def test_the_trajectory_is_the_one_of_unscaled_gradients(method, asked):
         train(other, plain, [step])
     for p, q in zip(params, plain, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+        # Adam's step would be the same without any unscaling; its moments would not.
+        for name in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(optimizer.state[p][name], other.state[q][name], rtol=1e-5, atol=1e-9)
 
 
 @every_method
@@ -117,6 +120,17 @@ def test_the_huge_start_is_measured_on_unscaled_gradients(recwarn):
     scaler.scale(torch.zeros(()))
     scaler.step(optimizer)
     assert not recwarn.list
+
+
+def test_a_verdict_that_two_devices_share_is_a_sum_and_still_skips():
+    """GradScaler adds the devices' verdicts up: 2 where both have found an infinity."""
+    params = parameters(torch.float32)
+    optimizer = rectified.RAdam(params, lr=0.01, weight_decay=0.1, capturable=True)
+    train(optimizer, params, range(1, 8))
+    kept = snapshot(optimizer, params)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(2.0)
+    train(optimizer, params, [8])
+    assert equal(kept, snapshot(optimizer, params))
 
 
 def test_bfloat16_parameters_under_a_scaler():

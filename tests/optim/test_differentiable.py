@@ -49,6 +49,20 @@ def test_the_steps_are_the_usual_ones(kind, options):
     torch.testing.assert_close(found, p.detach(), rtol=1e-13, atol=1e-14)
 
 
+def test_an_lr_of_one_element_moves_a_parameter_of_no_dimensions():
+    ends = []
+    for lr in (0.1, torch.tensor(0.1, dtype=torch.float64), torch.tensor([0.1], dtype=torch.float64)):
+        leaf = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+        optimizer = rectified.RAdam([leaf], lr=lr, weight_decay=0.1, decoupled_weight_decay=True, differentiable=True)
+        theta = optimizer.param_groups[0]["params"][0] = leaf.detach().clone()
+        for t in range(1, 9):
+            theta.grad = torch.sin(torch.tensor(float(t), dtype=torch.float64))
+            optimizer.step()
+        ends.append(theta.item())
+    assert ends[0] == pytest.approx(ends[1], rel=1e-15)
+    assert ends[1] == ends[2] != 1
+
+
 def test_complex_parameters_too():
     params, plain = parameters(torch.complex128, ((3, 2), ())), parameters(torch.complex128, ((3, 2), ()))
     leaves = [p.detach().clone() for p in params]
@@ -64,6 +78,16 @@ def test_complex_parameters_too():
 def test_what_does_not_go_with_it_is_refused(other):
     with pytest.raises(RuntimeError, match=f"`{other}` does not support `differentiable`"):
         rectified.Adam(parameters(), differentiable=True, **{other: True})
+
+
+@pytest.mark.parametrize("rounding", ["kahan", "stochastic"])
+def test_roundings_that_autograd_would_not_record_are_refused(rounding):
+    words = f"rounding='{rounding}' does not support `differentiable`.*'nearest'"
+    with pytest.raises(RuntimeError, match=words):
+        rectified.Adam(parameters(torch.bfloat16), differentiable=True, rounding=rounding)
+    optimizer = rectified.Adam(parameters(torch.bfloat16), differentiable=True)
+    with pytest.raises(RuntimeError, match=words):
+        optimizer.add_param_group({"params": parameters(), "rounding": rounding})
 
 
 @pytest.mark.filterwarnings("ignore")  # what torch.compile says of itself

@@ -11,6 +11,7 @@ import torch
 
 from rectified import Adam, AdamW, RAdam
 from rectified.warmup import Hold, Linear, Rectified
+from roster import OwnMomentum
 from trajectories import numbers, parameters, set_gradients, train
 
 NAN = math.nan
@@ -300,6 +301,20 @@ def test_a_huge_momentum_start_warns_once_with_the_ratio_and_the_way_out(hooked)
     late = parameters(torch.float32, seed=1)
     optimizer.add_param_group({"params": late})
     train(optimizer, late, range(1, 3), scale=1e3)
+
+
+def test_a_momentum_start_that_is_delayed_warns_when_it_comes():
+    optimizer, params = huge(kind=Adam, warmup=OwnMomentum())
+    train(optimizer, params, [1, 2], scale=1e3)  # v alone
+    set_gradients(params, 3, scale=1e3)
+    moved = 1e-3 * sum(float(p.grad.square().sum()) for p in params) ** 0.5
+    before = [p.detach().clone() for p in params]
+    weights = sum(float(x.square().sum()) for x in before) ** 0.5
+    with pytest.warns(UserWarning, match="start='hold'") as told:
+        optimizer.step()
+    assert f"{moved / weights:.2g} times" in str(told[0].message)
+    really = sum(float((p.detach() - x).square().sum()) for p, x in zip(params, before, strict=True)) ** 0.5
+    assert really == pytest.approx(moved, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,14 +18,18 @@ def test_every_number_is_the_textbooks(method, taken):
     params = parameters()
     optimizer = method.optimizer(params, lr=0.02, betas=(0.9, 0.97))
     train(optimizer, params, range(1, taken + 1))
-    twin = method.textbook([], lr=0.02, betas=(0.9, 0.97))
+    twin = method.textbook(np.ones(1), lr=0.02, betas=(0.9, 0.97))
     omega = [twin.omega(t, 0.97) for t in range(taken + 1, taken + 400)]
     (told,) = rectified.explain(optimizer)
     assert (told.group, told.parameters, told.t, told.lr) == (0, len(params), taken + 1, 0.02)
     assert told.omega == pytest.approx(omega[0], rel=1e-12, abs=0)
     in_start = omega[0] == 0
-    assert told.effective_lr == pytest.approx(0.02 if in_start and twin.start == "momentum" else 0.02 * omega[0])
-    assert told.phase == (f"start: {twin.start}" if in_start else "full" if omega[0] == 1 else "warmup")
+    twin.t = taken
+    twin.step(np.ones(1))
+    moves = bool(twin.theta != 1)
+    assert told.effective_lr == pytest.approx(0.02 if in_start and moves else 0.02 * omega[0])
+    start = "start: momentum" if moves else "start: hold"
+    assert told.phase == (start if in_start else "full" if omega[0] == 1 else "warmup")
     assert told.start_left == next(i for i, x in enumerate(omega) if x > 0)
     assert told.until_09 == next((i for i, x in enumerate(omega) if x >= 0.9), None)
 
@@ -81,6 +86,8 @@ def test_it_goes_on_from_a_loaded_state():
         ("radam", 6, ["step 7", "warmup", "lr 0.001 * omega 0.032"]),
         ("adam", 3, ["step 4", "full", "omega 1"]),
         ("adam+own-momentum", 5, ["never reaches 0.9"]),
+        ("adam+own-momentum", 1, ["start: hold", "3 steps of start left"]),
+        ("adam+own-momentum", 2, ["start: momentum", "2 steps of start left"]),
     ],
 )
 def test_its_line_can_be_read(name, taken, words):

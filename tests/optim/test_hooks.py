@@ -8,6 +8,7 @@ from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 import rectified
+from rectified.warmup import Rectified
 from roster import BY_NAME, every_method
 from trajectories import Race, numbers, parameters, race, set_gradients, train
 
@@ -68,6 +69,28 @@ def test_a_pre_hook_may_hand_in_a_closure():
     optimizer = rectified.RAdam(params)
     optimizer.register_step_pre_hook(lambda o, args, kwargs: ((o, lambda: 7.0), {}))
     assert optimizer.step() == 7.0
+
+
+def test_a_hook_on_saving_has_what_is_saved_in_hand():
+    """Plain values and steps of their own; what it takes out or puts in, is gone or there."""
+    params = parameters()
+    optimizer = rectified.RAdam(params)
+    train(optimizer, params, [1])
+    seen = []
+
+    def edit(o, saved):
+        seen.append(saved["param_groups"][0].pop("warmup"))
+        saved["state"][0]["step"].fill_(7)
+        saved["param_groups"][0]["omega"] = None
+
+    optimizer.register_state_dict_post_hook(edit)
+    saved = optimizer.state_dict()
+    assert seen == [{"name": "Rectified", "order": "first", "threshold": 5.0, "start": "momentum"}]
+    assert "warmup" not in saved["param_groups"][0]
+    assert saved["state"][0]["step"] == 7
+    assert optimizer.state[params[0]]["step"] == 1
+    assert isinstance(optimizer.param_groups[0]["warmup"], Rectified)
+    assert len(optimizer._optimizer_state_dict_post_hooks) == 1
 
 
 def test_state_dict_hooks_are_called():
@@ -171,3 +194,35 @@ def test_a_subclass_may_add_to_the_step():
     twins = [BY_NAME["radam"].textbook(numbers(p), lr=0.01) for p in params]
     race(optimizer, params, twins, range(1, 8))
     assert optimizer.calls == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.compile")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_subclass_with_a_step_of_its_own_has_its_hooks_called_once(compiled):
+    class Own(rectified.RAdam):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    class Inherited(rectified.RAdam):
+        pass
+
+    for kind in (Own, Inherited):
+        params = parameters()
+        optimizer = kind(params)
+        calls = []
+        optimizer.register_step_pre_hook(lambda *_, calls=calls: calls.append("pre"))
+        optimizer.register_step_post_hook(lambda *_, calls=calls: calls.append("post"))
+        handle = register_optimizer_step_post_hook(lambda *_, calls=calls: calls.append("global post"))
+        try:
+            step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+            for number in (1, 2):
+                set_gradients(params, number)
+                step()
+        finally:
+            handle.remove()
+        assert calls == ["pre", "post", "global post"] * 2
+        assert optimizer.state[params[0]]["step"] == 2
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            train(optimizer, params, [3])
+        (event,) = [e for e in profile.key_averages() if e.key == f"Optimizer.step#{kind.__name__}.step"]
+        assert event.count == 1

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import rectified
-from rectified.optim import StepInBackward
+from rectified.optim import StepInBackward, kernels
 from roster import every_method
 
 
@@ -49,12 +49,12 @@ def test_it_is_the_trajectory_of_steps_after_backward(method, capturable):
 def test_no_two_gradients_are_there_at_a_time():
     net = model()
     StepInBackward(rectified.RAdam(net.parameters()))
-    most = []
-    for p in net.parameters():
-        p.register_hook(lambda _: most.append(sum(q.grad is not None for q in net.parameters())))
+    there = []
+    for p in net.parameters():  # before the gradient is there
+        p.register_hook(lambda _: there.append(sum(q.grad is not None for q in net.parameters())))
     for step in range(3):
         backward(net, step)
-    assert max(most) <= 1
+    assert there == [0] * 3 * len(list(net.parameters()))
     assert all(p.grad is None for p in net.parameters())
 
 
@@ -144,6 +144,59 @@ def test_a_saved_run_goes_on_and_hooks_can_be_removed():
         other.step()
         other.zero_grad()
     assert_equal(net, plain)
+
+
+def test_a_layer_that_is_thawed_or_added_later_steps_in_step():
+    net, plain, late, plain_late = model(), model(), nn.Linear(2, 2).double(), nn.Linear(2, 2).double()
+    plain_late.load_state_dict(late.state_dict())
+    optimizers = []
+    for one, other in ((net, late), (plain, plain_late)):
+        one[0].requires_grad_(False)
+        optimizers.append(rectified.RAdam(one.parameters()))
+        if one is net:
+            StepInBackward(optimizers[0])
+        optimizers[-1].add_param_group({"params": other.parameters()})
+        one[0].requires_grad_(True)
+        for step in range(8):
+            backward(nn.Sequential(one, other), step)
+            optimizers[-1].step()
+            optimizers[-1].zero_grad()
+    assert_equal(nn.Sequential(net, late), nn.Sequential(plain, plain_late))
+
+
+def test_what_is_said_of_a_parameter_is_said_by_its_own_name(caplog, monkeypatch):
+    monkeypatch.setattr(kernels, "_HAS_OP", False)
+    net = model()
+    StepInBackward(rectified.Adam(net.named_parameters()))
+    backward(net, 0)
+    (record,) = caplog.records
+    name = next(name for name in dict(net.named_parameters()) if f" {name} " in record.getMessage())
+    assert name.startswith("4."), "the first in backward is the last of the model"
+    assert str(tuple(net.get_parameter(name).shape)) in record.getMessage()
+
+
+@pytest.mark.parametrize("asked", [{}, {"fused": True}, {"capturable": True}], ids=str)
+def test_a_grad_scaler_is_told_that_it_comes_too_late(asked):
+    net = model().float()
+    optimizer = rectified.Adam(net.parameters(), **asked)
+    StepInBackward(optimizer)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(net(torch.randn(4, 5)).square().mean()).backward()
+    # Where the scaler itself unscales, it is torch that finds no gradients.
+    kind, words = (RuntimeError, "GradScaler.*bfloat16") if asked else (AssertionError, "No inf checks")
+    with pytest.raises(kind, match=words):
+        scaler.step(optimizer)
+
+
+def test_several_processes_without_fsdp2_are_refused(monkeypatch):
+    """DistributedDataParallel sums the gradients after the hooks; with FSDP2, whose parameters are DTensors, before."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    optimizer = rectified.Adam(model().parameters())
+    with pytest.raises(ValueError, match=r"2 processes.*FSDP2"):
+        StepInBackward(optimizer)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    StepInBackward(optimizer)
 
 
 def test_what_cannot_be_is_refused():

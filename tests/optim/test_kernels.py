@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,8 +45,16 @@ def test_without_the_op_the_foreach_path_serves_and_says_so_once(method, caplog,
     assert "no fused Adam op of the known signature" in record.getMessage()
 
 
-def test_another_signature_is_not_the_known_op(monkeypatch):
-    monkeypatch.setattr(kernels, "_SIGNATURE", kernels._SIGNATURE.replace("bool maximize", "bool minimize"))
+@pytest.mark.parametrize("name", ["_fused_adam_", "_fused_adamw_"])
+@pytest.mark.parametrize("overload", ["default", "tensor_lr"])
+@pytest.mark.parametrize("change", ["another", "none"])
+def test_another_signature_is_not_the_known_op(name, overload, change, monkeypatch):
+    overloads = {each: getattr(getattr(torch.ops.aten, name), each) for each in ("default", "tensor_lr")}
+    schema = str(overloads[overload]._schema)
+    overloads[overload] = SimpleNamespace(_schema=schema.replace("bool maximize", "bool minimize"))
+    if change == "none":
+        del overloads[overload]
+    monkeypatch.setattr(torch.ops.aten, name, SimpleNamespace(**overloads))
     assert not kernels.has_known_op()
 
 

@@ -269,15 +269,24 @@ def test_parts_change_no_bit(method, kind, monkeypatch):
             for p in parameters(dtype, shapes=((20,), (40, 2, 3, 3), (2, 320), (64, 5, 7), (), (0,), (333,), (3,)))
         ]
         optimizer = method.optimizer(params, weight_decay=0.1, **path)
-        with FusedCalls() as calls:
-            train(optimizer, params, range(1, 9))
-        return [p.detach() for p in params], calls.count
+        before = len(parts)
+        train(optimizer, params, range(1, 9))
+        return [p.detach() for p in params], len(parts) - before
 
+    parts, cut_into_parts = [], copies._parts
+
+    def counted(*args):
+        for part in cut_into_parts(*args):
+            parts.append(None)
+            yield part
+
+    monkeypatch.setattr(copies, "_parts", counted)
     whole, few = end()
     monkeypatch.setattr(copies, "_PART", 100)
     monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
     cut, many = end()
     assert all(torch.equal(x, y) for x, y in zip(whole, cut, strict=True))
+    assert few == 8
     assert many >= 5 * few
 
 
@@ -313,6 +322,30 @@ def test_a_gradient_of_another_dtype_is_copied_to_the_fused_op(dtype):
             optimizer.step()
         assert calls.count == 1
     assert all(torch.equal(p, q) for p, q in zip(params, plain, strict=True))
+
+
+@pytest.mark.parametrize("path", [{}, {"foreach": True}, {"capturable": True}], ids=str)
+def test_a_gradient_whose_dtype_changes_between_steps_is_copied_or_refused_never_misread(path):
+    """Which `p.grad_dtype = None` allows. A plan does not look for it."""
+    params, plain = ([torch.nn.Parameter(torch.ones(40, 3, dtype=torch.bfloat16))] for _ in range(2))
+    options = {"lr": 0.01, "betas": (0.9, 0.95), **path}
+    optimizer, other = rectified.RAdam(params, **options), rectified.RAdam(plain, **options)
+    for step in range(1, 13):
+        train(other, plain, [step])
+        params[0].grad_dtype = None
+        params[0].grad = plain[0].grad.to([torch.bfloat16, torch.float64, torch.float32][step // 2 % 3])
+        optimizer.step()
+    assert torch.equal(params[0], plain[0])
+
+    p = torch.nn.Parameter(torch.ones(40, 3))
+    optimizer = rectified.RAdam([p], **options)
+    train(optimizer, [p], range(1, 8))
+    before = p.detach().clone()
+    p.grad_dtype = None
+    p.grad = torch.ones(40, 3, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match=r"dtype|scalar type"):
+        optimizer.step()
+    assert torch.equal(p, before)
 
 
 @both_paths

@@ -23,6 +23,20 @@ def test_a_rewarmed_optimizer_is_a_new_one(method, capturable):
         assert (numbers(p) == numbers(q)).all()
 
 
+@pytest.mark.parametrize("capturable", [False, True])
+def test_kahans_compensation_is_part_of_the_weight_and_stays(capturable):
+    params = parameters(torch.bfloat16)
+    optimizer = rectified.RAdam(params, lr=1e-3, rounding="kahan", capturable=capturable)
+    train(optimizer, params, range(1, 12))
+    weights = [numbers(p) + numbers(optimizer.state[p]["compensation"]) for p in params]
+    assert any((numbers(p) != w).any() for p, w in zip(params, weights, strict=True))
+    optimizer.rewarm()
+    for p, w in zip(params, weights, strict=True):
+        entry = optimizer.state[p]
+        assert (numbers(p) + numbers(entry["compensation"]) == w).all()
+        assert not any(entry[name].any() for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
 def test_one_group_alone():
     one, two = parameters(shapes=((3,), (4,)))
     optimizer = rectified.RAdam([{"params": [one]}, {"params": [two]}])

@@ -40,7 +40,8 @@ class Adam(Optimizer):
     Each parameter has its own t: the number of steps in which it had a gradient.
 
     Args:
-        params: parameters, named parameters, or dicts of parameter groups; every option can be set per group.
+        params: parameters, named parameters, or dicts of parameter groups. As in torch, every option can be set per
+            group but `differentiable`, which is the constructor's for all.
         lr: learning rate gamma; a number or a one-element tensor, at least 0.
         betas: decay rates of the first and the second moment, each in [0, 1); numbers or one-element tensors.
         eps: added to the denominator, at least 0.
@@ -48,8 +49,10 @@ class Adam(Optimizer):
         amsgrad: divide by the largest v so far.
         maximize: ascend.
         capturable: count the steps on the device and read nothing back, as CUDA graphs need it; lr may then be a tensor
-            that a scheduler changes under the graph. On a CPU too. ``group["omega"]`` is then a tensor.
-        differentiable: let autograd record the step (in parameters, gradients and a tensor lr).
+            that a scheduler changes under the graph (the betas, which some schedulers cycle, are in it as numbers). On
+            a CPU too. ``group["omega"]`` is then a tensor, and every omega is asked for beforehand, see
+            :mod:`rectified.warmup`. A tensor beta is read when it was written to, which no graph can hold.
+        differentiable: let autograd record the step (in parameters, gradients and a tensor lr). It rounds to nearest.
         foreach, fused: ``None`` takes torch's fused op, on copies of what it cannot take as it is, and foreach ops for
             tensor subclasses and devices that it does not know; ``foreach=True`` or ``fused=False`` takes foreach ops
             throughout.
@@ -58,8 +61,8 @@ class Adam(Optimizer):
         warmup: an object with ``omega(t, beta2)``, see :mod:`rectified.warmup`; ``None`` is plain Adam.
         eps_hat: add eps to sqrt(v) before its bias correction (torch's RAdam, Adam-eps), instead of after.
         state_dtype: of the moments of bfloat16 and float16 parameters, whose step is then taken in it. In the
-            parameter's own dtype v stalls, as in torch, for 8 bytes less a parameter. Wider parameters have moments of
-            their own dtype.
+            parameter's own dtype v stalls, as in torch, for 4 bytes less a parameter (6 with amsgrad). Wider parameters
+            have moments of their own dtype.
         rounding: of bfloat16 and float16 parameters after a step in float32: to ``"nearest"``; ``"kahan"``, with what
             rounding takes kept in the state, in 2 bytes a parameter; ``"stochastic"`` (bfloat16), unbiased, by torch's
             global generator.
@@ -159,7 +162,7 @@ class Adam(Optimizer):
             or _global_optimizer_pre_hooks
             or _global_optimizer_post_hooks
             or _profiler_enabled()
-        ):
+        ) and type(self).step is Adam.step:  # a subclass's own step has torch's wrapper, which has served them already
             return self._hooked_step(closure)
         return self._step(closure)
 
@@ -186,8 +189,11 @@ class Adam(Optimizer):
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
+
     # torch.compile cannot trace the op, and would trace the bookkeeping for every lr. Its graph ends before a step.
-    _untraced_step = _disable_dynamo(_hooked_step)
+    @_disable_dynamo
+    def _untraced_step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
+        return self._hooked_step(closure) if type(self).step is Adam.step else self._step(closure)
 
     def _move(self, planned: list[Planned], grad_scale: Tensor | None = None, found_inf: Tensor | None = None) -> None:
         """Move what is planned; whatever can be refused is found out before anything moves."""
@@ -243,7 +249,8 @@ class Adam(Optimizer):
         """Begin a group's warmup anew, or every group's: for an lr restart, new data, fine-tuning.
 
         Moments and counts go back to 0. Both have to: a warmup answers for a v that rests on few gradients, and a count
-        of 1 beside an old v would take its bias correction for that of a new one.
+        of 1 beside an old v would take its bias correction for that of a new one. Kahan's compensation is part of the
+        weight, and stays.
 
         Args:
             group: index in ``param_groups``; ``None`` is all.
@@ -262,8 +269,9 @@ class Adam(Optimizer):
         """
         for chosen in self.param_groups if group is None else [self.param_groups[group]]:
             for p in chosen["params"]:
-                for x in self.state.get(p, {}).values():
-                    x.zero_()
+                for name, x in self.state.get(p, {}).items():
+                    if name != "compensation":
+                        x.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch.optim's own format; warmups as plain values, so that ``weights_only=True`` loads it.
@@ -271,17 +279,24 @@ class Adam(Optimizer):
         The steps are copies: each owns its memory. A warmup that is not of :mod:`rectified.warmup` cannot be saved so
         and is left out; on load the constructor's stays.
         """
-        saved = super().state_dict()
-        saved["state"] = {
-            key: {**entry, "step": entry["step"].clone()} if "step" in entry else entry
-            for key, entry in saved["state"].items()
-        }
-        for group in saved["param_groups"]:
-            if group["warmup"] is not None and (plain := to_plain(group["warmup"])) is not None:
-                group["warmup"] = plain
-            elif group["warmup"] is not None:
-                del group["warmup"]
-        return saved
+
+        def make_plain(_: Optimizer, saved: dict[str, Any]) -> None:
+            saved["state"] = {
+                key: {**entry, "step": entry["step"].clone()} if "step" in entry else entry
+                for key, entry in saved["state"].items()
+            }
+            for group in saved["param_groups"]:
+                if group["warmup"] is not None and (plain := to_plain(group["warmup"])) is not None:
+                    group["warmup"] = plain
+                elif group["warmup"] is not None:
+                    del group["warmup"]
+
+        # Before the user's own post-hooks, which then have in hand what is saved.
+        hook = self.register_state_dict_post_hook(make_plain, prepend=True)
+        try:
+            return super().state_dict()
+        finally:
+            hook.remove()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state saved here or by the torch.optim class of the same name.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..warmup import Constant, steps_until
 from .adam import Adam
+from .coefficients import coefficients
 from .options import number, omega_of
 
 
@@ -18,7 +19,8 @@ class Explanation:
         lr: the group's learning rate.
         omega: the warmup's factor at t.
         effective_lr: lr * omega; in a momentum start lr, which multiplies m_hat alone.
-        phase: ``"start: hold"``, ``"start: momentum"``, ``"warmup"`` or ``"full"`` (omega = 1).
+        phase: ``"start: hold"``, in which the parameters stand still, ``"start: momentum"``, ``"warmup"`` or ``"full"``
+            (omega = 1).
         start_left: steps still to take in the start, this one included; None if it never ends.
         until_09: steps still to take before the first with omega >= 0.9; None if there is none.
     """
@@ -73,9 +75,9 @@ def explain(optimizer: Adam) -> list[Explanation]:
             elif omega:
                 phase = "warmup"
             else:
-                start = getattr(warmup, "start", "hold")
-                phase = f"start: {start}"
-                effective = lr if start == "momentum" else 0.0
+                momentum = bool(coefficients(group, t, omega).momentum)
+                phase = "start: momentum" if momentum else "start: hold"
+                effective = lr if momentum else 0.0
             left = steps_until(warmup, beta2, level=5e-324, after=t - 1)
             until = steps_until(warmup, beta2, level=0.9, after=t - 1)
             found.append(

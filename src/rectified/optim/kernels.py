@@ -26,12 +26,16 @@ _SIGNATURE = (
 
 
 def has_known_op() -> bool:
-    """Whether this torch has both fused ops with the signature that was tested."""
+    """Whether this torch has both fused ops with the signature that was tested, lr being a number or a tensor."""
+    ops = torch.ops.aten
     try:
-        schemas = [str(getattr(torch.ops.aten, name).default._schema) for name in ("_fused_adam_", "_fused_adamw_")]
+        by_number = [str(op.default._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
+        by_tensor = [str(op.tensor_lr._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
     except AttributeError:
         return False
-    return all(schema.endswith(_SIGNATURE) for schema in schemas)
+    return all(schema.endswith(_SIGNATURE) for schema in by_number) and all(
+        schema.endswith(_SIGNATURE.replace("float lr", "Tensor lr")) for schema in by_tensor
+    )
 
 
 _HAS_OP = has_known_op()

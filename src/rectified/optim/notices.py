@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .coefficients import coefficients
 from .options import number
 from .plan import Bucket, Group, Plan
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rectified")
 
-# A first momentum step beyond this share of the weights' own norm is worth a word: as many as five follow.
+# A first momentum step beyond this share of the weights' own norm is worth a word: up to four more follow.
 HUGE = 0.1
 
 
@@ -46,7 +47,9 @@ def warn_of_huge_start(
     moved, weights = [], []
     for group, _, moves in work:
         for bucket, grads, omega in moves:
-            if bucket.t == 0 and not omega and getattr(group["warmup"], "start", "hold") == "momentum":
+            if omega or bucket.t != getattr(group["warmup"], "m_delay", 0):
+                continue
+            if coefficients(group, bucket.t + 1, omega).momentum:
                 moved += [number(group["lr"]) * norm.item() for norm in torch._foreach_norm(grads)]
                 weights += [norm.item() for norm in torch._foreach_norm(bucket.tensors.params)]
     if not moved or optimizer.__dict__.get("_warned"):

@@ -1,15 +1,19 @@
 """Steps that are counted on the device (``capturable``): nothing here reads a tensor, so that a CUDA graph can hold it.
 
-What the host would compute from the count, a table holds for every count, made once on the host, where a user's own
-warmup works too; a step gathers its row by the device's count.
+What the host would compute from count and beta2, a table holds for every count, made once on the host, where a user's
+own warmup works too; a step gathers its row by the device's count. beta1, which schedulers cycle, is not in the table.
 """
 
 import math
+from array import array
+from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..warmup import to_plain
 from .coefficients import Coefficients, coefficients
 from .kernels import Tensors, step_on
 from .options import omega_of
@@ -19,33 +23,41 @@ Group = dict[str, Any]
 # Every count up to this one has a row; beyond it those of a geometric grid, and what lies between is interpolated.
 _EXACT = 2**16
 _PER_OCTAVE = 2**10
-_OCTAVES = 8  # to 16.8 million steps, where a float32 count ends
+_OCTAVES = 8
+_LAST: int = _EXACT * 2**_OCTAVES  # 16.8 million, where a float32 count ends
 _SMALL = 2**18  # elements of a tensor whose copy may be made
 
 
 class Schedule:
-    """The rows of a group's counts, on one device."""
+    """The rows of a group's counts, on one device: those of a beta1 of 0, whose bias correction is none.
+
+    Beyond the last row, the last one serves: by then a warmup has to be at rest. One of the user's own, which may dip
+    again whenever it likes, has all the rows; where they are interpolated, a dip between two of them is not seen.
+    """
 
     def __init__(self, group: Group, device: torch.device) -> None:
-        settled = _settled(group)
-        counts = list(range(1, min(_EXACT, settled) + 1))
-        if settled > _EXACT:
-            counts += [round(_EXACT * 2 ** (k / _PER_OCTAVE)) for k in range(1, _PER_OCTAVE * _OCTAVES + 1)]
-        rows = [coefficients(group, t, omega_of(group, t)) for t in counts]
+        self.warmup, self.beta2 = group["warmup"], float(group["betas"][1])
+        self.m_delay = getattr(self.warmup, "m_delay", 0)
+        ours = self.warmup is None or to_plain(self.warmup) is not None
+        # A value's table is a value: groups, devices and optimizers share it. A user's object may change its mind.
+        table = (_ours if ours else _table)(self.warmup, self.beta2)
+        counts, numbers = (torch.frombuffer(column, dtype=torch.float64) for column in table)
+        rows = numbers.reshape(len(counts), -1)
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.rows = torch.tensor(rows, dtype=dtype, device=device)
-        self.counts = torch.tensor(counts, dtype=dtype, device=device)
-        self.has_momentum = any(row.momentum for row in rows)
-        self.has_delay = any(not row.m_moves for row in rows)
+        self.rows, self.counts = rows.to(device, dtype), counts.to(device, dtype)
+        self.has_momentum = bool(Coefficients(*rows.unbind(1)).momentum.any())
+        self.has_delay = self.m_delay > 0
 
-    def row(self, count: Tensor) -> Coefficients:
-        """The row of this count, interpolated where it has none; the last one's beyond it."""
+    def row(self, count: Tensor, beta1: float) -> Coefficients:
+        """The coefficients of this count, interpolated where it has no row; the last one's beyond it."""
         t = count.to(self.counts.dtype).reshape(1)
         right = torch.searchsorted(self.counts, t).clamp_(max=len(self.counts) - 1)
         left = (right - 1).clamp_(min=0)
         gap = self.counts[right] - self.counts[left]
         weight = ((self.counts[right] - t) / gap.clamp(min=1)).clamp_(0, 1)
-        return Coefficients(*torch.lerp(self.rows[right], self.rows[left], weight.unsqueeze(1))[0].unbind())
+        at = Coefficients(*torch.lerp(self.rows[right], self.rows[left], weight.unsqueeze(1))[0].unbind())
+        c1 = 1 - beta1 ** (t[0] - self.m_delay).clamp_(min=1)  # before, where m stands still, nothing else moves either
+        return at._replace(scale=at.scale / c1, momentum=at.momentum / c1)
 
 
 class DeviceUpdate(NamedTuple):
@@ -70,12 +82,22 @@ class DeviceUpdate(NamedTuple):
 
 
 def device_update(
-    group: Group, schedule: Schedule, count: Tensor, grad_scale: Tensor | None, found_inf: Tensor | None
+    group: Group,
+    schedule: Schedule,
+    beta1: float,
+    count: Tensor,
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
 ) -> DeviceUpdate:
-    """The update of the step with this count."""
-    row = schedule.row(count)
-    go = row.moves.new_ones(()) if found_inf is None else 1 - found_inf.to(row.moves.dtype).reshape(())
-    lr = group["lr"] * go
+    """The update of the step with this count. What a GradScaler hands over may be on another device."""
+    row = schedule.row(count, beta1)
+    grad_scale, found_inf = (x if x is None else x.to(count.device).reshape(()) for x in (grad_scale, found_inf))
+    go = row.moves.new_ones(()) if found_inf is None else 1 - found_inf.to(row.moves.dtype)
+    lr = group["lr"]
+    if isinstance(lr, Tensor):
+        # A number on the CPU goes with tensors anywhere; a copy of it to the device would wait, and end a capture.
+        lr = (lr if lr.is_cpu else lr.to(count.device)).reshape(())
+    lr = lr * go
     decoupled, weight_decay = group["decoupled_weight_decay"], group["weight_decay"]
     return DeviceUpdate(
         lr=lr,
@@ -88,8 +110,8 @@ def device_update(
         m_moves=go * row.m_moves,
         step=count,
         omega=row.omega,
-        beta1=float(group["betas"][0]),
-        beta2=float(group["betas"][1]),
+        beta1=beta1,
+        beta2=schedule.beta2,
         l2=0.0 if decoupled else weight_decay,
         maximize=group["maximize"],
         grad_scale=grad_scale,
@@ -166,10 +188,26 @@ def _momentum(params: list[Tensor], m: list[Tensor], update: DeviceUpdate) -> No
         torch._foreach_sub_(moved, torch._foreach_mul(moments, update.momentum))
 
 
+def _table(warmup: Any, beta2: float) -> "tuple[array[float], array[float]]":
+    """The counts, and the numbers of each one's row: no tensors, since those depend on the mode they are made in."""
+    group = {"warmup": warmup, "betas": (0.0, beta2)}
+    settled = _settled(group)
+    counts = list(range(1, min(_EXACT, settled) + 1))
+    if settled > _EXACT:
+        counts += [round(_EXACT * 2 ** (k / _PER_OCTAVE)) for k in range(1, _PER_OCTAVE * _OCTAVES + 1)]
+    rows = (coefficients(group, t, omega_of(group, t)) for t in counts)
+    return array("d", counts), array("d", chain.from_iterable(rows))
+
+
+_ours = lru_cache(maxsize=8)(_table)
+
+
 def _settled(group: Group) -> int:
-    """A count from which all rows are alike: corrections of 1, and an omega that has come to rest."""
-    settled = math.ceil(40 / min(1 - float(beta) for beta in group["betas"]))
+    """A count from which all rows are alike: a correction of 1, and an omega that has come to rest."""
+    if group["warmup"] is not None and to_plain(group["warmup"]) is None:
+        return _LAST  # where it rests only its author knows
+    settled: int = math.ceil(40 / (1 - group["betas"][1]))
     last = omega_of(group, 10**12)
-    while settled < _EXACT * 2**_OCTAVES and abs(omega_of(group, settled) - last) > 1e-15:
+    while settled < _LAST and abs(omega_of(group, settled) - last) > 1e-15:
         settled *= 2
     return settled

@@ -37,6 +37,11 @@ def check_group(group: dict[str, Any]) -> None:
             f"rounding is {group['rounding']!r} and state_dtype {group['state_dtype']}; it needs torch.float32, "
             "in which the step is taken before it is rounded"
         )
+    if group["differentiable"] and group["rounding"] != "nearest":
+        raise RuntimeError(
+            f"rounding={group['rounding']!r} does not support `differentiable`, whose step autograd records: leave "
+            "rounding at 'nearest', or make the parameters float32"
+        )
     if group["differentiable"] and group["fused"]:
         raise RuntimeError("`fused` does not support `differentiable`: leave fused at None")
     if group["differentiable"] and group["capturable"]:

@@ -60,7 +60,7 @@ class Clock:
 
     def advance(self, go: Tensor | None = None) -> None:
         """Count a step where there is a gradient; none if `go` is 0."""
-        self.ticks.add_(self.present if go is None else self.present * go.to(self.ticks.dtype))
+        self.ticks.add_(self.present if go is None else self.present * go.to(self.ticks))
         self.version = self.ticks._version
 
 
@@ -133,6 +133,8 @@ class Plan:
     def __init__(self, group: Group, state: State, old: "Plan | None" = None) -> None:
         self.params: list[Tensor] = list(group["params"])
         self.options = _options(group)
+        # With capturable a tensor beta is read here, and not at a step.
+        self.betas = tuple(map(float, group["betas"])) if group["capturable"] else ()
         self.idle = [p for p in self.params if p.grad is None]
         self.excuses: dict[str, int] = {}  # why the fused op is not used -> the first parameter it concerns
         for i, p in enumerate(self.params):  # before anything is written
@@ -155,8 +157,9 @@ class Plan:
             counts = [c if m else o for c, o, m in zip(clock.adopt(entries), counts, mine, strict=True)]
             clock.present.copy_(torch.tensor(with_grad))
             if group["capturable"]:
-                known = old.schedules.get(device) if old is not None and old.options == self.options else None
-                self.schedules[device] = known or Schedule(group, device)
+                known = old.schedules.get(device) if old is not None else None
+                fits = known is not None and (known.warmup, known.beta2) == (group["warmup"], self.betas[1])
+                self.schedules[device] = known if known is not None and fits else Schedule(group, device)
 
         found: dict[Any, list[Tensor]] = {}
         for i, p in enumerate(self.params):
@@ -279,5 +282,10 @@ def _same(some: list[Tensor], others: list[Tensor]) -> bool:
 
 def _options(group: Group) -> tuple[Any, ...]:
     named = (group[name] for name in ("amsgrad", "foreach", "fused", "differentiable", "state_dtype", "rounding"))
-    # A schedule rests on the warmup and the betas.
-    return *named, (group["warmup"], *group["betas"]) if group["capturable"] else None
+    return *named, _scheduled(group) if group["capturable"] else None
+
+
+def _scheduled(group: Group) -> tuple[Any, ...]:
+    """What a schedule rests on. A tensor beta that is written to has another version: no value is read."""
+    beta1, beta2 = ((x, x._version) if isinstance(x, Tensor) else x for x in group["betas"])
+    return group["warmup"], beta2, beta1 if isinstance(beta1, tuple) else None

@@ -47,7 +47,7 @@ def rho(t: float, beta2: float) -> float:
     .. math:: \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}
 
     The textbook form cancels: at beta2 = 0.99999 and t = 2 it keeps eight digits of sixteen. Here the relative error
-    stays below 1e-15 for beta2 from 0.1 to 1 - 1e-9 and t up to 1e12, and rho never decreases in t.
+    stays below 1e-15 for beta2 from 0.1 to 1 - 1e-9 and t up to 1e12, and rho decreases in t by no more than that.
 
     Args:
         t: step count, from 1.
