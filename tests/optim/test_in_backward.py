@@ -1,13 +1,13 @@
 """Steps within backward: the same trajectory, one gradient at a time."""
 
 import copy
-from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
 
 import rectified
+from rectified.bench.measure import cpu_peak
 from rectified.optim import StepInBackward, kernels
 from roster import every_method
 
@@ -58,19 +58,6 @@ def test_no_two_gradients_are_there_at_a_time():
     assert all(p.grad is None for p in net.parameters())
 
 
-def peak(run):
-    """The most bytes that tensors take up at a time while it runs, above what is there before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    events, found = list(profile.profiler.kineto_results.experimental_event_tree()), []
-    while events:
-        event = events.pop()
-        events += event.children
-        if event.tag == torch._C._profiler._EventType.Allocation:
-            found.append((event.start_time_ns, event.extra_fields.alloc_size))  # below 0 where memory is freed
-    return max(accumulate(size for _, size in sorted(found)))
-
-
 def test_the_peak_of_memory_is_less_by_the_gradients_of_all_layers_but_one():
     layers, width, batch = 16, 256, 8
     peaks = []
@@ -87,7 +74,7 @@ def test_the_peak_of_memory_is_less_by_the_gradients_of_all_layers_but_one():
             optimizer.zero_grad()
 
         step()  # which makes the moments
-        peaks.append(peak(step))
+        peaks.append(cpu_peak(step))
     layer, activations = 4 * (width * width + width), 4 * layers * batch * width
     assert peaks[0] >= layers * layer
     assert peaks[1] <= layer + 1.1 * activations
@@ -195,6 +182,7 @@ def test_several_processes_without_fsdp2_are_refused(monkeypatch):
     optimizer = rectified.Adam(model().parameters())
     with pytest.raises(ValueError, match=r"2 processes.*FSDP2"):
         StepInBackward(optimizer)
+    StepInBackward(optimizer, unshared=True).remove()
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
     StepInBackward(optimizer)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -99,13 +100,7 @@ class Arena:
             step()
             torch.cuda.synchronize(self.device)
             return torch.cuda.max_memory_allocated(self.device) - before
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-            step()
-        live = top = 0
-        for size in _allocations(found):
-            live += size
-            top = max(top, live)
-        return top
+        return cpu_peak(step)
 
 
 def _rounded(value: float) -> float:
@@ -142,14 +137,18 @@ def _parts(x: Tensor) -> Iterator[Tensor]:
         yield from _parts(getattr(x, name))
 
 
-def _allocations(found: Any) -> list[int]:
-    """What was allocated and (negative) freed, in bytes, in its order."""
+def cpu_peak(run: Callable[[], object]) -> int:
+    """The most bytes that tensors take up at a time while it runs, beyond what is there before, by torch's allocator."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        run()
+    events = sorted(
+        _allocations(found.profiler.kineto_results.experimental_event_tree()), key=lambda event: event.start_time_ns
+    )
+    return max(accumulate((event.extra_fields.alloc_size for event in events), initial=0))  # freed ones are negative
 
-    def walk(events: list[Any]) -> Iterator[Any]:
-        for event in events:
-            if event.typed[0].name == "Allocation":
-                yield event
-            yield from walk(event.children)
 
-    events = walk(found.profiler.kineto_results.experimental_event_tree())
-    return [event.extra_fields.alloc_size for event in sorted(events, key=lambda event: event.start_time_ns)]
+def _allocations(events: list[Any]) -> Iterator[Any]:
+    for event in events:
+        if event.typed[0].name == "Allocation":
+            yield event
+        yield from _allocations(event.children)

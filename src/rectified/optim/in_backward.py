@@ -35,10 +35,12 @@ class StepInBackward:
         optimizer: one of ours.
         max_norm: clip each parameter's gradient to this norm, its own: the norm over all parameters, which
             ``clip_grad_norm_`` takes, is known only when the first of them have stepped.
+        unshared: say True where there are several processes and none of them waits for another's gradients, as with
+            the stages of a pipeline.
 
     Raises:
         ValueError: max_norm is not positive, the optimizer is differentiable, or there are several processes and a
-            parameter is not sharded by FSDP2.
+            parameter is not sharded by FSDP2, nor `unshared`.
         RuntimeError: from a GradScaler's ``step``, unless it raises itself because it has found no gradients.
 
     >>> import torch, rectified
@@ -52,17 +54,18 @@ class StepInBackward:
     (True, 1)
     """
 
-    def __init__(self, optimizer: Adam, max_norm: float | None = None) -> None:
+    def __init__(self, optimizer: Adam, max_norm: float | None = None, unshared: bool = False) -> None:
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"max_norm is {max_norm!r}; it must be a positive number, or None for no clipping")
         if optimizer.defaults["differentiable"]:
             raise ValueError("a differentiable step cannot be taken within backward: its gradients are still needed")
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        if several and not all(map(is_sharded, params)):
+        if several and not unshared and not all(map(is_sharded, params)):
             raise ValueError(
                 f"there are {dist.get_world_size()} processes, and parameters that FSDP2 does not shard: they would "
-                "step before DistributedDataParallel has summed their gradients. Use FSDP2, or step after backward"
+                "step before DistributedDataParallel has summed their gradients. Use FSDP2, or step after backward; or say "
+                "unshared=True where no gradient is summed over processes"
             )
         self.optimizer = optimizer
         self.max_norm = max_norm
