@@ -5,14 +5,19 @@
 The studies themselves are run by the commands in their study.json, and in the pages that show them.
 """
 
+import json
 from pathlib import Path
 
 import tables
 from markupsafe import escape
 
-from rectified.figures.style import css_variables, styles
+from rectified.bench.picture import picture as bench_picture
+from rectified.bench.results import Results
+from rectified.bench.tables import remarks, sheets
+from rectified.figures.style import standing, styles
+from rectified.files import write
 from rectified.study import Store
-from rectified.study.report import figures, write_report
+from rectified.study.report import figures, write_figures, write_report
 from rectified.study.report.numbers import groups, limits
 from rectified.study.tasks import parse_task
 
@@ -22,7 +27,7 @@ WIDTH, LEGEND = 760, 40
 
 def picture(store: Store) -> str:
     """The report's robustness figure, standing alone: its own legend, and colours for light and dark."""
-    task = parse_task(store.head["task"])
+    task = parse_task(store.cells()[0].task)
     records = store.records()
     looks = styles(list(dict.fromkeys(record.cell.method for record in records)))
     found = groups(records, task.metric)
@@ -34,15 +39,8 @@ def picture(store: Store) -> str:
         label = f'<text x="{x + 46}" y="19" style="fill:var(--ink)">{escape(method)}</text>'
         keys.append(f'<g transform="translate({x},8)">{figures.key(style)}</g>{label}')
         x += 80 + 8 * len(method)
-    css = (
-        f"svg{{{css_variables(dark=False)} font:13px system-ui,sans-serif}}"
-        f"@media(prefers-color-scheme:dark){{svg{{{css_variables(dark=True)}}}}}"
-    )
     inner = figure.replace("<svg ", f'<svg y="{LEGEND}" width="{WIDTH}" height="{height - LEGEND}" ', 1)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
-        f"<style>{css}</style>{''.join(keys)}{inner}</svg>\n"
-    )
+    return standing("".join(keys) + inner, WIDTH, height)
 
 
 def insert(page: str, tables: dict[str, str]) -> None:
@@ -58,9 +56,9 @@ def insert(page: str, tables: dict[str, str]) -> None:
 
 
 def main() -> None:
-    for folder in sorted((HERE / "studies").iterdir()):
-        store = Store.open(folder)
-        store.write_tables(parse_task(store.head["task"]).metric)
+    for file in sorted((HERE / "studies").glob("*/study.json")):
+        store = Store.open(file.parent)
+        store.write_tables()
         print(write_report(store))
     orders = Store.open(HERE / "studies" / "orders")
     large = Store.open(HERE / "studies" / "large-gradients")
@@ -87,11 +85,15 @@ def main() -> None:
             "assumptions": tables.assumptions(),
         },
     )
+    bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
+    found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
+    insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})
+    insert("../README.md", {"bench": sheets(bench, quartiles=False)["peers"].markdown()})
+    write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
-    path = HERE / "pictures" / "fashion-mnist.svg"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(picture(store))
-    print(path)
+    write_figures(store)
+    write(HERE / "pictures" / "fashion-mnist.svg", picture(store))
+    insert("study.md", {"verdict": tables.verdict(store)})
 
 
 if __name__ == "__main__":

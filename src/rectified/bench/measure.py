@@ -138,13 +138,14 @@ def _parts(x: Tensor) -> Iterator[Tensor]:
 
 
 def cpu_peak(run: Callable[[], object]) -> int:
-    """The most bytes that tensors take up at a time while it runs, beyond what is there before, by torch's allocator."""
+    """The most bytes that tensors take up at a time while it runs, beyond what is there before: torch's own count."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         run()
     events = sorted(
         _allocations(found.profiler.kineto_results.experimental_event_tree()), key=lambda event: event.start_time_ns
     )
-    return max(accumulate((event.extra_fields.alloc_size for event in events), initial=0))  # freed ones are negative
+    sizes = [int(event.extra_fields.alloc_size) for event in events]  # what is freed is negative
+    return max(accumulate(sizes, initial=0))
 
 
 def _allocations(events: list[Any]) -> Iterator[Any]:
