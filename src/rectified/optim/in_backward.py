@@ -64,8 +64,8 @@ class StepInBackward:
         if several and not unshared and not all(map(is_sharded, params)):
             raise ValueError(
                 f"there are {dist.get_world_size()} processes, and parameters that FSDP2 does not shard: they would "
-                "step before DistributedDataParallel has summed their gradients. Use FSDP2, step after backward, or say "
-                "unshared=True where no gradient is summed"
+                "step before DistributedDataParallel has summed their gradients. Use FSDP2, step after backward, or "
+                "say unshared=True where no gradient is summed"
             )
         self.optimizer = optimizer
         self.max_norm = max_norm

@@ -40,13 +40,14 @@ class FashionMnist(Task):
 
     def model(self) -> nn.Module:
         """32,998 parameters; channels_last, in which torch's CPU convolutions are faster."""
+        # Pooled before the ReLU, which is the same to the bit, gradients too, and a sixth faster: a ReLU of a quarter.
         layers = nn.Sequential(
             nn.Conv2d(1, 6, 5),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(6, 12, 5),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(192, 120),
             nn.ReLU(),
