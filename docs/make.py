@@ -5,15 +5,11 @@
 The studies themselves are run by the commands in their study.json, and in the pages that show them.
 """
 
-import json
 from pathlib import Path
 
 import tables
 from markupsafe import escape
 
-from rectified.bench.picture import picture as bench_picture
-from rectified.bench.results import Results
-from rectified.bench.tables import remarks, sheets
 from rectified.figures.style import standing, styles
 from rectified.files import write
 from rectified.study import Store
@@ -85,11 +81,6 @@ def main() -> None:
             "assumptions": tables.assumptions(),
         },
     )
-    bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
-    found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
-    insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})
-    insert("../README.md", {"bench": sheets(bench, quartiles=False)["peers"].markdown()})
-    write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
     write_figures(store)
     write(HERE / "pictures" / "fashion-mnist.svg", picture(store))

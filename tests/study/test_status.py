@@ -123,4 +123,5 @@ def test_a_mixture_of_versions_is_named_with_its_counts():
     assert mixtures([record(0, torch="2.13"), record(1, torch="2.14"), record(2, torch="2.14")]) == [
         "note: the runs are a mixture: torch 2.13 (1 run), 2.14 (2 runs); timings.csv has it run by run"
     ]
+    assert "ranks 1 (1 run), 2 (1 run);" in mixtures([record(0, torch="2"), record(1, torch="2", ranks="2")])[0]
     assert "commit a then b (1 run)" in mixtures([record(0, commit="a then b")])[0]

@@ -17,6 +17,7 @@ from .store import ROWS, Store
 from .tasks import parse_task
 from .words import count
 
+_UNSAID = {"device": "a CPU", "ranks": "1"}  # what a run's versions say nothing of
 _STATES = ("done", "diverged", "failed", "running", "waiting")
 
 
@@ -111,7 +112,8 @@ def mixtures(records: Sequence[Record]) -> list[str]:
     """A note of each package, and the commit, of which the runs have seen several versions."""
     notes = []
     for name in dict.fromkeys(name for record in records for name in record.versions):
-        seen = Counter(record.versions.get(name, "unknown") for record in records if record.versions)
+        absent = _UNSAID.get(name, "unknown")
+        seen = Counter(record.versions.get(name, absent) for record in records if record.versions)
         if len(seen) > 1 or any(" then " in version for version in seen):
             told = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
             notes.append(f"note: the runs are a mixture: {name} {told}; timings.csv has it run by run")
