@@ -163,11 +163,15 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(tmp_path, sign):
-    undisturbed = tmp_path / "undisturbed"
-    subprocess.run(call(undisturbed), check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    subprocess.run(call(out), check=True, capture_output=True)
+    return out
 
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(tmp_path, sign, undisturbed):
     process = start_and_wait_for_a_run(tmp_path / "out")
     children = children_of(process.pid)
     process.send_signal(sign)

@@ -71,13 +71,13 @@ def disturbed(start, kills, generator, longest):
 def undisturbed(plan, out):
     """The study, by this process alone."""
     task = TASKS[plan.task]
-    store = Store(out, {"task": plan.task, "epochs": plan.epochs, "batch_size": plan.batch_size})
+    store = Store(out)
     out.mkdir()
     store.add(plan.cells(), "")
     data = task.load(task.find(None, print))
     for cell in plan.cells():
         run(cell, data, store.folder(cell), limits=Limits(checkpoint_every=1e9))
-    store.write_tables(task.metric)
+    store.write_tables()
     return out
 
 
