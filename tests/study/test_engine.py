@@ -201,7 +201,7 @@ class Failing(LocalEngine):
 
 
 def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, capsys):
-    def study(engine=LocalEngine(1)):  # noqa: B008
+    def study(engine):
         plan = Plan(methods=parse_list("adam"), lrs=(0.01,), seeds=(0,), **HEAD)
         status = run_study([plan], tmp_path / "out", None, engine, "rectified study ...", Console(width=200))
         return status, capsys.readouterr().out
@@ -209,10 +209,10 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
     status, said = study(Failing(1))
     assert status == 1
     assert "failed: adam lr 0.01 seed 0: OSError: disk on fire" in said
-    status, said = study()
+    status, said = study(LocalEngine(1))
     assert status == 0
     assert "[1/1]" in said
-    status, said = study()
+    status, said = study(LocalEngine(1))
     assert status == 0
     assert "1 of 1 runs are there already" in said
 

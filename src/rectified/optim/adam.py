@@ -20,8 +20,8 @@ from ..warmup import Warmup, from_plain, to_plain
 from .move import move, move_on_device
 from .narrow import Rounding
 from .notices import say_excuses, warn_of_huge_start
-from .options import check_group, omega_of
-from .plan import STATES, Bucket, Group, Plan
+from .options import Group, check_group, omega_of
+from .plan import STATES, Bucket, Plan
 
 Loss = float | Tensor
 Planned = tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]

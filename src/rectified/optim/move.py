@@ -8,9 +8,8 @@ from .coefficients import coefficients
 from .differentiable import differentiable_step
 from .kernels import Update
 from .on_device import device_update
+from .options import Group
 from .plan import Bucket, Plan
-
-Group = dict[str, Any]
 
 
 def move(group: Group, bucket: Bucket, grads: list[Tensor], omega: float, grad_scale: Tensor | None) -> None:

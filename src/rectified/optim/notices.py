@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .coefficients import coefficients
-from .options import number
-from .plan import Bucket, Group, Plan
+from .options import Group, number
+from .plan import Bucket, Plan
 
 if TYPE_CHECKING:
     from .adam import Adam

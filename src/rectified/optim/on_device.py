@@ -16,9 +16,7 @@ from torch import Tensor
 from ..warmup import to_plain
 from .coefficients import Coefficients, coefficients
 from .kernels import Tensors, step_on
-from .options import omega_of
-
-Group = dict[str, Any]
+from .options import Group, omega_of
 
 # Every count up to this one has a row; beyond it those of a geometric grid, and what lies between is interpolated.
 _EXACT = 2**16

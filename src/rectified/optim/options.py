@@ -9,8 +9,10 @@ from torch import Tensor
 from ..warmup import Start, Warmup
 from .narrow import Rounding
 
+Group = dict[str, Any]  # one of an optimizer's param_groups
 
-def check_group(group: dict[str, Any]) -> None:
+
+def check_group(group: Group) -> None:
     """Raise for an option that no step could use. Where torch.optim has a like check its words stand in the message."""
     lr = group["lr"]
     if isinstance(lr, Tensor) and lr.numel() != 1:
@@ -69,7 +71,7 @@ def number(value: float | Tensor) -> float:
     return value.item() if isinstance(value, Tensor) else value
 
 
-def omega_of(group: dict[str, Any], t: int) -> float:
+def omega_of(group: Group, t: int) -> float:
     """The warmup's factor for step t, refused where no warmup can mean it."""
     if group["warmup"] is None:
         return 1.0

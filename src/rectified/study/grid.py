@@ -1,12 +1,12 @@
 """From what is asked for, as a flag's or a file's text, to its plans; a refusal begins with the flag at fault."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from .methods import parse_list
+from .options import split
 from .plan import Plan, once
 from .tasks import Task, parse_task
 
@@ -59,15 +59,6 @@ class Grid:
                 epochs=task.epochs if self.epochs is None else self.epochs,
                 batch_size=size,
             )
-
-
-def split(text: str) -> list[str]:
-    """At the commas that are not inside parentheses.
-
-    >>> split("adam(beta1=0.8,beta2=0.9), radam")
-    ['adam(beta1=0.8,beta2=0.9)', 'radam']
-    """
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
 def _varied(methods: Sequence[str], vary: Sequence[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import torch
 
 from ..optim import Adam, AdamW, RAdam
 from ..warmup import Constant, Hold, Linear, UntunedExponential, UntunedLinear, Warmup, steps_until
-from .options import read_options
+from .options import read_options, split
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (Adam, {}),
@@ -122,7 +122,7 @@ def parse_list(text: str) -> tuple[Method, ...]:
     >>> [method.name for method in parse_list("adam(beta1=0.8,beta2=0.9), radam")]
     ['adam(beta1=0.8,beta2=0.9)', 'radam']
     """
-    return tuple(parse(part) for part in re.split(r",(?![^(]*\))", text) if part.strip())
+    return tuple(parse(part) for part in split(text))
 
 
 def known() -> list[str]:

@@ -1,7 +1,17 @@
-"""Options in parentheses, as after a method's or a task's name: values alone, nothing is called."""
+"""Lists of names, and the options in parentheses after one: values alone, nothing is called."""
 
 import ast
+import re
 from typing import Any
+
+
+def split(text: str) -> list[str]:
+    """At the commas that are not inside parentheses.
+
+    >>> split("adam(beta1=0.8,beta2=0.9), radam")
+    ['adam(beta1=0.8,beta2=0.9)', 'radam']
+    """
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
 def read_options(what: str, source: str) -> dict[str, Any]:
