@@ -73,6 +73,7 @@ def test_a_cell_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
     assert "SIGKILL" in record.error
 
 
+@pytest.mark.slow
 def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
     """As often as it may die in vain, and once more."""
     cell = Cell("fashion-mnist-mini", "adam", 0.01, 0, epochs=ATTEMPTS + 2, batch_size=100)
@@ -170,7 +171,7 @@ def undisturbed(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(tmp_path, sign, undisturbed):
     process = start_and_wait_for_a_run(tmp_path / "out")
     children = children_of(process.pid)

@@ -66,6 +66,7 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path):
     assert (done["step"], done["versions"]["ranks"]) == (16, "2")
 
 
+@pytest.mark.slow
 def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
     whole, stopped, told = tmp_path / "whole", tmp_path / "stopped", []
 
