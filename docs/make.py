@@ -5,12 +5,17 @@
 The studies themselves are run by the commands in their study.json, and in the pages that show them.
 """
 
+import json
 from pathlib import Path
 
 import tables
 from markupsafe import escape
 
+from rectified.bench.picture import picture as bench_picture
+from rectified.bench.results import Results
+from rectified.bench.tables import remarks, sheets
 from rectified.figures.style import standing, styles
+from rectified.figures.table import markdown
 from rectified.files import write
 from rectified.study import Store
 from rectified.study.report import figures, write_figures, write_report
@@ -41,7 +46,7 @@ def picture(store: Store) -> str:
 
 def insert(page: str, tables: dict[str, str]) -> None:
     """Put each table between its marks in the page."""
-    path = HERE / page
+    path = (HERE / page).resolve()
     text = path.read_text()
     for name, table in tables.items():
         begin, end = f"<!-- {name}: made by make docs -->\n", f"\n<!-- end of {name} -->"
@@ -81,6 +86,12 @@ def main() -> None:
             "assumptions": tables.assumptions(),
         },
     )
+    bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
+    found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
+    insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})
+    times = [row[: 1 + len(bench.outcomes)] for row in (peers := sheets(bench, quartiles=False)["peers"]).rows]
+    insert("../README.md", {"bench": markdown(peers.heads[: 1 + len(bench.outcomes)], times)})
+    write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
     write_figures(store)
     write(HERE / "pictures" / "fashion-mnist.svg", picture(store))

@@ -9,6 +9,7 @@ from rectified.bench.results import Measured, Outcome, Results
 from rectified.bench.tables import markdown, sheets
 
 FUSED, NARROW, SLOW = "torch AdamW fused", "rectified RAdam (bf16)", "torchao AdamW8bit"
+HOLDING = "rectified Adam-2k (holding)"
 
 
 def by_round(*values):
@@ -27,6 +28,7 @@ def outcome(model="cnn", parameters=1_000):
             FUSED: Measured(by_round(2e-3, 4e-3, 2e-3, 9e-3), by_round(*[[3e-3]] * 4), 8_000, 4_000),
             NARROW: Measured(by_round(1e-3, 2e-3, 1e-3, 1e-3), by_round([], [], [], []), 8_000, 8_000),
             SLOW: Measured({1: 40e-3}, {1: [40e-3]}, 2_000, 0),
+            HOLDING: Measured(by_round(1e-3, 2e-3, 1e-3, 1e-3), by_round([], [], [], []), 8_000, 0),
         },
         [56e6, 56e6, 28e6, 56e6],
         {"torch RAdam": "RuntimeError: out of memory"},
@@ -51,6 +53,7 @@ def test_the_fraction_of_the_bandwidth_counts_what_a_step_must_move():
     assert outcome().fraction(BASE.name).median == pytest.approx(0.5)
     # 16-bit parameters and gradients: 6 and 16
     assert outcome().fraction(NARROW).median == pytest.approx(0.5 * 22 / 28)
+    assert outcome().fraction(HOLDING) is None, "it leaves most bytes alone"
 
 
 def test_bytes_are_per_parameter():

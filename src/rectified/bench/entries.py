@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Entry:
         package: the distribution whose version is noted.
         kind: what it is compared as: ``"ours"``, a peer's ``"RAdam"``, or a peer's ``"Adam"``.
         graphed: its step is captured in a CUDA graph and replayed.
+        idle: its step leaves parameters or states alone, so that its bytes tell nothing of the bandwidth.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Entry:
     dtype: torch.dtype = torch.float32
     devices: tuple[str, ...] = ("cpu", "cuda")
     graphed: bool = False
+    idle: bool = False
 
 
 def _ours(name: str, optimizer: type[Adam], **options: Any) -> Entry:
@@ -86,7 +88,7 @@ ENTRIES = [
     _ours("Adam", Adam),
     _ours("Adam amsgrad", Adam, amsgrad=True),
     _ours("Adam-eps", Adam, eps=1e-4, eps_hat=True),
-    _ours("Adam-2k (holding)", Adam, warmup=Hold(2000)),
+    replace(_ours("Adam-2k (holding)", Adam, warmup=Hold(2000)), idle=True),
     _ours("AdamW", AdamW),
     _ours("AdamW + untuned linear", AdamW, warmup=UntunedLinear()),
     _ours("AdamW + untuned exponential", AdamW, warmup=UntunedExponential()),

@@ -70,7 +70,7 @@ class Outcome:
         addition that moves as many bytes, unless a cache holds them.
         """
         mine = self.entries.get(name)
-        if mine is None:
+        if mine is None or BY_NAME[name].idle:
             return None
         width = BY_NAME[name].dtype.itemsize
         traffic = 3 * width * self.parameters + 2 * mine.state
