@@ -89,8 +89,8 @@ def main() -> None:
     bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
     found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
     insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})
-    times = [row[: 1 + len(bench.outcomes)] for row in (peers := sheets(bench, quartiles=False)["peers"]).rows]
-    insert("../README.md", {"bench": markdown(peers.heads[: 1 + len(bench.outcomes)], times)})
+    peers, width = sheets(bench, quartiles=False)["peers"], 1 + len(bench.outcomes)
+    insert("../README.md", {"bench": markdown(peers.heads[:width], [row[:width] for row in peers.rows])})
     write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
     write_figures(store)
