@@ -4,16 +4,13 @@
 """
 
 import hashlib
-import sys
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
-from torch import Tensor
-
-from . import cache, fetch, idx
+from . import fetch, idx
+from .find import DataNotFoundError, Place, Say, Way, to_stderr
+from .pictures import Pictures
 
 NAME = "fashion-mnist"
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -35,30 +32,11 @@ SUMS = {
 # Inside a folder that a user names: itself, torchvision's layout from outside and from within, our own.
 LAYOUTS = ("", "FashionMNIST/raw", "raw", NAME)
 
-ADVICE = """What you can do:
-  - fetch the four .gz files from {url} on any machine and
-    name their folder with --data FOLDER, or put them into {cache}
-  - on Debian or Ubuntu: apt install {package}
+ADVICE = f"""What you can do:
+  - fetch the four .gz files from {URL} on any machine and
+    name their folder with --data FOLDER, or put them into {{cache}}
+  - on Debian or Ubuntu: apt install {PACKAGE}
   - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
-
-Say = Callable[[str], None]
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-class DataNotFoundError(RuntimeError):
-    """The data is not there; the message says what was looked for, where, and what to do."""
-
-
-class Images(NamedTuple):
-    """Pictures uint8 [n, 28, 28], 0 the background; labels uint8 [n], 0 to 9. In full 60,000 and 10,000."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
 
 
 def mini() -> Path:
@@ -70,7 +48,7 @@ def mini() -> Path:
     return Path(str(resources.files("rectified.study.data") / "fashion-mnist-mini"))
 
 
-def load(folder: Path) -> Images:
+def load(folder: Path) -> Pictures:
     """Read the four files, gzipped or not, from `find()` or `mini()`.
 
     DataNotFoundError: one is missing. ValueError: one is no proper IDX file, or the counts differ.
@@ -78,7 +56,7 @@ def load(folder: Path) -> Images:
     >>> [tuple(part.shape) for part in load(mini())]
     [(6000, 28, 28), (6000,), (1000, 28, 28), (1000,)]
     """
-    parts = Images(
+    parts = Pictures(
         idx.read(_file(folder, "train-images-idx3-ubyte"), dims=3),
         idx.read(_file(folder, "train-labels-idx1-ubyte"), dims=1),
         idx.read(_file(folder, "t10k-images-idx3-ubyte"), dims=3),
@@ -90,7 +68,7 @@ def load(folder: Path) -> Images:
     return parts
 
 
-def find(folder: Path | None = None, say: Say = _to_stderr, fetch: bool = True) -> Path:
+def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -> Path:
     """The folder that holds the four files, their content verified: `folder`, or the first of WAYS that works.
 
     Without `fetch` only those that find what is on this machine.
@@ -99,42 +77,8 @@ def find(folder: Path | None = None, say: Say = _to_stderr, fetch: bool = True) 
     DataNotFoundError: `folder` does not hold them (nothing else is tried then), or no way led to them.
     """
     if folder is not None:
-        return _named(Path(folder).expanduser())
-    tried = []
-    for title, way in WAYS if fetch else HERE:
-        try:
-            return way(say)
-        except (DataNotFoundError, OSError) as reason:
-            tried.append(f"  {title}: {reason}")
-    try:
-        home = str(cache.root() / NAME)
-    except OSError:
-        home = "$RECTIFIED_CACHE"
-    advice = ADVICE.format(url=URL, cache=home, package=PACKAGE)
-    raise DataNotFoundError("\n".join(["Fashion-MNIST was not found. Tried, in this order:", *tried, advice]))
-
-
-def _named(folder: Path) -> Path:
-    tried = []
-    for layout in LAYOUTS:
-        try:
-            return _check(folder / layout)
-        except (DataNotFoundError, OSError) as reason:
-            tried.append(f"  {reason}")
-    wanted = ", ".join(f"{name}[.gz]" for name in SUMS)
-    raise DataNotFoundError("\n".join([f"{folder} does not hold Fashion-MNIST ({wanted}). Looked in:", *tried]))
-
-
-def _cached(say: Say) -> Path:
-    home = cache.root() / NAME
-    if not home.exists():
-        raise DataNotFoundError(f"nothing in {home}")
-    try:
-        return _check(home)
-    except DataNotFoundError as damage:
-        say(f"Fashion-MNIST: {damage}; setting the folder aside as {cache.aside(NAME)} and fetching anew")
-        cache.set_aside(NAME)
-        raise
+        return _PLACE.named(folder, LAYOUTS, ", ".join(f"{name}[.gz]" for name in SUMS))
+    return _PLACE.by(WAYS if fetch else HERE, ADVICE, say)
 
 
 def _installed(say: Say) -> Path:
@@ -148,7 +92,7 @@ def _downloaded(say: Say) -> Path:
             fetch.download(f"{URL}{name}.gz", folder / f"{name}.gz")
             _verify(folder, name)
 
-    return _kept(make, say)
+    return _PLACE.kept(make, say)
 
 
 def _unpacked(say: Say) -> Path:
@@ -159,24 +103,7 @@ def _unpacked(say: Say) -> Path:
             for name in SUMS:
                 _file(source, name).rename(folder / f"{name}.gz")
 
-    return _kept(make, say)
-
-
-def _kept(make: Callable[[Path], None], say: Say) -> Path:
-    home = cache.fill(NAME, make, _check)
-    say(f"Fashion-MNIST: kept in {home}")
-    return home
-
-
-HERE: tuple[tuple[str, Callable[[Say], Path]], ...] = (
-    ("the cache", _cached),
-    (f"the package {PACKAGE}, installed", _installed),
-)
-WAYS = (
-    *HERE,
-    ("the official download", _downloaded),
-    (f"the package {PACKAGE}, unpacked without root", _unpacked),
-)
+    return _PLACE.kept(make, say)
 
 
 def _check(folder: Path) -> Path:
@@ -201,3 +128,15 @@ def _file(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataNotFoundError(f"{folder}: " + (f"{name}[.gz] is missing" if folder.is_dir() else "no such folder"))
+
+
+_PLACE = Place(NAME, "Fashion-MNIST", _check)
+HERE: tuple[Way, ...] = (
+    ("the cache", _PLACE.cached),
+    (f"the package {PACKAGE}, installed", _installed),
+)
+WAYS = (
+    *HERE,
+    ("the official download", _downloaded),
+    (f"the package {PACKAGE}, unpacked without root", _unpacked),
+)

@@ -36,7 +36,7 @@ Acquire::https::Timeout "10";
 
 
 def download(url: str, path: Path) -> None:
-    """Write what `url` (http) answers to `path`; proxies as the environment says."""
+    """Write what `url` answers to `path`; proxies as the environment says."""
     opener = urllib.request.build_opener(_PatientReader())
     try:
         with opener.open(url, timeout=READ_SECONDS) as answer, path.open("wb") as file:
