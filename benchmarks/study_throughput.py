@@ -79,7 +79,7 @@ def bare(name: str, seeds: Sequence[int], epochs: int) -> None:
     task = parse_task(name)
     data = task.load(task.find(None, print))
     for seed in seeds:
-        training = Training.begin(Cell(name, "radam", LR, seed, epochs, task.batch_size), task)
+        training = Training.begin(Cell(name, "radam", LR, seed, epochs, task.batch_size), task, data)
         for _ in range(epochs):
             order = training.generator()
             training.model.train()

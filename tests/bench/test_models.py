@@ -26,7 +26,7 @@ def test_sizes_are_the_published_ones(model, parameters, tensors):
 
 
 def test_the_small_network_is_the_studys():
-    model = parse_task("fashion-mnist-mini").model()
+    model = parse_task("fashion-mnist-mini").model(None)
     assert [tuple(p.shape) for p in model.parameters()] == MODELS["cnn"]()
 
 

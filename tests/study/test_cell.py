@@ -80,7 +80,7 @@ def test_tensorboard_has_loss_accuracy_omega_and_weights(data, tmp_path):
 
 
 def test_the_network_is_the_reports():
-    assert sum(p.numel() for p in MINI.model().parameters()) == 32_998
+    assert sum(p.numel() for p in MINI.model(None).parameters()) == 32_998
 
 
 def test_versions_name_what_a_run_ran_on():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import rectified
+from rectified.study.ablation import Unrectified
 from rectified.study.methods import known, parse, parse_list
 from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, UntunedLinear
 
@@ -18,6 +19,9 @@ from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, Untune
         ("radam-paper", rectified.RAdam, {"warmup": Rectified("first", 4.0, "momentum")}),
         ("radam-exact", rectified.RAdam, {"warmup": Rectified("exact", 2.0, "momentum")}),
         ("radam-hold", rectified.RAdam, {"warmup": Rectified("first", 5.0, "hold")}),
+        ("radam-4hold", rectified.RAdam, {"warmup": Rectified("first", 4.0, "hold"), "eps_hat": True}),
+        ("radam-4adam", rectified.Adam, {"warmup": Unrectified(1, 4), "eps_hat": True}),
+        ("radam-4momentum-4adam", rectified.Adam, {"warmup": Unrectified(5, 8), "eps_hat": True}),
         ("adam-2k", rectified.Adam, {"warmup": Hold(2000)}),
         ("adam-eps", rectified.Adam, {"eps": 1e-4, "eps_hat": True, "warmup": None}),
         ("adam+untuned-linear", rectified.Adam, {"warmup": UntunedLinear()}),

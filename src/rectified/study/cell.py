@@ -18,6 +18,7 @@ from ..files import sweep, sync
 from . import checkpoint
 from .checkpoint import CheckpointError, Pace, read_checkpoint, write_checkpoint
 from .circumstances import circumstances
+from .gradients import show, write_histograms
 from .methods import Method, parse
 from .plan import Cell
 from .results import Row
@@ -39,6 +40,7 @@ class Limits:
     Attributes:
         checkpoint_every: seconds from one checkpoint to the next, see :class:`~.checkpoint.Pace`.
         minutes: that a run may take, all calls that worked on it together; None is any.
+        gradients: of how many first steps to record histograms of the gradients.
 
     Raises:
         ValueError: one is out of its range; names the flag.
@@ -46,11 +48,14 @@ class Limits:
 
     checkpoint_every: float | None = None
     minutes: float | None = None
+    gradients: int = 0
 
     def __post_init__(self) -> None:
         checkpoint.check_every(self.checkpoint_every)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"--cell-minutes is {self.minutes}; it must be a positive number")
+        if self.gradients < 0:
+            raise ValueError(f"--gradients is {self.gradients}; it must be 0 or a number of steps")
 
 
 ANY = Limits()
@@ -116,7 +121,7 @@ def lead(
     task, method = parse_task(cell.task), parse(cell.method)
     with claimed(folder) as rows:
         (folder / "done.json").unlink(missing_ok=True)
-        training, goes_on = _begin(cell, task, folder, tell, device, ranks)
+        training, goes_on = _begin(cell, task, data, folder, tell, device, ranks)
         if goes_on:
             sweep(folder)
         else:
@@ -138,7 +143,11 @@ def lead(
         # What an interrupted call drew beyond the checkpoint is drawn again.
         drawn = int(training.rows[-1]["step"]) if training.rows else 0
         with closing(SummaryWriter(str(folder), purge_step=drawn + 1 if training.step else None)) as board:
+            training.recorded = limits.gradients
             status, row = _train(training, task, data, limits, keep, write, tell)
+            if training.gradients:
+                write_histograms(folder, training.gradients)
+                show(board, training.gradients)
             _label(board, cell, row, task.metric)
         os.fsync(rows.fileno())  # done.json vouches for it
         done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
@@ -151,7 +160,7 @@ def lead(
 def follow(cell: Cell, data: Any, folder: Path, limits: Limits, device: str, ranks: Ranks) -> str:
     """Train as a rank that is not the first: the same steps, and nothing written or told."""
     task = parse_task(cell.task)
-    training, _ = _begin(cell, task, folder, _nobody, device, ranks)
+    training, _ = _begin(cell, task, data, folder, _nobody, device, ranks)
     return _train(training, task, data, limits, _nobody, _nobody, _nobody)[0]
 
 
@@ -171,10 +180,12 @@ def claimed(folder: Path) -> Iterator[IO[str]]:
         yield rows
 
 
-def _begin(cell: Cell, task: Task, folder: Path, tell: Tell, device: str, ranks: Ranks) -> tuple[Training, bool]:
+def _begin(
+    cell: Cell, task: Task, data: Any, folder: Path, tell: Tell, device: str, ranks: Ranks
+) -> tuple[Training, bool]:
     """The run as its checkpoint has it, or before its first step; and which of the two."""
     ranks.from_first(lambda: None)  # it has claimed the folder: nobody replaces the checkpoint any more
-    training = Training.begin(cell, task, device, ranks)
+    training = Training.begin(cell, task, data, device, ranks)
     try:
         state = read_checkpoint(folder)
         if state is None:
@@ -182,7 +193,7 @@ def _begin(cell: Cell, task: Task, folder: Path, tell: Tell, device: str, ranks:
         training.load(state)
     except CheckpointError as error:
         tell("note", None, f"{error}; the run begins anew")
-        return Training.begin(cell, task, device, ranks), False  # part of the checkpoint may be in the first
+        return Training.begin(cell, task, data, device, ranks), False  # part of the checkpoint may be in the first
     where = f"epoch {training.epoch} of {cell.epochs}, after step {training.step}"
     tell("resumed", training.rows[-1] if training.rows else None, where)
     return training, True
@@ -251,10 +262,15 @@ def _train(
 
 
 def _measured(training: Training, task: Task, data: Any) -> Row:
-    """What the epoch under way comes to."""
+    """What the epoch under way comes to; after the last, with what is measured once."""
     training.model.eval()
+    training.average(task.averaged)
     with torch.inference_mode():
-        return training.row(task.evaluate(training.model, data))
+        measured = task.evaluate(training.model, data)
+        if training.epoch == training.cell.epochs:
+            with training.averaged():
+                measured |= task.final(training.model, data)
+        return training.row(measured)
 
 
 def draw(board: Any, row: Row, method: Method, model: torch.nn.Module) -> None:

@@ -119,7 +119,7 @@ def _rehearse(cell: Cell, file: Path) -> tuple[float, int, int]:
     torch.set_num_threads(1)
     task = parse_task(cell.task)
     data = torch.load(file, mmap=True, weights_only=False)
-    training = Training.begin(cell, task)
+    training = Training.begin(cell, task, data)
     steps, began = [], time.perf_counter()
     for batch in task.batches(data, cell.batch_size, training.generator()):
         start = time.perf_counter()

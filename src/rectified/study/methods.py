@@ -1,7 +1,8 @@
 """The methods of a study by name: one table of optimizers, one of warmups.
 
-    adam   adamw   sgd   radam   radam-paper   radam-exact   radam-ema   radam-hold   adam-2k
-    adam-eps    adam+untuned-linear   adam+untuned-exponential   adam+linear-N   adam+hold-N   (adamw+... likewise)
+    adam   adamw   sgd   adam-2k   adam-eps   adam+untuned-linear   adam+untuned-exponential   adam+linear-N
+    adam+hold-N (adamw+... likewise)   radam   radam-paper   radam-exact   radam-ema   radam-hold
+    radam-4hold   radam-4adam   radam-4momentum-4adam (ablation.py)
 
 A method may carry options, which are its optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An lr
 among them fixes the method's lr: it then runs once, not over the study's lrs.
@@ -16,6 +17,7 @@ import torch
 
 from ..optim import Adam, AdamW, RAdam
 from ..warmup import Constant, Hold, Linear, UntunedExponential, UntunedLinear, Warmup, steps_until
+from .ablation import Unrectified
 from .options import read_options, split
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -27,6 +29,9 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "radam-exact": (RAdam, {"order": "exact"}),
     "radam-ema": (RAdam, {"order": "ema"}),
     "radam-hold": (RAdam, {"start": "hold"}),
+    "radam-4hold": (RAdam, {"threshold": 4, "start": "hold"}),
+    "radam-4adam": (Adam, {"warmup": Unrectified(1, 4), "eps_hat": True}),
+    "radam-4momentum-4adam": (Adam, {"warmup": Unrectified(5, 8), "eps_hat": True}),
     "adam-2k": (Adam, {"warmup": Hold(2000)}),
     "adam-eps": (Adam, {"eps": 1e-4, "eps_hat": True}),
 }
@@ -53,9 +58,20 @@ class Method:
     options: dict[str, Any] = field(hash=False)
     lr: float | None = None
 
-    def build(self, params: Iterable[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        """The optimizer over params."""
-        return self.optimizer(params, lr=lr, **self.options)  # type: ignore[call-arg]
+    def build(
+        self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
+        """The optimizer over params.
+
+        Args:
+            weight_decay: for a method that has none of its own among its options. Decoupled; SGD's is in its gradient.
+        """
+        options = dict(self.options)
+        if weight_decay and "weight_decay" not in options:
+            options["weight_decay"] = weight_decay
+            if self.optimizer in (Adam, RAdam):  # AdamW's is always decoupled
+                options.setdefault("decoupled_weight_decay", True)
+        return self.optimizer(params, lr=lr, **options)  # type: ignore[call-arg]
 
     def _group(self) -> dict[str, Any]:
         return self.build([torch.nn.Parameter(torch.zeros(1))], lr=0.1).param_groups[0]
@@ -106,6 +122,8 @@ def parse(text: str) -> Method:
             raise ValueError(f"method {text!r}: {error}") from None
     options |= read_options(f"method {text!r}", shape["options"] or "")
     lr = options.pop("lr", None)
+    if lr is not None and not isinstance(lr, int | float):
+        raise ValueError(f"method {text!r}: lr is {lr!r}; it must be a number")
     if "beta1" in options or "beta2" in options:
         options["betas"] = (options.pop("beta1", 0.9), options.pop("beta2", 0.999))
     method = Method(text.strip(), optimizer, options, None if lr is None else float(lr))

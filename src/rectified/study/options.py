@@ -15,7 +15,7 @@ def split(text: str) -> list[str]:
 
 
 def read_options(what: str, source: str) -> dict[str, Any]:
-    """The keywords in `source`, as between the parentheses of a call.
+    """The keywords in `source`, as between the parentheses of a call; a word needs no quotes.
 
     Args:
         what: whose they are, for the error's text.
@@ -25,12 +25,18 @@ def read_options(what: str, source: str) -> dict[str, Any]:
 
     >>> read_options("method 'adam'", "beta2=0.95, eps=1e-6")
     {'beta2': 0.95, 'eps': 1e-06}
+    >>> read_options("task 'translation'", "norm=pre")
+    {'norm': 'pre'}
     """
     try:
         call = ast.parse(f"f({source})", mode="eval").body
         assert isinstance(call, ast.Call)
         if call.args:
             raise ValueError("write options as name=value")
-        return {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return {keyword.arg or "**": _value(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{what}: {error}") from None
+
+
+def _value(node: ast.expr) -> Any:
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

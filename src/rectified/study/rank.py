@@ -26,7 +26,9 @@ from ..files import FULL
 from .cell import Limits, TimeLimitError, follow, lead
 from .plan import Cell
 from .ranks import PROGRAM
+from .share import needed, share
 from .tasks import Task
+from .tasks.task import examples
 from .training import Ranks, T, device_of, moved
 
 _DAY = timedelta(days=1)  # that the others wait for an evaluation; of a rank that dies the launcher knows at once
@@ -37,7 +39,7 @@ class Together(Ranks):
     """Ranks of torch's default process group, under DistributedDataParallel.
 
     The weight of a rank's mean loss is its part of the batch, so that the loss and its gradient are the whole batch's
-    mean also where a batch is not a multiple of the ranks. A loss has to be a mean over examples for that. What a model
+    mean also where a batch is not a multiple of the ranks. A task says what its loss is a mean over. What a model
     computes over a batch, as batch norm does, it computes over the rank's part.
     """
 
@@ -56,10 +58,10 @@ class Together(Ranks):
         if self.parallel is None:
             self.parallel = DistributedDataParallel(_Loss(task, model))
         size = examples(batch)
-        begin, end = size * self.rank // self.count, size * (self.rank + 1) // self.count
-        weight = (end - begin) / size
-        # A rank without a part takes an example with weight 0: it has to be there when gradients are summed.
-        loss = self.parallel(moved(part(batch, slice(begin, max(end, begin + 1))), device_of(model)))
+        own = share(size, self.rank, self.count)
+        mine = part(batch, needed(own))
+        weight = task.weight(mine) / task.weight(batch) if own.stop > own.start else 0.0
+        loss = self.parallel(moved(mine, device_of(model)))
         shared = torch.tensor([0.0, *self._asked()], dtype=torch.float64, device=loss.device)
         shared[0] = weight * loss.detach()
         dist.all_reduce(shared)
@@ -101,11 +103,6 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.task.loss(self.model, batch)
-
-
-def examples(batch: Any) -> int:
-    """How many there are in a batch: a tensor, or a tuple or list of such."""
-    return len(batch) if isinstance(batch, Tensor) else examples(batch[0])
 
 
 def part(batch: Any, which: slice) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .gradients import Histogram
 from .plan import Cell
 
 Status = Literal["done", "diverged", "failed", "missing"]
@@ -26,6 +27,7 @@ class Record:
     ended: str = ""  # ISO 8601, UTC
     host: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    gradients: list[Histogram] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:

@@ -4,6 +4,7 @@ OUT/study.json                 which cells, which commands: what makes OUT a stu
 OUT/cells/ID/config.json       the cell and what it ran on
 OUT/cells/ID/rows.jsonl        one row an epoch; locked by the worker that writes it
 OUT/cells/ID/events.*          TensorBoard
+OUT/cells/ID/gradients.csv     histograms of the first steps' gradients, where they were asked for
 OUT/cells/ID/checkpoint.pt     while the run is not done: what it goes on from
 OUT/cells/ID/done.json         written last: status, error, time taken
 OUT/results.csv                one row a cell: what a repetition would reproduce
@@ -21,6 +22,7 @@ from typing import Any
 
 from ..files import sweep, write
 from . import checkpoint
+from .gradients import read_histograms
 from .plan import Cell
 from .results import Record, results, timings
 
@@ -121,7 +123,7 @@ class Store:
             rows = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
             if done.pop("rows", len(rows)) != len(rows):
                 return Record(cell)
-            return Record(cell, rows=rows, **done)
+            return Record(cell, rows=rows, gradients=read_histograms(folder), **done)
         except (OSError, ValueError, TypeError):
             return Record(cell)
 

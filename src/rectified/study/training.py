@@ -1,7 +1,8 @@
 """A run under way, as far as what is still to come depends on it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .checkpoint import CheckpointError
 from .circumstances import versions
+from .gradients import Histogram, histogram
 from .methods import parse
 from .plan import Cell
 from .results import Row
@@ -67,6 +69,8 @@ class Training:
         losses: of the epoch under way, one a batch: their number is the position in the data.
         rows: of the epochs that are over.
         seconds: spent so far.
+        gradients: histograms of the first `recorded` steps'.
+        mean: of the weights at the ends of the last epochs, where a task asks for more than one.
         versions: what it runs on; of the commits, all that it has seen.
         ranks: who trains it.
     """
@@ -81,14 +85,17 @@ class Training:
     losses: list[float] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    mean: dict[str, Tensor] = field(default_factory=dict)
+    gradients: list[Histogram] = field(default_factory=list)
+    recorded: int = 0
 
     @classmethod
-    def begin(cls, cell: Cell, task: Task, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
+    def begin(cls, cell: Cell, task: Task, data: Any, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
         """Before the first step. The same seed gives every method the same initial weights and order of the data."""
         torch.manual_seed(cell.seed)
-        model = task.model().to(device)
+        model = task.model(data).to(device)
         ranks.part_ways()
-        optimizer = parse(cell.method).build(model.parameters(), cell.lr)
+        optimizer = parse(cell.method).build(model.parameters(), cell.lr, task.weight_decay)
         order = torch.Generator().manual_seed(cell.seed).get_state()
         several = {"ranks": str(ranks.count)} if ranks.count > 1 else {}
         return cls(cell, model, optimizer, order, {**versions(device), **several}, ranks)
@@ -117,9 +124,40 @@ class Training:
             return False
         self.optimizer.zero_grad()
         (loss * task.loss_scale).backward()  # type: ignore[no-untyped-call]
+        if self.step < self.recorded:
+            found = (p.grad for p in self.model.parameters() if p.grad is not None)
+            self.gradients.append(histogram(self.step + 1, found, task.loss_scale))
+        if task.clip < math.inf:
+            nn.utils.clip_grad_norm_(self.model.parameters(), task.clip)
+        lr = self.cell.lr * task.schedule(self.step, self.cell.epochs * task.steps_per_epoch(self.cell.batch_size))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.step()
         self.step += 1
         return True
+
+    def average(self, epochs: int) -> None:
+        """Have the weights at the end of the epoch under way in their mean over the run's last `epochs`."""
+        count = self.epoch - max(0, self.cell.epochs - epochs)
+        if epochs > 1 and count > 0:
+            for name, weights in self.model.state_dict().items():
+                if count == 1 or not weights.is_floating_point():
+                    self.mean[name] = weights.clone()
+                else:
+                    self.mean[name].lerp_(weights, 1 / count)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with the mean weights meanwhile, if there are any."""
+        if not self.mean:
+            yield
+            return
+        own = {name: weights.clone() for name, weights in self.model.state_dict().items()}
+        self.model.load_state_dict(self.mean)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def row(self, measured: dict[str, float]) -> Row:
         """What the epoch under way comes to."""
@@ -141,6 +179,8 @@ class Training:
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             "rows": self.rows,
             "seconds": self.seconds,
+            "mean": self.mean,
+            "gradients": [(h.step, h.zeros, h.counts) for h in self.gradients],
             "order": self.order,
             "random": self.ranks.gather(torch.get_rng_state()),
             "random_on_device": None if on_device is None else self.ranks.gather(on_device),
@@ -171,7 +211,8 @@ class Training:
         if any(commits):
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
-        self.losses, self.order = state["losses"].tolist(), state["order"]
+        self.losses, self.order, self.mean = state["losses"].tolist(), state["order"], state["mean"]
+        self.gradients = [Histogram(*values) for values in state["gradients"]]
         torch.set_rng_state(self.ranks.own(state["random"]))
         if state["random_on_device"] is not None:
             torch.cuda.set_rng_state(self.ranks.own(state["random_on_device"]), self.device)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .schedule import CONSTANT, Schedule
+
 Say = Callable[[str], None]
 
 
@@ -24,6 +26,10 @@ class Task(ABC):
         larger_is_better: of the metric.
         margin: how much worse the metric may be and still be as good for practical purposes, in its own unit.
         methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
+        weight_decay: of every method that has none of its own: decoupled, but SGD's is in its gradient, as is usual.
+        clip: the norm to which gradients are clipped; infinite for none.
+        schedule: the factor on the lr as the run goes on.
+        averaged: how many epochs at the end the weights are averaged over for :meth:`final`.
         loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
             an optimizer does with large raw gradients.
         options: the names of the attributes that may be set in parentheses after the name.
@@ -42,13 +48,20 @@ class Task(ABC):
     epochs: int
     batch_size: int
     margin: float = 1.0
+    weight_decay: float = 0.0
+    clip: float = math.inf
+    schedule: Schedule = CONSTANT
+    averaged: int = 1
     loss_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.loss_scale < math.inf:
-            raise ValueError(f"loss_scale is {self.loss_scale!r}; it must be a positive number")
-        if not 0 < self.margin < math.inf:
-            raise ValueError(f"margin is {self.margin!r}; it must be a positive number")
+        for name in ("loss_scale", "margin"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a positive number")
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip!r}; it must be a positive number")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay!r}; it must be 0 or a positive number")
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
@@ -66,10 +79,11 @@ class Task(ABC):
     def steps_per_epoch(self, batch_size: int) -> int: ...
 
     @abstractmethod
-    def model(self) -> nn.Module:
+    def model(self, data: Any) -> nn.Module:
         """The model, initialised from torch's global generator, which is also what it may draw from in training.
 
-        What it remembers from step to step is in its state_dict: a run goes on from that.
+        What it remembers from step to step is in its state_dict: a run goes on from that. Of the data it may ask its
+        sizes.
         """
 
     @abstractmethod
@@ -82,8 +96,21 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """A mean over the batch's examples: several ranks weight their parts by the numbers of these."""
+        """A mean over the batch's examples, or over what `weight` counts."""
+
+    def weight(self, batch: Any) -> int:
+        """How many things the loss is a mean over: several ranks weight their parts of a batch by that."""
+        return examples(batch)
 
     @abstractmethod
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """The metric by its name, and ``test_loss``: on the model's device; the data is where `load` put it."""
+
+    def final(self, model: nn.Module, data: Any) -> dict[str, float]:
+        """What is measured once, after the last epoch, of the mean of the last `averaged` epochs' weights."""
+        return {}
+
+
+def examples(batch: Any) -> int:
+    """How many there are in a batch: a tensor, or a tuple or list of such."""
+    return len(batch) if isinstance(batch, Tensor) else examples(batch[0])

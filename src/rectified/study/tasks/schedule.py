@@ -1,0 +1,52 @@
+"""What a task multiplies the learning rate by as its run goes on, beside any warmup: a method's warmup is its own."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Schedule(Protocol):
+    """From where a run stands to a factor on its lr."""
+
+    def __call__(self, step: int, steps: int) -> float:
+        """The factor at the update after `step` of `steps` updates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """1 throughout."""
+
+    def __call__(self, step: int, steps: int) -> float:
+        return 1.0
+
+
+CONSTANT = Constant()
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """Times 0.1 at each of the milestones, which are epochs of a run of `epochs`; shorter runs have them earlier.
+
+    >>> schedule = Milestones((81, 122), epochs=164)
+    >>> [round(schedule(step, 1640), 12) for step in (0, 809, 810, 1219, 1220, 1639)]
+    [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    """
+
+    milestones: tuple[int, ...]
+    epochs: int
+
+    def __call__(self, step: int, steps: int) -> float:
+        # In whole numbers, so that a milestone is at its epoch's first update and not beside it.
+        return 0.1 ** sum(step * self.epochs >= milestone * steps for milestone in self.milestones)
+
+
+@dataclass(frozen=True)
+class LinearDecay:
+    """From 1 in a straight line, to reach 0 just after the last update.
+
+    >>> [LinearDecay()(step, 4) for step in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+
+    def __call__(self, step: int, steps: int) -> float:
+        return 1.0 - step / steps

@@ -1,0 +1,130 @@
+"""What a task asks of every run: decay, clipping, a schedule, averaged weights, histograms of gradients."""
+
+import dataclasses
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+from test_resume import NEVER, STEPS, TINY, cell
+
+from rectified.study import cell as cell_module
+from rectified.study.cell import Limits, run
+from rectified.study.gradients import EDGES, read_histograms
+from rectified.study.methods import parse
+from rectified.study.tasks.schedule import LinearDecay
+from rectified.study.training import Training
+
+PLAIN = dataclasses.replace(TINY, weight_decay=0.0, clip=float("inf"), averaged=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "decay", "decoupled"),
+    [
+        ("adam", 0.1, True),
+        ("adamw", 0.1, True),
+        ("radam", 0.1, True),
+        ("adam+linear-9", 0.1, True),
+        ("radam-4adam", 0.1, True),
+        ("sgd", 0.1, None),
+        ("adam(weight_decay=0.3)", 0.3, False),
+        ("adamw(weight_decay=0.3)", 0.3, True),
+    ],
+)
+def test_a_tasks_decay_is_of_methods_without_one_of_their_own(name, decay, decoupled):
+    (group,) = parse(name).build([torch.nn.Parameter(torch.ones(1))], 0.5, weight_decay=0.1).param_groups
+    assert group["weight_decay"] == decay
+    assert group.get("decoupled_weight_decay") == decoupled
+
+
+def steps_of(task, this, count):
+    """The run after so many steps, and the task's data."""
+    data = task.load(None)
+    training = Training.begin(this, task, data)
+    for batch, _ in zip(task.batches(data, this.batch_size, training.generator()), range(count), strict=False):
+        assert training.take(task, batch)
+    return training
+
+
+def test_the_lr_follows_the_tasks_schedule_and_the_gradients_are_clipped():
+    """Against a loop written out with torch's own optimizer."""
+    this, clipped = cell("sgd(momentum=0.0)", lr=0.2), dataclasses.replace(PLAIN, clip=0.5)
+    taken = steps_of(clipped, this, 5)
+    alone = Training.begin(this, clipped, data := clipped.load(None))
+    model, batches = alone.model, clipped.batches(data, this.batch_size, alone.generator())
+    shortened = 0
+    for step, batch in zip(range(5), batches, strict=False):
+        model.zero_grad()
+        clipped.loss(model, batch).backward()
+        norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+        shortened += norm > 0.5
+        factor = min(1.0, 0.5 / (float(norm) + 1e-6)) * 0.2 * (1 - step / STEPS)
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= factor * p.grad
+    assert shortened, "or it shows nothing"
+    for ours, theirs in zip(taken.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert taken.optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * LinearDecay()(4, STEPS))
+
+
+def test_what_is_measured_last_is_of_the_mean_weights(monkeypatch, tmp_path):
+    """Of the last two of three epochs; the epoch's own measure is of the weights as they are."""
+    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
+    seen, measured = [], []
+    evaluate, final = type(TINY).evaluate, type(TINY).final
+
+    def state(model):
+        return {name: value.clone() for name, value in model.state_dict().items()}
+
+    monkeypatch.setattr(type(TINY), "evaluate", lambda self, m, d: seen.append(state(m)) or evaluate(self, m, d))
+    monkeypatch.setattr(type(TINY), "final", lambda self, m, d: measured.append(state(m)) or final(self, m, d))
+    run(cell(epochs=3), TINY.load(None), tmp_path / "run", limits=NEVER)
+    ((mean,), (_, second, third)) = measured, seen
+    for name, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (second[name] + third[name]) / 2)
+        else:
+            assert torch.equal(value, third[name])
+    assert not torch.equal(second["0.weight"], third["0.weight"])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").read_text().splitlines()]
+    assert ["averaged_loss" in row for row in rows] == [False, False, True]
+    assert rows[-1]["averaged_loss"] != rows[-1]["test_loss"]
+
+
+def test_histograms_count_every_gradient_before_it_is_clipped(monkeypatch, tmp_path):
+    """As the same loss gives them, also where it is scaled and clipped."""
+    monkeypatch.setattr(cell_module, "parse_task", lambda name: task)
+    task = dataclasses.replace(PLAIN, loss_scale=1024.0, clip=1e-3)
+    run(cell("adam"), task.load(None), tmp_path / "run", limits=Limits(gradients=3))
+    found = read_histograms(tmp_path / "run")
+    assert [h.step for h in found] == [1, 2, 3]
+    begun = Training.begin(cell("adam"), task, data := task.load(None))
+    task.loss(begun.model, next(task.batches(data, 8, begun.generator()))).backward()
+    sizes = torch.cat([p.grad.flatten() for p in begun.model.parameters()]).abs()
+    inner = [int(((sizes >= 10**low) & (sizes < 10**high)).sum()) for low, high in pairwise(EDGES)]
+    assert abs(sum(found[0].counts) + found[0].zeros - sizes.numel()) == 0
+    assert sum(abs(a - b) for a, b in zip(found[0].counts, inner, strict=True)) <= 4, "on an edge by rounding"
+
+
+def test_without_being_asked_none_are_recorded(monkeypatch, tmp_path):
+    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
+    run(cell(), TINY.load(None), tmp_path / "run")
+    assert not (tmp_path / "run" / "gradients.csv").exists()
+    with pytest.raises(ValueError, match="--gradients is -1"):
+        Limits(gradients=-1)
+
+
+def test_tensorboard_has_the_histograms(monkeypatch, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
+    run(cell(), TINY.load(None), tmp_path / "run", limits=Limits(gradients=2))
+    board = EventAccumulator(str(tmp_path / "run"), size_guidance={"histograms": 0}).Reload()
+    assert [event.step for event in board.Histograms("log10 of gradients")] == [1, 2]
+
+
+@pytest.mark.parametrize("change", [{"clip": 0.0}, {"weight_decay": -1.0}, {"loss_scale": 0.0}])
+def test_a_task_that_cannot_be_is_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(TINY, **change)
