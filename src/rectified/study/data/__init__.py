@@ -1,6 +1,6 @@
 """The data of the studies: found, checked, kept, read."""
 
-from . import fashion_mnist, idx
-from .fashion_mnist import DataNotFoundError
+from . import cifar10, fashion_mnist, idx
+from .find import DataNotFoundError
 
-__all__ = ["DataNotFoundError", "fashion_mnist", "idx"]
+__all__ = ["DataNotFoundError", "cifar10", "fashion_mnist", "idx"]
