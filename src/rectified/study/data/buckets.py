@@ -1,0 +1,87 @@
+"""Parallel text in pieces, and batches of it: of sentences of like length, since PAD costs time."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .pieces import Pieces
+
+Batch = tuple[Tensor, Tensor]
+
+LONGEST = 175  # pieces of a sentence that is trained on
+POOL = 200  # batches, of whose sentences those of like length come together
+EVALUATED = 4096  # pieces of a batch that is not trained on
+
+
+class Sides(NamedTuple):
+    """Sentences and their translations in pieces."""
+
+    source: Pieces
+    target: Pieces
+
+
+def batch_of(sides: Sides, which: Tensor) -> Batch:
+    """Source [n, s], EOS behind each sentence; target [n, t + 1], BOS before each as well."""
+    return sides.source.padded(which), sides.target.padded(which, begin=True)
+
+
+def drawn(sides: Sides, updates: int, batch_size: int, tokens: bool, generator: torch.Generator) -> list[Tensor]:
+    """The sentences of each of so many batches.
+
+    Those of a pool are sorted by length and cut into batches, whose order is random. When all sentences were in a pool,
+    they are drawn again.
+
+    Args:
+        tokens: whether `batch_size` is of pieces of the longer side, PAD counted; else it is of sentences.
+
+    Raises:
+        ValueError: every sentence is too long.
+    """
+    lengths = torch.stack([side.lengths() for side in sides]).add_(1)  # with EOS
+    longest = lengths.amax(0)
+    most = min(LONGEST + 1, batch_size) if tokens else LONGEST + 1
+    usable = (longest <= most).nonzero()[:, 0]
+    if not len(usable):
+        raise ValueError(
+            f"no pair of sentences has at most {most} pieces a side; the shortest has {int(longest.min())}"
+        )
+    pool = POOL * batch_size
+    if tokens:
+        pool = max(1, int(pool / longest[usable].double().mean()))
+    batches: list[Tensor] = []
+    while len(batches) < updates:
+        for some in torch.split(usable[torch.randperm(len(usable), generator=generator)], pool):
+            source, target = lengths[0, some], lengths[1, some]
+            # To and fro, so that where the one length grows the other does not jump.
+            source = torch.where(target % 2 == 0, source, LONGEST + 1 - source)
+            some = some[(target * (LONGEST + 2) + source).argsort(stable=True)]
+            sizes = _filled(longest[some].tolist(), batch_size) if tokens else batch_size
+            cut = torch.split(some, sizes)
+            batches += [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+            if len(batches) >= updates:
+                break
+    return batches[:updates]
+
+
+def _filled(sizes: list[int], most: int) -> list[int]:
+    """How many of the sentences, in order, make each batch: with PAD, as many pieces as are allowed.
+
+    >>> _filled([2, 2, 3, 4], most=7)
+    [2, 1, 1]
+    """
+    counts, widest = [0], 0
+    for size in sizes:
+        widest = max(widest, size)
+        if counts[-1] and widest * (counts[-1] + 1) > most:
+            counts.append(0)
+            widest = size
+        counts[-1] += 1
+    return counts
+
+
+def by_length(side: Pieces) -> list[Tensor]:
+    """All sentences, in batches of at most EVALUATED pieces, PAD counted."""
+    lengths = side.lengths() + 1
+    order = lengths.argsort(stable=True)
+    return list(torch.split(order, _filled(lengths[order].tolist(), EVALUATED)))
