@@ -10,11 +10,12 @@ from ...figures.style import Style
 from ..compare import Comparison, Difference
 from ..methods import Method, parse
 from ..outcomes import Metric, Outcomes, Setting
+from ..plan import slug
 from ..results import Record, Status
 from ..tasks import Task, parse_task
 from ..verdict import Verdict, judge
 from ..words import number
-from . import curves, figures, forest
+from . import curves, figures, forest, gradients
 from .draw import Drawing
 from .numbers import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, limits, omega_lines, shade, thin
 
@@ -201,6 +202,25 @@ class Section:
     def _omegas(self, width: int, name: str) -> Drawing:
         return curves.omegas(self.lines, self.styles, self.steps, width, name)
 
+    @cached_property
+    def gradients(self) -> list[Drawing]:
+        """Of each method and lr the first seed that has histograms."""
+        found: dict[tuple[str, float], Record] = {}
+        for record in self.records:
+            if record.gradients:
+                found.setdefault((record.cell.method, record.cell.lr), record)
+        within = gradients.extent([record.gradients for record in found.values()])
+        return [
+            gradients.histograms(
+                record.gradients,
+                self.styles[method],
+                f"{method}, lr {lr:g}, seed {record.cell.seed}",
+                within,
+                f"gradients{self.mark}-{slug(method)}-{lr:g}".replace("+", "-"),
+            )
+            for (method, lr), record in found.items()
+        ]
+
     def files(self) -> list[Drawing]:
         """The figures for files, each once, at the width of a column."""
         found = [panel.drawing for at in self.curves for panel in at.panels if panel.drawing]
@@ -213,7 +233,7 @@ class Section:
             found.append(self._forest(680, f"differences{self.mark}"))
         if self.lines:
             found.append(self._omegas(_FILE, f"omega{self.mark}"))
-        return found
+        return found + self.gradients
 
 
 class Robustness:
