@@ -1,0 +1,71 @@
+"""What can be done with a study's folder: rectified status, report, export."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from ..files import write
+from ..study import Store
+from ..study.export import Format, export
+from ..study.report import last_baseline, write_figures, write_report
+from ..study.run import tell_answers
+from ..study.status import print_status
+
+_BASELINE = "(default: the one the study was called with, or its first method)"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Say how a study stands: what is done, diverged, failed, running, waiting, and how long that will take."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study; it may be running."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        return print_status(Store.open(self.out), console)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report, its figures and the tables of a finished or running study again."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_BASELINE)] = None
+    """The method that the others are compared with."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        store = Store.open(self.out)
+        page = write_report(store, self.baseline)
+        store.write_tables()
+        tell_answers(store, console, self.baseline)
+        console.print(f"report: {page}", soft_wrap=True)
+        console.print(f"figures: {write_figures(store, self.baseline)}", soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """A study's means and differences as tables for a paper, or every run as CSV; of a running one what there is."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study."""
+    format: Annotated[Format, arg(metavar="csv|markdown|latex")] = "markdown"
+    """csv: one row a run. markdown, latex: mean and interval by method and lr, and differences from the baseline."""
+    file: Annotated[Path | None, arg(name="out", metavar="FILE", help_behavior_hint="(default: the terminal)")] = None
+    """File to write."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_BASELINE)] = None
+    """The method that the others are compared with."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        store = Store.open(self.out)
+        text = export(store.records(), self.format, self.baseline or last_baseline(store.commands))
+        if self.file is None:
+            sys.stdout.write(text)
+        else:
+            write(self.file, text)
+        return 0
