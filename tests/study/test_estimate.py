@@ -55,7 +55,7 @@ def test_a_plan_fetches_nothing(here, monkeypatch, capsys):
     monkeypatch.setattr(fashion_mnist, "fetch", None)
     assert cli.main(["study", "fashion-mnist", "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "the data of Fashion-MNIST is not here: the study would fetch it; its time is not known before" in said
+    assert "the data of Fashion-MNIST is not on this machine; its time is not known before it is" in said
     assert "36 runs, seeds 0, 1, 2; in runs/fashion-mnist" in said
     assert not cache.root().exists()
 

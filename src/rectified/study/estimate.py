@@ -76,9 +76,7 @@ def print_plan(plans: Sequence[Plan], out: Path, data: Path | None, workers: int
         try:
             folder = task.find(data, lambda line: None, fetch=False)
         except DataNotFoundError:
-            say(
-                console, f"the data of {task.title} is not here: the study would fetch it; its time is not known before"
-            )
+            say(console, f"the data of {task.title} is not on this machine; its time is not known before it is")
             continue
         with console.status(f"a few steps of {setting.title}, to see how long they take"):
             costs[setting] = rehearse(here[0].cell, folder, workers)
