@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rectified.study.models.gpt import GPT, sinusoids
+from rectified.study.models.gpt import GPT
+from rectified.study.models.layers import sinusoids
 
 VOCABULARY, LENGTH, WIDTH, HEADS = 50, 12, 16, 4
 

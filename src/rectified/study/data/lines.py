@@ -1,6 +1,5 @@
 """Text files as lines, gzipped or not, and lines that translate one another."""
 
-import gzip
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .find import DataNotFoundError
+from .idx import contents
 
 
 class Lines(NamedTuple):
@@ -38,18 +38,15 @@ def file(folder: Path, name: str) -> Path:
 
 
 def content(path: Path) -> bytes:
-    """What is in it, uncompressed.
+    """What is in it, gunzipped where its first bytes say so.
 
     Raises:
         DataNotFoundError: it is damaged.
     """
-    found = path.read_bytes()
-    if path.suffix != ".gz":
-        return found
     try:
-        return gzip.decompress(found)
-    except (OSError, EOFError, zlib.error) as damage:
-        raise DataNotFoundError(f"{path}: damaged gzip file ({damage})") from damage
+        return contents(path)
+    except ValueError as damage:
+        raise DataNotFoundError(str(damage)) from damage
 
 
 def unzipped(archive: Path, name: str) -> bytes:

@@ -7,12 +7,13 @@ number of these sums; biases 0, norms 1 and 0.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from .cross_entropy import cross_entropy
+from .layers import sinusoids
 
 DEVIATION = 0.02
 _AT_ONCE = 128  # words of which logits are held: all of a batch have hundreds of megabytes, and fresh memory is slow
@@ -106,38 +107,8 @@ class GPT(nn.Module):
         return torch.cat([F.cross_entropy(part @ self.words.weight.T, word, reduction="none") for part, word in parts])
 
     def loss(self, known: Tensor, words: Tensor) -> Tensor:
-        """Their mean, whose gradient is made along with it: half of torch's time on a CPU, a tenth of its memory."""
-        return _Mean.apply(known, self.words.weight, words)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Mean(torch.autograd.Function):
-    """The mean of -log softmax(known @ weight.T)[word], a part of the words at a time.
-
-    d mean / d logits = (softmax(logits) - onehot(word)) / n, so that no part's logits are needed again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, known: Tensor, weight: Tensor, words: Tensor) -> Tensor:
-        total, buffer = known.new_zeros(()), known.new_empty(min(_AT_ONCE, len(known)), len(weight))
-        of_known, of_weight = torch.empty_like(known), torch.zeros_like(weight)
-        parts = (torch.split(tensor, _AT_ONCE) for tensor in (known, words, of_known))
-        for part, word, gradient in zip(*parts, strict=True):
-            logits = torch.mm(part, weight.T, out=buffer[: len(part)])
-            own = logits.gather(1, word[:, None])
-            highest = logits.amax(1, keepdim=True)
-            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
-            total += (highest + sums.log() - own).sum()
-            logits.div_(sums).scatter_add_(1, word[:, None], torch.full_like(own, -1))
-            torch.mm(logits, weight, out=gradient)
-            of_weight.addmm_(logits.T, part)
-        ctx.save_for_backward(of_known / len(known), of_weight / len(known))
-        return total / len(known)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        of_known, of_weight = ctx.saved_tensors
-        return gradient * of_known, gradient * of_weight, None
+        """Their mean, as training takes it: see :func:`.cross_entropy.cross_entropy`."""
+        return cross_entropy(known, self.words.weight, words) / len(words)
 
 
 def check_gpt(width: int, heads: int, norm: str, positions: str) -> None:
@@ -148,16 +119,3 @@ def check_gpt(width: int, heads: int, norm: str, positions: str) -> None:
         raise ValueError(f"norm is {norm!r}; it must be 'pre' or 'post'")
     if positions not in ("learned", "sinusoidal"):
         raise ValueError(f"positions is {positions!r}; it must be 'learned' or 'sinusoidal'")
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """The positions of arXiv:1706.03762, 3.5.
-
-        [p, 2i] = sin(p / 10000^(2i / width)),  [p, 2i + 1] = cos(the same)
-
-    >>> sinusoids(2, 4)
-    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
-            [0.8415, 0.5403, 0.0100, 0.9999]])
-    """
-    angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
-    return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -177,3 +177,16 @@ class DecoderLayer(nn.Module):
     def shortcuts(self) -> list[Shortcut]:
         """In the order in which they are passed."""
         return [self.around_attention, self.around_cross, self.around_feed_forward]
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """The positions of arXiv:1706.03762, 3.5.
+
+        [p, 2i] = sin(p / 10000^(2i / width)),  [p, 2i + 1] = cos(the same)
+
+    >>> sinusoids(2, 4)
+    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+            [0.8415, 0.5403, 0.0100, 0.9999]])
+    """
+    angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.pieces import PAD
-from .layers import NORMS, CrossAttention, DecoderLayer, EncoderLayer, Read, SelfAttention, Shortcut, dropout
+from .layers import NORMS, CrossAttention, DecoderLayer, EncoderLayer, Read, SelfAttention, Shortcut, dropout, sinusoids
 
 
 class Transformer(nn.Module):
@@ -86,17 +86,6 @@ class Transformer(nn.Module):
         for layer, read in zip(self.decoder, reads, strict=True):
             x = layer(x, read, mask)
         return self.decoder_norm(x)  # type: ignore[no-any-return]
-
-
-def sinusoids(count: int, width: int) -> Tensor:
-    """Positions 0 to count - 1, [count, width]: at 2i the sine of position / 10000^(2i / width), at 2i + 1 the cosine.
-
-    >>> sinusoids(2, 4)
-    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
-            [0.8415, 0.5403, 0.0100, 0.9999]])
-    """
-    angles = torch.arange(count)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
-    return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)
 
 
 class _Meter:
