@@ -27,9 +27,11 @@ class Ranks:
 
     Attributes:
         count: how many they are.
+        first: whether this is the one that measures.
     """
 
     count = 1
+    first = True
 
     def part_ways(self) -> None:
         """After the model was made, alike everywhere, let each draw random numbers of its own."""
@@ -211,7 +213,8 @@ class Training:
         if any(commits):
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
-        self.losses, self.order, self.mean = state["losses"].tolist(), state["order"], state["mean"]
+        self.losses, self.order = state["losses"].tolist(), state["order"]
+        self.mean = state["mean"] if self.ranks.first else {}  # whoever measures takes the mean, too
         self.gradients = [Histogram(*values) for values in state["gradients"]]
         torch.set_rng_state(self.ranks.own(state["random"]))
         if state["random_on_device"] is not None:
