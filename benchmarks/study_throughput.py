@@ -40,10 +40,10 @@ def plain(name: str, seeds: Sequence[int], epochs: int) -> None:
     """What a newcomer would write; kindly, with pictures that are normalised once and no files opened."""
     task = parse_task(name)
     data = task.load(task.find(None, print))
-    train, test = _dataset(data.train_images, data.train_labels), _dataset(data.test_images, data.test_labels)
+    train, test = fashion_mnist(data.train_images, data.train_labels), fashion_mnist(data.test_images, data.test_labels)
     for seed in seeds:
         torch.manual_seed(seed)
-        model = _model()
+        model = small_network()
         optimizer = torch.optim.RAdam(model.parameters(), lr=LR)
         for epoch in range(epochs):
             model.train()
@@ -60,7 +60,7 @@ def plain(name: str, seeds: Sequence[int], epochs: int) -> None:
             print(f"seed {seed} epoch {epoch + 1}: loss {loss.item():.3f}, accuracy {100 * right / len(test):.2f} %")
 
 
-def _model() -> nn.Module:
+def small_network() -> nn.Module:
     """The study's, as it is usually written: ReLU before pooling, torch's own memory format."""
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -69,7 +69,7 @@ def _model() -> nn.Module:
     )
 
 
-def _dataset(images: Tensor, labels: Tensor) -> TensorDataset:
+def fashion_mnist(images: Tensor, labels: Tensor) -> TensorDataset:
     return TensorDataset((images.unsqueeze(1).float() / 255 - 0.2860) / 0.3530, labels.long())
 
 

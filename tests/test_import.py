@@ -111,6 +111,21 @@ print(json.dumps([a, settings()]))
     assert before == after
 
 
+def test_nothing_waits_for_torch_compile_before_something_is_compiled():
+    """An optimizer of torch's imports torch._dynamo, which takes as long as torch."""
+    code = """
+import json, sys, torch, rectified
+there = []
+for of in (rectified, torch.optim):
+    model = torch.nn.Linear(2, 2); o = of.RAdam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward(); o.step(); o.zero_grad()
+    o.load_state_dict(o.state_dict()); o.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+    there.append("torch._dynamo" in sys.modules)
+print(json.dumps(there))
+"""
+    assert fresh(f"exec({code!r})") == [False, True]
+
+
 def test_the_front_page_names_what_works():
     assert set(rectified.__all__) == {"Adam", "AdamW", "RAdam", "__version__", "explain", "theory", "warmup"}
     assert all(hasattr(rectified, name) for name in rectified.__all__)

@@ -25,13 +25,20 @@ def command(plan, out, every):
     return [sys.executable, "-m", "rectified.cli", "study", plan.task, *grid, *more]
 
 
-def workers_of(pid):
-    """The worker processes of a study; beside them it has a process that tracks resources."""
-    with suppress(FileNotFoundError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            with suppress(FileNotFoundError):
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    yield int(child)
+def children_of(pid):
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def server_of(pid):
+    """The process of which a study's workers are forks; beside it there is one that tracks resources."""
+    for child in children_of(pid):
+        with suppress(FileNotFoundError):
+            if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return child
+    return None
 
 
 def kill(pid):
@@ -41,7 +48,7 @@ def kill(pid):
 
 def disturbed(start, kills, generator, longest):
     """Run the study to its end, killing a worker, all of them or the parent up to so often; how often of each."""
-    done = dict.fromkeys(("worker", "workers", "parent"), 0)
+    done = dict.fromkeys(("worker", "workers", "server", "parent"), 0)
     study = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while sum(done.values()) < kills:
@@ -50,11 +57,13 @@ def disturbed(start, kills, generator, longest):
                     return done
                 study = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 continue
-            there = list(workers_of(study.pid))
-            what = generator.choices(list(done), (6, 2, 2))[0]
+            server = server_of(study.pid)
+            there = children_of(server) if server else []
+            what = generator.choices(list(done), (6, 2, 1, 2))[0]
             if what != "parent" and not there:
                 continue
-            for pid in {"worker": [generator.choice(there or [0])], "workers": there, "parent": [study.pid]}[what]:
+            whom = {"worker": [generator.choice(there or [0])], "workers": there, "server": [server]}
+            for pid in whom.get(what, [study.pid]):
                 kill(pid)
             done[what] += 1
         for _ in range(3):

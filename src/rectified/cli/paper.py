@@ -8,7 +8,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ..study import Store, run_study
-from ..study.paper import Scale, experiment, write_result
+from ..study.paper import Scale, experiment
 from ..study.ranks import check_ranks
 from .running import Running, option
 
@@ -36,6 +36,8 @@ class Paper(Running, _Published):
     """Repeat a table or figure of the RAdam paper: run what is missing, and put the published numbers beside ours."""
 
     def __call__(self, command: str, console: Console) -> int:
+        from ..study.paper.write import write_result  # brings matplotlib, which no other command should wait for
+
         found = experiment(self.name)
         run = found.runs[self.scale]
         changes = {name: value for name in ("methods", "lrs", "seeds", "epochs") if (value := getattr(self, name))}
@@ -45,16 +47,16 @@ class Paper(Running, _Published):
         if run.needs:
             console.print(f"It needs {run.needs}.", markup=False)
         running = self if self.gradients else replace(self, gradients=run.gradients)
+        engine = running.make_engine()
         if self.plan:
-            return running.tell_plan(plans, out, console)
+            return running.tell_plan(plans, out, engine, console)
         if self.scale == "paper" and self.device == "cpu":
             raise ValueError(
                 "--device is 'cpu', and the paper's scale takes weeks on one; give --device cuda on a machine that has "
                 "a GPU, or --scale cpu for a first look here"
             )
-        engine = running.make_engine()
         check_ranks(self.ranks, (plan.batch_size for plan in plans))
-        running.tell_plan(plans, out, console)
+        running.tell_plan(plans, out, engine, console)
         status = run_study(plans, out, self.data, engine, command, console, running.limits)
         if status == 130:
             return status

@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from ..study import Limits
 from ..study.engines import LocalEngine, RayEngine
+from ..study.engines.local import get_ready
 from ..study.estimate import print_plan
 from ..study.plan import Plan
 
@@ -50,6 +51,7 @@ class Running:
     """Tell the runs, the time and the disk that they would take, and run nothing."""
 
     def make_engine(self) -> LocalEngine | RayEngine:
+        """What the flags ask for; a local one gets ready meanwhile."""
         if self.device not in ("cpu", "cuda"):
             raise ValueError(f"--device is {self.device!r}; it must be cpu or cuda")
         if self.engine == "ray":
@@ -67,13 +69,14 @@ class Running:
             devices = tuple(f"cuda:{i}" for i in range(slots))
             if not slots:
                 raise ValueError("--device is 'cuda', and torch finds no GPU here")
-        return LocalEngine(
-            max(1, slots // max(1, self.ranks)) if self.workers is None else self.workers, devices, ranks=self.ranks
-        )
+        workers = max(1, slots // max(1, self.ranks)) if self.workers is None else self.workers
+        engine = LocalEngine(workers, devices, ranks=self.ranks)
+        get_ready()
+        return engine
 
     @property
     def limits(self) -> Limits:
         return Limits(self.checkpoint_every, self.cell_minutes, self.gradients)
 
-    def tell_plan(self, plans: Sequence[Plan], out: Path, console: Console) -> int:
-        return print_plan(plans, out, self.data, self.make_engine().workers or len(os.sched_getaffinity(0)), console)
+    def tell_plan(self, plans: Sequence[Plan], out: Path, engine: LocalEngine | RayEngine, console: Console) -> int:
+        return print_plan(plans, out, self.data, engine.workers or len(os.sched_getaffinity(0)), console)

@@ -76,16 +76,16 @@ class Study(Running, _Compared):
         return shlex.join(words)
 
     def _run(self, command: str, console: Console) -> int:
+        engine = self.make_engine()  # first, since it gets ready meanwhile
         grid = Grid(self.tasks, self.methods, self.lrs, self.seeds, self.epochs, self.batch_sizes, self.vary)
         plans = grid.plans()
         names = list(dict.fromkeys(method.name for plan in plans for method in plan.methods))
         if self.baseline is not None and self.baseline not in names:
             raise ValueError(f"--baseline is {self.baseline!r}; the methods are {', '.join(names)}")
-        engine = self.make_engine()
         check_ranks(self.ranks, (plan.batch_size for plan in plans))
         out = self.out or Path("runs") / slug(self.tasks)
         if self.plan:
-            return self.tell_plan(plans, out, console)
+            return self.tell_plan(plans, out, engine, console)
         return run_study(plans, out, self.data, engine, command, console, self.limits)
 
 

@@ -9,12 +9,7 @@ from torch import Tensor
 from torch._C import _set_grad_enabled
 from torch._C._autograd import _profiler_enabled
 from torch._compile import _disable_dynamo
-from torch.optim.optimizer import (
-    Optimizer,
-    ParamsT,
-    _global_optimizer_post_hooks,
-    _global_optimizer_pre_hooks,
-)
+from torch.optim.optimizer import ParamsT, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from ..warmup import Warmup, from_plain, to_plain
 from .move import move, move_on_device
@@ -22,6 +17,7 @@ from .narrow import Rounding
 from .notices import say_excuses, warn_of_huge_start
 from .options import Group, check_group, omega_of
 from .plan import STATES, Bucket, Plan
+from .uncompiled import Optimizer
 
 Loss = float | Tensor
 Planned = tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]
@@ -280,7 +276,7 @@ class Adam(Optimizer):
         and is left out; on load the constructor's stays.
         """
 
-        def make_plain(_: Optimizer, saved: dict[str, Any]) -> None:
+        def make_plain(_: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
             saved["state"] = {
                 key: {**entry, "step": entry["step"].clone()} if "step" in entry else entry
                 for key, entry in saved["state"].items()
@@ -306,10 +302,10 @@ class Adam(Optimizer):
         """
         given: dict[str, Any] = {}
 
-        def note(_: Optimizer, state_dict: dict[str, Any]) -> None:
+        def note(_: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
             given.update(state_dict)
 
-        def restore(_: Optimizer) -> None:
+        def restore(_: torch.optim.Optimizer) -> None:
             ids = [i for group in given["param_groups"] for i in group["params"]]
             params = [p for group in self.param_groups for p in group["params"]]
             for i, p in zip(ids, params, strict=True):

@@ -1,12 +1,12 @@
 """What a study will take, told before anything runs: measured on a few of its own steps."""
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from rich.console import Console
 from .cell import draw
 from .checkpoint import write_checkpoint
 from .data import DataNotFoundError
-from .engines.local import prepare_environment, shared
+from .engines.local import FORKS, get_ready, shared
 from .live import Speed, duration, grid, say
 from .methods import parse
 from .outcomes import Setting, by_setting
@@ -104,8 +104,8 @@ def _tell(records: Sequence[Record], costs: dict[Setting, Cost], workers: int, c
 def rehearse(cell: Cell, folder: Path, workers: int) -> Cost:
     """A few steps and an evaluation of the cell, by as many processes as will run: they share caches and clocks."""
     with TemporaryDirectory() as temporary, shared({cell.task: folder}, Path(temporary)) as files:
-        prepare_environment()
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        get_ready()
+        with ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
             found = list(pool.map(_rehearse, [cell] * workers, [files[cell.task]] * workers))
         size = files[cell.task].stat().st_size
     return Cost(fmean(epoch for epoch, _, _ in found), found[0][1], found[0][2], size)
@@ -114,6 +114,8 @@ def rehearse(cell: Cell, folder: Path, workers: int) -> Cost:
 def _rehearse(cell: Cell, file: Path) -> tuple[float, int, int]:
     from torch.utils.tensorboard import SummaryWriter
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C ends it without a word
     torch.set_num_threads(1)
     task = parse_task(cell.task)
     data = torch.load(file, mmap=True, weights_only=False)

@@ -111,7 +111,7 @@ def test_a_named_folder_with_a_file_missing_or_another_in_its_place(world: World
     with pytest.raises(DataNotFoundError, match=rf"{NAMES[1]}\[.gz\] is missing"):
         world.find(folder)
     put(folder, {f"{NAMES[1]}.gz": GZIPPED[f"{NAMES[0]}.gz"]})
-    with pytest.raises(DataNotFoundError, match=rf"{NAMES[1]}.gz: its content is not the published one"):
+    with pytest.raises(DataNotFoundError, match=rf"{NAMES[1]}.gz: it is {NAMES[0]}"):
         world.find(folder)
     put(folder, {f"{NAMES[1]}.gz": GZIPPED[f"{NAMES[1]}.gz"][:-1]})
     with pytest.raises(DataNotFoundError, match=rf"{NAMES[1]}.gz: damaged gzip"):

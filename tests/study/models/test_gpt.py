@@ -36,18 +36,18 @@ def torchs(block, pre):
     )
     with torch.no_grad():
         for ours, theirs in (
-            (block.qkv.weight, layer.self_attn.in_proj_weight),
-            (block.qkv.bias, layer.self_attn.in_proj_bias),
-            (block.merge.weight, layer.self_attn.out_proj.weight),
-            (block.merge.bias, layer.self_attn.out_proj.bias),
-            (block.widen.weight, layer.linear1.weight),
-            (block.widen.bias, layer.linear1.bias),
-            (block.narrow.weight, layer.linear2.weight),
-            (block.narrow.bias, layer.linear2.bias),
-            (block.first_norm.weight, layer.norm1.weight),
-            (block.first_norm.bias, layer.norm1.bias),
-            (block.second_norm.weight, layer.norm2.weight),
-            (block.second_norm.bias, layer.norm2.bias),
+            (block.attention.inputs.weight, layer.self_attn.in_proj_weight),
+            (block.attention.inputs.bias, layer.self_attn.in_proj_bias),
+            (block.attention.output.weight, layer.self_attn.out_proj.weight),
+            (block.attention.output.bias, layer.self_attn.out_proj.bias),
+            (block.feed_forward.first.weight, layer.linear1.weight),
+            (block.feed_forward.first.bias, layer.linear1.bias),
+            (block.feed_forward.second.weight, layer.linear2.weight),
+            (block.feed_forward.second.bias, layer.linear2.bias),
+            (block.around_attention.norm.weight, layer.norm1.weight),
+            (block.around_attention.norm.bias, layer.norm1.bias),
+            (block.around_feed_forward.norm.weight, layer.norm2.weight),
+            (block.around_feed_forward.norm.bias, layer.norm2.bias),
         ):
             theirs.copy_(ours)
     return layer
@@ -120,7 +120,7 @@ def test_it_begins_as_gpt_2():
     model = GPT(3000, 200, layers=8, width=64, heads=4, dropout=0.1).requires_grad_(False)
     weights = {name: parameter for name, parameter in model.named_parameters() if parameter.dim() == 2}
     for name, weight in weights.items():
-        into_a_sum = ".merge." in name or ".narrow." in name
+        into_a_sum = ".output." in name or ".second." in name
         assert weight.std() == pytest.approx(0.02 / 4 if into_a_sum else 0.02, rel=0.05), name
         assert abs(weight.mean()) < 0.001
     assert len(weights) == 2 + 8 * 4

@@ -3,14 +3,13 @@
 70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747).
 """
 
-import hashlib
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import fetch, idx
-from .find import DataNotFoundError, Place, Say, Way, to_stderr
-from .lines import content
+from . import fetch, idx, published
+from .find import Place, Say, Way, to_stderr
+from .lines import file
 from .pictures import Pictures
 
 NAME = "fashion-mnist"
@@ -19,7 +18,6 @@ PACKAGE = "dataset-fashion-mnist"
 PLACE = "usr/share/datasets/fashion-mnist"  # of the files in the package
 SYSTEM = Path("/")
 
-# SHA-256 of the uncompressed content; the smallest file first, so that a bad source shows itself early.
 # Zalando publishes MD5 sums of its .gz files, but Debian's copies lack the name in the gzip header and have
 # another time there, and other tools unzip. The content is the same: with Zalando's names and times
 # (31 August 2017) put back, Debian's four files have the four published sums.
@@ -58,10 +56,10 @@ def load(folder: Path) -> Pictures:
     [(6000, 28, 28), (6000,), (1000, 28, 28), (1000,)]
     """
     parts = Pictures(
-        idx.read(_file(folder, "train-images-idx3-ubyte"), dims=3),
-        idx.read(_file(folder, "train-labels-idx1-ubyte"), dims=1),
-        idx.read(_file(folder, "t10k-images-idx3-ubyte"), dims=3),
-        idx.read(_file(folder, "t10k-labels-idx1-ubyte"), dims=1),
+        idx.read(file(folder, "train-images-idx3-ubyte"), dims=3),
+        idx.read(file(folder, "train-labels-idx1-ubyte"), dims=1),
+        idx.read(file(folder, "t10k-images-idx3-ubyte"), dims=3),
+        idx.read(file(folder, "t10k-labels-idx1-ubyte"), dims=1),
     )
     for images, labels in (parts[:2], parts[2:]):
         if len(images) != len(labels):
@@ -87,13 +85,7 @@ def _installed(say: Say) -> Path:
 
 
 def _downloaded(say: Say) -> Path:
-    def make(folder: Path) -> None:
-        for name in SUMS:
-            say(f"Fashion-MNIST: downloading {URL}{name}.gz")
-            fetch.download(f"{URL}{name}.gz", folder / f"{name}.gz")
-            _verify(folder, name)
-
-    return _PLACE.kept(make, say)
+    return _PLACE.kept(lambda folder: published.download(folder, URL, SUMS, "Fashion-MNIST", say), say)
 
 
 def _unpacked(say: Say) -> Path:
@@ -102,29 +94,13 @@ def _unpacked(say: Say) -> Path:
         with TemporaryDirectory(dir=folder.parent) as workshop:
             source = fetch.debian_package(PACKAGE, Path(workshop)) / PLACE
             for name in SUMS:
-                _file(source, name).rename(folder / f"{name}.gz")
+                file(source, name).rename(folder / f"{name}.gz")
 
     return _PLACE.kept(make, say)
 
 
 def _check(folder: Path) -> Path:
-    """The folder, if all four files are there and right."""
-    for name in SUMS:
-        _verify(folder, name)
-    return folder
-
-
-def _verify(folder: Path, name: str) -> None:
-    path = _file(folder, name)
-    if hashlib.sha256(content(path)).hexdigest() != SUMS[name]:
-        raise DataNotFoundError(f"{path}: its content is not the published one (wrong SHA-256)")
-
-
-def _file(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
-    raise DataNotFoundError(f"{folder}: " + (f"{name}[.gz] is missing" if folder.is_dir() else "no such folder"))
+    return published.checked(folder, SUMS)
 
 
 _PLACE = Place(NAME, "Fashion-MNIST", _check)

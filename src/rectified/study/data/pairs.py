@@ -13,13 +13,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fetch
+from . import published
 from .find import DataNotFoundError, Place, Say, Way, to_stderr
 from .lines import Lines, content, file, lines, paired, there, unzipped
 
 URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
 
-# SHA-256 of the uncompressed content; the smallest files first, so that a bad source shows itself early.
 SUMS = {
     "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
     "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
@@ -113,29 +112,11 @@ def _nothing(source: str, target: str) -> str:
 
 
 def _downloaded(say: Say) -> Path:
-    def make(folder: Path) -> None:
-        for name in SUMS:
-            say(f"Multi30k: downloading {URL}{name}.gz")
-            fetch.download(f"{URL}{name}.gz", folder / f"{name}.gz")
-            _verify(folder, name)
-
-    return _MULTI30K.kept(make, say)
+    return _MULTI30K.kept(lambda folder: published.download(folder, URL, SUMS, "Multi30k", say), say)
 
 
 def _check(folder: Path) -> Path:
-    """The folder, if all six files are there and the published ones."""
-    for name in SUMS:
-        _verify(folder, name)
-    return folder
-
-
-def _verify(folder: Path, name: str) -> None:
-    path = file(folder, name)
-    found = hashlib.sha256(content(path)).hexdigest()
-    if found != SUMS[name]:
-        names = {sum_: name for name, sum_ in SUMS.items()}
-        what = f"it is {names[found]}" if found in names else "its content is not the published one (wrong SHA-256)"
-        raise DataNotFoundError(f"{path}: {what}")
+    return published.checked(folder, SUMS)
 
 
 # Line-aligned files

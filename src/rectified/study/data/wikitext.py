@@ -4,7 +4,6 @@ Good and featured articles of Wikipedia, two million words (Merity, Xiong, Bradb
 line is a paragraph, a heading or empty, and ends with <eos>; rare words are <unk> in the files already.
 """
 
-import hashlib
 import io
 import zipfile
 import zlib
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import fetch
+from . import fetch, published
 from .find import DataNotFoundError, Place, Say, Way, to_stderr
 from .words import Corpus, corpus
 
@@ -72,11 +71,8 @@ def _downloaded(say: Say) -> Path:
 
 def _check(place: Path) -> Path:
     """The folder or archive, if all three files are there and right."""
-    names = {sum_: name for name, sum_ in SUMS.items()}
     for name, content in _files(place).items():
-        found = hashlib.sha256(content()).hexdigest()
-        if found != SUMS[name]:
-            what = f"it is {names[found]}" if found in names else "its content is not the published one (wrong SHA-256)"
+        if what := published.wrong(content(), name, SUMS):
             raise DataNotFoundError(f"{place}: {name}: {what}")
     return place
 

@@ -6,7 +6,7 @@ Two one-thread workers train two small models faster than one two-thread loop tr
 import errno
 import io
 import math
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import threading
@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -38,14 +38,30 @@ from .engine import ENDS, Attempts, Event
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
+FORKS = multiprocessing.get_context("forkserver")  # what workers need is imported once, and a new one is there at once
+IMPORTED = ["__main__", __name__, "torch.utils.tensorboard"]
+
+
+def get_ready() -> None:
+    """Start the process that workers are forks of, unless there is one. That takes seconds, for which nobody waits."""
+    for name, value in MALLOC.items():
+        os.environ.setdefault(name, value)
+    FORKS.set_forkserver_preload(IMPORTED)
+    # Ctrl-C is the parent's to handle, from this one's first moment.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """A process that runs the cells it is sent, and what it is at."""
 
     def __init__(self, limits: Limits, grace: float, devices: Sequence[str]) -> None:
-        prepare_environment()
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
+        get_ready()
+        self.connection, theirs = FORKS.Pipe()
+        self.process: BaseProcess = FORKS.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
         self.process.start()
         theirs.close()
         self.cell: Cell | None = None
@@ -83,12 +99,6 @@ class _Worker:
         """A new one in its stead."""
         self.stop()
         return _Worker(self.limits, self.grace, self.devices)
-
-
-def prepare_environment() -> None:
-    """What a worker process must find in its environment as it starts."""
-    for name, value in MALLOC.items():
-        os.environ.setdefault(name, value)
 
 
 @dataclass(frozen=True)
@@ -133,19 +143,26 @@ class LocalEngine:
         """See :meth:`Engine.run`."""
         check_ranks(self.ranks, (cell.batch_size for cell in cells))
         queue, attempts, slices = deque(cells), Attempts(store), self.slices
-        pool = [_Worker(limits, self.grace, slices[i % len(slices)]) for i in range(min(self.workers, len(cells)))]
-        try:
-            with shared({task: data[task] for task in dict.fromkeys(cell.task for cell in cells)}, store.out) as files:
-                while queue or any(worker.cell for worker in pool):
-                    for worker in pool:
-                        if worker.cell is None and queue:
-                            given = queue.popleft()
-                            worker.give(given, files[given.task], store.folder(given), attempts.begin(given))
-                            yield Event("started", given)
-                    yield from _listen(pool, queue, attempts)
-        finally:
-            for worker in pool:
-                worker.stop()
+        get_ready()
+        with ExitStack() as stack:
+            tasks = dict.fromkeys(cell.task for cell in cells)
+            files = stack.enter_context(shared({task: data[task] for task in tasks}, store.out))
+            pool: list[_Worker] = []
+            stack.callback(_stop, pool)
+            for i in range(min(self.workers, len(cells))):
+                pool.append(_Worker(limits, self.grace, slices[i % len(slices)]))
+            while queue or any(worker.cell for worker in pool):
+                for worker in pool:
+                    if worker.cell is None and queue:
+                        given = queue.popleft()
+                        worker.give(given, files[given.task], store.folder(given), attempts.begin(given))
+                        yield Event("started", given)
+                yield from _listen(pool, queue, attempts)
+
+
+def _stop(pool: list[_Worker]) -> None:
+    for worker in pool:
+        worker.stop()
 
 
 def _listen(pool: list[_Worker], queue: deque[Cell], attempts: Attempts) -> Generator[Event, None, None]:
@@ -190,7 +207,6 @@ def shared(data: Mapping[str, Path], out: Path) -> Iterator[dict[str, Path]]:
 
 
 def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured

@@ -13,41 +13,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cross_entropy import cross_entropy
-from .layers import sinusoids
+from .layers import FeedForward, SelfAttention, Shortcut, dropout, sinusoids
 
 DEVIATION = 0.02
 _AT_ONCE = 128  # words of which logits are held: all of a batch have hundreds of megabytes, and fresh memory is slow
 
 
 class Block(nn.Module):
-    """Attention of each word to itself and those before, then two linear layers with a GELU between.
+    """Attention of each word to itself and those before, then two linear layers with a GELU between."""
 
-    pre:  x = x + f(norm(x))
-    post: x = norm(x + f(x))
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float, pre: bool) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, norm: str) -> None:
         super().__init__()
-        self.heads, self.pre, self.dropout = heads, pre, nn.Dropout(dropout)
-        self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.attention, self.around_attention = SelfAttention(width, heads, dropout), Shortcut(width, norm, dropout)
+        self.feed_forward = FeedForward(width, 4 * width, _gelu)
+        self.around_feed_forward = Shortcut(width, norm, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, length, width] to the same."""
-        for norm, part in ((self.first_norm, self._attend), (self.second_norm, self._transform)):
-            x = x + self.dropout(part(norm(x))) if self.pre else norm(x + self.dropout(part(x)))
-        return x
+        x = self.around_attention(x, lambda x: self.attention(x, causal=True))
+        return self.around_feed_forward(x, self.feed_forward)  # type: ignore[no-any-return]
 
-    def _attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout.p if self.training else 0.0, is_causal=True
-        )
-        return self.merge(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
-    def _transform(self, x: Tensor) -> Tensor:
-        return self.narrow(F.gelu(self.widen(x), approximate="tanh"))  # type: ignore[no-any-return]
+def _gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
 
 
 class GPT(nn.Module):
@@ -83,22 +71,23 @@ class GPT(nn.Module):
             self.positions = nn.Parameter(torch.empty(length, width))
         else:
             self.register_buffer("positions", sinusoids(length, width), persistent=False)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(Block(width, heads, dropout, norm == "pre") for _ in range(layers)))
+        self.dropout = dropout
+        self.blocks = nn.Sequential(*(Block(width, heads, dropout, norm) for _ in range(layers)))
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
         self._initialise(layers)
 
     def _initialise(self, layers: int) -> None:
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                into_a_sum = name.endswith(("merge.weight", "narrow.weight"))
+                into_a_sum = name.endswith(("output.weight", "second.weight"))
                 nn.init.normal_(parameter, std=DEVIATION / math.sqrt(2 * layers) if into_a_sum else DEVIATION)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
     def forward(self, words: Tensor) -> Tensor:
         """[batch, length] to what is known before each next word, [batch, length, width]."""
-        x = self.dropout(self.scale * self.words(words) + self.positions[: words.shape[1]])
+        x = self.scale * self.words(words) + self.positions[: words.shape[1]]
+        x = dropout(x, self.dropout, self.training)
         return self.norm(self.blocks(x))  # type: ignore[no-any-return]
 
     def losses(self, known: Tensor, words: Tensor) -> Tensor:

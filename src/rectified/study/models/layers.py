@@ -53,11 +53,11 @@ def _in_heads(x: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """softmax(q k^T / sqrt(d)) v over the sequence itself, in `heads` parts of the width."""
+    """softmax(q k^T / sqrt(d)) v over the sequence itself, in `heads` parts of the width; dropout is of the softmax."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.inputs = nn.Linear(width, 3 * width)  # queries, keys, values: one product instead of three
         self.output = nn.Linear(width, width)
 
@@ -76,7 +76,7 @@ class SelfAttention(nn.Module):
         q, k, v = (_in_heads(part, self.heads) for part in self.inputs(x).chunk(3, 2))
         if past is not None:
             k, v = past.extended(torch.stack((k, v)))
-        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+        y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0, causal)
         return self.output(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -106,15 +106,16 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """relu(x A + a) B + b, at each position."""
+    """relu(x A + a) B + b, at each position; or another function than relu."""
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, between: Callable[[Tensor], Tensor] = F.relu) -> None:
         super().__init__()
         self.first = nn.Linear(width, inner)
+        self.between = between
         self.second = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(F.relu(self.first(x)))  # type: ignore[no-any-return]
+        return self.second(self.between(self.first(x)))  # type: ignore[no-any-return]
 
 
 class Shortcut(nn.Module):

@@ -1,6 +1,5 @@
 """The RAdam paper's tables and figures, each by one command, with its published numbers beside ours."""
 
 from .experiments import EXPERIMENTS, Experiment, Scale, experiment
-from .write import write_result
 
-__all__ = ["EXPERIMENTS", "Experiment", "Scale", "experiment", "write_result"]
+__all__ = ["EXPERIMENTS", "Experiment", "Scale", "experiment"]
