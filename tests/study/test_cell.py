@@ -76,7 +76,7 @@ def test_tensorboard_has_loss_accuracy_omega_and_weights(data, tmp_path):
     board = EventAccumulator(str(tmp_path)).Reload()
     assert {"train_loss", "test_loss", "test_accuracy", "omega"} <= set(board.Tags()["scalars"])
     assert [(event.step, round(event.value, 6)) for event in board.Scalars("omega")] == [(12, 0.5), (24, 1.0)]
-    assert "0.weight" in board.Tags()["histograms"]
+    assert "first.weight" in board.Tags()["histograms"]
 
 
 def test_the_network_is_the_reports():

@@ -163,7 +163,7 @@ def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tm
 
 
 @pytest.mark.parametrize("method", ["radam", "sgd"])
-def test_so_does_a_real_network_in_channels_last(method, begun, tmp_path, monkeypatch):
+def test_so_does_a_real_network(method, begun, tmp_path, monkeypatch):
     data = MINI.load(MINI.find(None, print))
     this = cell(method, batch_size=1500, task=MINI.name)
     run(this, data, tmp_path / "whole", limits=NEVER)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..data import fashion_mnist
 from ..data.pictures import Pictures
+from ..models.small_cnn import SmallCNN
 from .classification import Classification
 from .task import Say
 
@@ -33,23 +33,7 @@ class FashionMnist(Classification):
         return images.unsqueeze(1).float().div_(255).sub_(_MEAN).div_(_STD)
 
     def model(self, data: Pictures) -> nn.Module:
-        """32,998 parameters; channels_last, in which torch's CPU convolutions are faster."""
-        # Pooled before the ReLU, which is the same to the bit, gradients too, and a sixth faster: a ReLU of a quarter.
-        layers = nn.Sequential(
-            nn.Conv2d(1, 6, 5),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Conv2d(6, 12, 5),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(192, 120),
-            nn.ReLU(),
-            nn.Linear(120, 60),
-            nn.ReLU(),
-            nn.Linear(60, 10),
-        )
-        return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return SmallCNN()
 
 
 class FashionMnistMini(FashionMnist):
