@@ -5,7 +5,7 @@
 Each task's model, batches and step as a study takes them, in turn with a loop of torch.nn's modules in their default
 memory format, a DataLoader, torch.optim.RAdam and the loss's value taken at each step: the same sizes, the same batch
 size, both in this process and with as many threads. Compared is the time a picture, a word, a piece of the target.
-Evaluation is not in it. ImageNet's step is taken with 32 pictures, since 256 take minutes here; of the tasks that are
+Evaluation is not in it. ImageNets' steps are taken with 32 pictures, since 256 take minutes here; of the tasks that are
 others at larger sizes nothing is measured: language-model-paper, translation-iwslt, translation-wmt.
 """
 
