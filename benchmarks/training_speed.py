@@ -5,14 +5,17 @@
 Each task's model, batches and step as a study takes them, in turn with a loop of torch.nn's modules in their default
 memory format, a DataLoader, torch.optim.RAdam and the loss's value taken at each step: the same sizes, the same batch
 size, both in this process and with as many threads. Compared is the time a picture, a word, a piece of the target.
-Evaluation is not in it. ImageNets' steps are taken with 32 pictures, since 256 take minutes here; of the tasks that are
-others at larger sizes nothing is measured: language-model-paper, translation-iwslt, translation-wmt.
+Evaluation is not in it. ImageNets' steps are taken with 32 pictures, since 256 take minutes here; imagenet's are cut
+from Tiny ImageNet's (--data imagenet= with its unpacked folder), whose files decode faster than ImageNet's own. The
+plain loop's sentences too are batched by length. Of the tasks that are others at larger sizes nothing is measured:
+language-model-paper, translation-iwslt, translation-wmt.
 """
 
 import argparse
 import json
 import math
 import platform
+import random
 import statistics
 import sys
 import time
@@ -46,14 +49,27 @@ LR = 1e-3
 Steps = Iterator[int]  # each is an update, and tells of how many pictures, words or pieces
 
 
-def ours(task: Task, data: Any, batch_size: int) -> Steps:
+def pictures(batch: Any) -> int:
+    return len(batch[1])
+
+
+def words(batch: Any) -> int:
+    return int(batch[1].numel())
+
+
+def pieces(batch: Any) -> int:
+    """Of the target, that are to be told."""
+    return int((batch[1][:, 1:] != PAD).sum())
+
+
+def ours(task: Task, data: Any, batch_size: int, size: Callable[[Any], int]) -> Steps:
     """As a study trains it."""
     training = Training.begin(Cell(task.name, "radam", LR, 0, task.epochs, batch_size), task, data)
     training.model.train()
     for epoch in count():
         for batch in task.batches(data, batch_size, torch.Generator().manual_seed(epoch)):
             training.take(task, batch)
-            yield task.weight(batch)
+            yield size(batch)
 
 
 def loop(
@@ -78,10 +94,10 @@ def loop(
             yield size(batch)
 
 
-def classify(model: nn.Module, pictures: Dataset[Any], batch_size: int, workers: int = 0) -> Steps:
+def classify(model: nn.Module, dataset: Dataset[Any], batch_size: int, workers: int = 0) -> Steps:
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    loader = DataLoader(pictures, batch_size, shuffle=True, num_workers=workers)
-    return loop(model, loader, lambda batch: F.cross_entropy(model(batch[0]), batch[1]), lambda batch: len(batch[1]))
+    loader = DataLoader(dataset, batch_size, shuffle=True, num_workers=workers)
+    return loop(model, loader, lambda batch: F.cross_entropy(model(batch[0]), batch[1]), pictures)
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
@@ -138,11 +154,11 @@ def recurrent(task: Any, data: Any, batch_size: int) -> Steps:
         return softmax(dropout(x).flatten(0, 1), batch[1].flatten()).loss  # type: ignore[no-any-return]
 
     model = nn.ModuleList([embedding, layers, softmax, dropout])
-    return loop(model, streams(task, data, batch_size), loss, lambda batch: batch[1].numel(), task.clip)
+    return loop(model, streams(task, data, batch_size), loss, words, task.clip)
 
 
 def gpt(task: Any, data: Any, batch_size: int) -> Steps:
-    words, positions = nn.Embedding(data.vocabulary, task.width), nn.Embedding(task.sequence, task.width)
+    embedding, positions = nn.Embedding(data.vocabulary, task.width), nn.Embedding(task.sequence, task.width)
     layer = nn.TransformerEncoderLayer(
         task.width, task.heads, 4 * task.width, task.dropout, "gelu", batch_first=True, norm_first=True
     )
@@ -150,11 +166,11 @@ def gpt(task: Any, data: Any, batch_size: int) -> Steps:
     mask = nn.Transformer.generate_square_subsequent_mask(task.sequence)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        x = blocks(words(batch[0]) + positions.weight, mask=mask, is_causal=True)
-        return F.cross_entropy((x @ words.weight.T).flatten(0, 1), batch[1].flatten())
+        x = blocks(embedding(batch[0]) + positions.weight, mask=mask, is_causal=True)
+        return F.cross_entropy((x @ embedding.weight.T).flatten(0, 1), batch[1].flatten())
 
-    model = nn.ModuleList([words, positions, blocks])
-    return loop(model, streams(task, data, batch_size), loss, lambda batch: batch[1].numel(), task.clip)
+    model = nn.ModuleList([embedding, positions, blocks])
+    return loop(model, streams(task, data, batch_size), loss, words, task.clip)
 
 
 def translate(task: Any, data: Any, batch_size: int) -> Steps:
@@ -174,8 +190,8 @@ def translate(task: Any, data: Any, batch_size: int) -> Steps:
             which = torch.tensor([i])
             return source.padded(which)[0], target.padded(which, begin=True)[0]
 
-    def embedded(pieces: Tensor) -> Tensor:
-        return dropout(embedding(pieces) * math.sqrt(task.width) + positions[: pieces.shape[1]])  # type: ignore[no-any-return]
+    def embedded(side: Tensor) -> Tensor:
+        return dropout(embedding(side) * math.sqrt(task.width) + positions[: side.shape[1]])  # type: ignore[no-any-return]
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         given, wanted = batch[1][:, :-1], batch[1][:, 1:]
@@ -194,9 +210,11 @@ def translate(task: Any, data: Any, batch_size: int) -> Steps:
     def collate(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
         return tuple(pad_sequence(side, batch_first=True, padding_value=PAD) for side in zip(*pairs, strict=True))
 
-    loader = DataLoader(Sentences(), batch_size, shuffle=True, collate_fn=collate)
+    alike = [which.tolist() for which in target.lengths().argsort().split(batch_size)]
+    random.Random(0).shuffle(alike)
+    loader = DataLoader(Sentences(), batch_sampler=alike, collate_fn=collate)
     model = nn.ModuleList([embedding, transformer])
-    return loop(model, loader, loss, lambda batch: int((batch[1][:, 1:] != PAD).sum()), task.clip)
+    return loop(model, loader, loss, pieces, task.clip)
 
 
 def small_pictures(model: Callable[[], nn.Module]) -> Callable[[Any, Any, int], Steps]:
@@ -205,32 +223,33 @@ def small_pictures(model: Callable[[], nn.Module]) -> Callable[[Any, Any, int], 
     )
 
 
-# By task: the plain loop, updates in a round, and the batch size where it is not the task's.
-MEASURED: dict[str, tuple[Callable[[Any, Any, int], Steps], int, int]] = {
+# By task: the plain loop, what its speed is counted in, updates in a round, and the batch size where not the task's.
+MEASURED: dict[str, tuple[Callable[[Any, Any, int], Steps], Callable[[Any], int], int, int]] = {
     "fashion-mnist": (
         lambda task, data, size: classify(small_network(), fashion_mnist(data.train_images, data.train_labels), size),
-        *(20, 0),
+        *(pictures, 20, 0),
     ),
-    "fashion-mnist-resnet20": (small_pictures(lambda: resnet20(channels=1)), 8, 0),
-    "cifar10": (small_pictures(resnet20), 8, 0),
-    "tiny-imagenet(images=25000)": (small_pictures(lambda: resnet18(50, small=True)), 2, 32),
+    "fashion-mnist-resnet20": (small_pictures(lambda: resnet20(channels=1)), pictures, 8, 0),
+    "cifar10": (small_pictures(resnet20), pictures, 8, 0),
+    "tiny-imagenet(images=25000)": (small_pictures(lambda: resnet18(50, small=True)), pictures, 2, 32),
     "imagenet(images=25000)": (
         lambda task, data, size: classify(resnet18(len(data.classes)), Files(data), size, workers=1),
-        *(2, 32),
+        *(pictures, 2, 32),
     ),
-    "language-model": (recurrent, 5, 0),
-    "language-model-gpt": (gpt, 3, 0),
-    "translation": (translate, 4, 0),
+    "language-model": (recurrent, words, 5, 0),
+    "language-model-gpt": (gpt, words, 3, 0),
+    "translation": (translate, pieces, 4, 0),
 }
 
 
 def measure(name: str, folder: Path | None, rounds: int) -> list[tuple[float, float]]:
     """Seconds a picture, word or piece, the plain loop's and ours, a pair a round."""
-    plain, steps, batch_size = MEASURED[name]
+    plain, size, steps, batch_size = MEASURED[name]
     task = parse_task(name)
     data = task.load(task.find(folder, print))
     torch.manual_seed(0)
-    arms = [arm(task, data, batch_size or task.batch_size) for arm in (plain, ours)]
+    batch_size = batch_size or task.batch_size
+    arms = [plain(task, data, batch_size), ours(task, data, batch_size, size)]
 
     def seconds(arm: Steps) -> float:
         began = time.perf_counter()
