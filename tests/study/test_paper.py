@@ -63,6 +63,22 @@ def test_a_table_has_the_published_numbers_beside_ours(small, tmp_path, monkeypa
     assert "6 runs, seeds 0, 1, 2; 4 are there already" in capsys.readouterr().out
 
 
+def test_a_folder_may_hold_several_experiments(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    other = replace(small, name="ablation", runs={"cpu": replace(small.runs["cpu"], grid=_other(small))})
+    monkeypatch.setitem(EXPERIMENTS, "ablation", other)
+    methods = []
+    for command in (["table2"], ["ablation"], ["ablation", "--methods", "adamw"]):
+        assert cli.main(["paper", *command, "--seeds", "0", "--out", "both"]) == 0
+        rows = csv.DictReader((tmp_path / "both" / f"{command[0]}.csv").read_text().splitlines())
+        methods.append({row["method"] for row in rows})
+    assert methods == [{"adam", "radam"}, {"adam", "sgd"}, {"adam", "sgd", "adamw"}]
+
+
+def _other(small):
+    return replace(small.runs["cpu"].grid, methods="adam,sgd")
+
+
 def test_what_cannot_be_is_refused_by_name(small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["paper", "table9"]) == 2

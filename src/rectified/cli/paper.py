@@ -60,7 +60,7 @@ class Paper(Running, _Published):
         status = run_study(plans, out, self.data, engine, command, console, running.limits)
         if status == 130:
             return status
-        sheet, files = write_result(found, self.scale, Store.open(out))
+        sheet, files = write_result(found, self.scale, Store.open(out), plans)
         console.print(f"\n{sheet.title}\n\n{sheet.markdown()}", markup=False, soft_wrap=True)
         console.print(f"{self.name}: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
         return status

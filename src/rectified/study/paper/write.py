@@ -10,6 +10,7 @@ from ...figures.style import styles
 from ...figures.table import Sheet, Table
 from ...files import write
 from ..outcomes import Setting, by_setting
+from ..plan import Cell, Plan
 from ..report.draw import Drawing
 from ..report.section import Section
 from ..results import Record
@@ -20,14 +21,17 @@ from ..words import number
 from .experiments import Experiment, Published, Scale
 
 
-def write_result(experiment: Experiment, scale: Scale, store: Store) -> tuple[Sheet, list[Path]]:
+def write_result(
+    experiment: Experiment, scale: Scale, store: Store, asked: Sequence[Plan] = ()
+) -> tuple[Sheet, list[Path]]:
     """The table with the published numbers beside ours, and the files that hold it and the figure.
 
-    Of runs that the store holds for another experiment nothing is told.
+    Told are the experiment's own methods and lrs and those of the plans `asked`, over all seeds that the store has; of
+    runs that it holds for another experiment nothing.
     """
     run = experiment.runs[scale]
-    tasks = {plan.task for plan in run.grid.plans()}
-    records = [record for record in store.records() if record.cell.task in tasks]
+    ours = {_arm(cell) for plan in (*run.grid.plans(), *asked) for cell in plan.cells()}
+    records = [record for record in store.records() if _arm(record.cell) in ours]
     rows = Table.of(_rows(experiment, records))
     sheet = _sheet(experiment, run.differs, rows)
     files = {f"{experiment.name}.csv": rows.csv().encode(), f"{experiment.name}.md": _page(sheet).encode()}
@@ -36,6 +40,10 @@ def write_result(experiment: Experiment, scale: Scale, store: Store) -> tuple[Sh
     for name, content in files.items():
         write(store.out / name, content)
     return sheet, [store.out / name for name in files]
+
+
+def _arm(cell: Cell) -> tuple[str, str, float]:
+    return cell.task, cell.method, cell.lr
 
 
 def _rows(experiment: Experiment, records: Sequence[Record]) -> list[dict[str, object]]:
