@@ -8,40 +8,18 @@ The studies themselves are run by the commands in their study.json, and in the p
 import json
 from pathlib import Path
 
+import draw
 import tables
-from markupsafe import escape
 
 from rectified.bench.picture import picture as bench_picture
 from rectified.bench.results import Results
 from rectified.bench.tables import remarks, sheets
-from rectified.figures.style import standing, styles
 from rectified.figures.table import markdown
 from rectified.files import write
 from rectified.study import Store
-from rectified.study.report import figures, write_figures, write_report
-from rectified.study.report.numbers import groups, limits
-from rectified.study.tasks import parse_task
+from rectified.study.report import write_figures, write_report
 
 HERE = Path(__file__).parent
-WIDTH, LEGEND = 760, 40
-
-
-def picture(store: Store) -> str:
-    """The report's robustness figure, standing alone: its own legend, and colours for light and dark."""
-    task = parse_task(store.cells()[0].task)
-    records = store.records()
-    looks = styles(list(dict.fromkeys(record.cell.method for record in records)))
-    found = groups(records, task.metric)
-    bounds = limits([[value] for group in found for value in group.values], task.larger_is_better)
-    figure = str(figures.robustness(found, looks, task.metric_label, bounds, WIDTH, "picture"))
-    height = LEGEND + float(figure.split('viewBox="')[1].split('"')[0].split()[3])
-    keys, x = [], 54
-    for method, style in looks.items():
-        label = f'<text x="{x + 46}" y="19" style="fill:var(--ink)">{escape(method)}</text>'
-        keys.append(f'<g transform="translate({x},8)">{figures.key(style)}</g>{label}')
-        x += 80 + 8 * len(method)
-    inner = figure.replace("<svg ", f'<svg y="{LEGEND}" width="{WIDTH}" height="{height - LEGEND}" ', 1)
-    return standing("".join(keys) + inner, WIDTH, height)
 
 
 def insert(page: str, tables: dict[str, str]) -> None:
@@ -94,7 +72,7 @@ def main() -> None:
     write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
     write_figures(store)
-    write(HERE / "pictures" / "fashion-mnist.svg", picture(store))
+    write(HERE / "pictures" / "fashion-mnist.svg", draw.robustness(store))
     insert("study.md", {"verdict": tables.verdict(store)})
 
 

@@ -11,6 +11,8 @@ from rectified.figures.simulated import early
 from rectified.figures.table import markdown
 from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
 from rectified.study import Store
+from rectified.study.gradients import read_histograms
+from rectified.study.report.gradients import median
 from rectified.study.report.page import sections
 from rectified.study.tasks import parse_task
 from rectified.theory.simulation import Gradients, simulate
@@ -98,8 +100,21 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:
-    """Mean and half the width of its 95 % interval."""
+    """Mean and half the width of its 95 % interval; of one value, that."""
     if len(values) < 2:
-        return "–"
+        return "".join(f"{value:{sign}.2f}".replace("-", "−") for value in values) or "–"
     half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.fmean(values):{sign}.2f} ± {half:.2f}".replace("-", "−")
+
+
+def first_gradients(store: Store, at: Sequence[int]) -> str:
+    """The median of log10 |g| over all elements that are not 0, a method a row, a step a column."""
+    found: dict[str, list[dict[int, float]]] = {}
+    for cell in store.cells():
+        histograms = {each.step: median(each) for each in read_histograms(store.folder(cell))}
+        if histograms:
+            found.setdefault(cell.method, []).append(histograms)
+    rows = [
+        [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
+    ]
+    return markdown(["method", *(f"step {step}" for step in at), "seeds"], rows)

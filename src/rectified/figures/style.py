@@ -147,7 +147,8 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     def adapt(tag: re.Match[str]) -> str:
         text = re.sub(r"\s+", " ", tag[0])
         text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
-        text = text.replace('xlink:href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+        text = text.replace('xlink:href="#', f'href="#{name}-').replace("xlink:href=", "href=")
+        text = text.replace("url(#", f"url(#{name}-")
         text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), text)
         text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
         text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
@@ -177,7 +178,7 @@ def standing(content: str, width: float, height: float) -> str:
         f"svg{{{css_variables(dark=False)} font:13px system-ui,sans-serif}}"
         f"@media(prefers-color-scheme:dark){{svg{{{css_variables(dark=True)}}}}}"
     )
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{css}</style>{content}</svg>\n'
 
 

@@ -92,16 +92,16 @@ def _sheet(experiment: Experiment, differs: str, rows: Table) -> Sheet:
         if row["seeds"] > 1:
             mean += f" ± {number(row['half_interval'])}"
         gaps = [f"{row[what]} {what}" for what in ("diverged", "unfinished") if row[what]]
+        line = [row["setting"], row["method"], f"{row['lr']:g}", mean, ", ".join([str(row["seeds"]), *gaps])]
         told = f"{row['published']} ({row['published_setting']})" if row["published"] else ""
-        lines.append(
-            [row["setting"], row["method"], f"{row['lr']:g}", mean, ", ".join([str(row["seeds"]), *gaps]), told]
-        )
+        lines.append([*line, told] if experiment.published else line)
+    heads = ["setting", "method", "lr", "ours", "seeds", "published, at its best lr"]
     metrics = " and ".join(dict.fromkeys(row["metric"] for row in rows.rows))
     title = (
         f"{experiment.title}. Ours: {metrics} at the end, mean over seeds ± half of its 95 % t interval. "
         f"Differs: {differs}."
     )
-    return Sheet(title, ["setting", "method", "lr", "ours", "seeds", "published, at its best lr"], lines)
+    return Sheet(title, heads if experiment.published else heads[:-1], lines)
 
 
 def _page(sheet: Sheet) -> str:

@@ -47,6 +47,7 @@ def _histograms(found: Sequence[Histogram], style: Style, title: str, extent: tu
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.set_xlabel("step")
+    axes.set_ylabel("log10 |g|", labelpad=2)
     return figure
 
 
