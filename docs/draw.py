@@ -12,7 +12,7 @@ from rectified.study.report.numbers import groups, limits
 from rectified.study.report.page import sections
 from rectified.study.tasks import parse_task
 
-WIDTH, LEGEND = 760, 40
+WIDTH, LEFT = 760, 54
 
 
 def robustness(store: Store) -> str:
@@ -40,18 +40,33 @@ def gradients(store: Store, methods: Sequence[str]) -> str:
 
 def beside(drawings: Sequence[Drawing], columns: int, legend: Mapping[str, Style]) -> str:
     """In rows of so many, below the legend."""
-    keys, x = [], 54
-    for method, style in legend.items():
-        label = f'<text x="{x + 46}" y="19" style="fill:var(--ink)">{escape(method)}</text>'
-        keys.append(f'<g transform="translate({x},8)">{figures.key(style)}</g>{label}')
-        x += 80 + 8 * len(method)
-    parts, top, total = [], LEGEND if legend else 0.0, 0.0
-    for row in (drawings[i : i + columns] for i in range(0, len(drawings), columns)):
-        left = tallest = 0.0
-        for figure in map(str, row):
-            width, height = map(float, figure.split('viewBox="')[1].split('"')[0].split()[2:])
+    rows = [list(map(str, drawings[i : i + columns])) for i in range(0, len(drawings), columns)]
+    total = max(sum(_size(figure)[0] for figure in row) for row in rows)
+    parts, top = _keys(legend, total)
+    for row in rows:
+        left = 0.0
+        for figure in row:
+            width, height = _size(figure)
             place = f'<svg x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" '
             parts.append(figure.replace("<svg ", place, 1))
-            left, tallest = left + width, max(tallest, height)
-        top, total = top + tallest, max(total, left)
-    return standing("".join(keys) + "".join(parts), total, top)
+            left += width
+        top += max(_size(figure)[1] for figure in row)
+    return standing("".join(parts), total, top)
+
+
+def _size(figure: str) -> tuple[float, float]:
+    width, height = map(float, figure.split('viewBox="')[1].split('"')[0].split()[2:])
+    return width, height
+
+
+def _keys(legend: Mapping[str, Style], width: float) -> tuple[list[str], float]:
+    """The legend, in as many lines as it takes, and where it ends."""
+    parts, x, y = [], LEFT, 8
+    for method, style in legend.items():
+        length = 80 + 8 * len(method)
+        if x > LEFT and x + length > width:
+            x, y = LEFT, y + 22
+        label = f'<text x="{x + 46}" y="{y + 11}" style="fill:var(--ink)">{escape(method)}</text>'
+        parts.append(f'<g transform="translate({x},{y})">{figures.key(style)}</g>{label}')
+        x += length
+    return parts, y + 32.0 if legend else 0.0

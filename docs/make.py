@@ -74,6 +74,27 @@ def main() -> None:
     write_figures(store)
     write(HERE / "pictures" / "fashion-mnist.svg", draw.robustness(store))
     insert("study.md", {"verdict": tables.verdict(store)})
+    make_reproduction()
+
+
+def make_reproduction() -> None:
+    """The tables and pictures of what the paper claims."""
+    transformer = Store.open(HERE / "studies" / "multi30k")
+    warmed = ["radam", "adam+linear-500", "adam+untuned-linear"]
+    insert(
+        "reproduction.md",
+        {
+            "translation": tables.intervals(transformer),
+            "translation differences": tables.differences(
+                transformer,
+                [("adam", "radam"), ("radam", "adam+linear-500"), ("adam+untuned-linear", "adam+linear-500")],
+                "valid_loss",
+            ),
+            "gradients": tables.first_gradients(transformer, (1, 2, 5, 10, 50, 100)),
+        },
+    )
+    write(HERE / "pictures" / "transformer.svg", draw.loss(transformer, ["adam", *warmed]))
+    write(HERE / "pictures" / "gradients.svg", draw.gradients(transformer, ["adam", *warmed]))
 
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ def verdict(store: Store) -> str:
     return "\n>\n".join(f"> {part}" for part in parts if part)
 
 
-def intervals(store: Store) -> str:
+def intervals(store: Store, metric: str = "") -> str:
     """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
     records = store.records()
-    metric = parse_task(store.cells()[0].task).metric
+    metric = metric or parse_task(store.cells()[0].task).metric
     methods = list(dict.fromkeys(record.cell.method for record in records))
     lrs = sorted({record.cell.lr for record in records})
     rows = []
@@ -77,10 +77,10 @@ def intervals(store: Store) -> str:
     return markdown(["method", *(f"lr {lr:g}" for lr in lrs)], rows)
 
 
-def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> str:
+def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = "") -> str:
     """One method less another, seed by seed: of a seed, both had the same first weights and the same batches."""
     records = store.records()
-    metric = parse_task(store.cells()[0].task).metric
+    metric = metric or parse_task(store.cells()[0].task).metric
     ends = {
         (record.cell.method, record.cell.lr, record.cell.seed): record.rows[-1][metric]
         for record in records
@@ -99,14 +99,6 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> str:
     return markdown(["difference", *(f"lr {lr:g}" for lr in lrs)], rows)
 
 
-def _mean(values: Sequence[float], sign: str = "") -> str:
-    """Mean and half the width of its 95 % interval; of one value, that."""
-    if len(values) < 2:
-        return "".join(f"{value:{sign}.2f}".replace("-", "−") for value in values) or "–"
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.fmean(values):{sign}.2f} ± {half:.2f}".replace("-", "−")
-
-
 def first_gradients(store: Store, at: Sequence[int]) -> str:
     """The median of log10 |g| over all elements that are not 0, a method a row, a step a column."""
     found: dict[str, list[dict[int, float]]] = {}
@@ -118,3 +110,11 @@ def first_gradients(store: Store, at: Sequence[int]) -> str:
         [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
     ]
     return markdown(["method", *(f"step {step}" for step in at), "seeds"], rows)
+
+
+def _mean(values: Sequence[float], sign: str = "") -> str:
+    """Mean and half the width of its 95 % interval; of one value, that."""
+    if len(values) < 2:
+        return "".join(f"{value:{sign}.2f}".replace("-", "−") for value in values) or "–"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):{sign}.2f} ± {half:.2f}".replace("-", "−")
