@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from rectified.study.compare import compare
 from rectified.study.outcomes import Metric, Outcomes
-from rectified.study.verdict import judge
+from rectified.study.plan import Cell
+from rectified.study.results import Record
+from rectified.study.verdict import answers, judge
 
-ACCURACY = Metric("test accuracy", " %", " points", larger_is_better=True, margin=1.0)
-LOSS = Metric("valid ppl", "", "", larger_is_better=False, margin=0.5)
+ACCURACY = Metric("test_accuracy", "test accuracy", " %", " points", larger_is_better=True, margin=1.0)
+LOSS = Metric("valid_ppl", "valid ppl", "", "", larger_is_better=False, margin=0.5)
 X, OPEN = "diverged", "missing"  # in place of a value
 WIGGLE = (0.3, -0.2, 0.1, -0.3, 0.2, -0.1)
 
@@ -296,3 +298,20 @@ def test_whatever_the_runs_came_to_a_claim_rests_on_its_interval(grids, larger):
             assert math.isfinite(d.interval.half)
     if " better than " not in text:
         assert not any(d.finding == "better" for d in found.at_best)
+
+
+def test_a_perplexity_is_compared_by_its_logarithm():
+    """Which is not skewed over seeds as it is itself."""
+    losses = {"adam": (5.757, 5.372, 5.256), "radam": (4.236, 4.193, 4.210)}
+    records = [
+        Record(
+            Cell("translation", method, 0.0005, seed, 8, 96),
+            "done",
+            [{"epoch": 8, "step": 400, "train_loss": loss, "valid_ppl": math.exp(loss), "valid_loss": loss}],
+        )
+        for method, found in losses.items()
+        for seed, loss in enumerate(found)
+    ]
+    (answer,) = answers(records).values()
+    assert "radam has the lowest mean validation loss: 4.21 nats at lr 0.0005" in answer
+    assert "It is better than adam" in answer

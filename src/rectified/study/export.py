@@ -40,7 +40,7 @@ def sheets(records: Sequence[Record], baseline: str | None = None) -> list[Sheet
     found = []
     for setting, here in by_setting(records).items():
         metric = Metric.of(parse_task(setting.task))
-        outcomes = Outcomes.of(here, parse_task(setting.task).metric)
+        outcomes = Outcomes.of(here, metric.key)
         comparison = compare(outcomes, metric, baseline if baseline in outcomes.values else None)
         found.append(_means(setting, outcomes, comparison, metric))
         if comparison.at_best:

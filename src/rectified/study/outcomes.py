@@ -45,11 +45,13 @@ class Metric:
     """What is compared.
 
     Attributes:
+        key: as in results.csv.
         name: as in a sentence.
         unit: what follows a value, such as ``" %"``; and ``difference`` what follows a difference.
         margin: how much worse a value may be and still be as good for practical purposes.
     """
 
+    key: str
     name: str
     unit: str
     difference: str
@@ -59,9 +61,10 @@ class Metric:
     @classmethod
     def of(cls, task: Task) -> "Metric":
         """That of a task, whose label is a name, or a name, a comma and a unit."""
-        name, _, unit = task.metric_label.partition(", ")
+        key, label = task.comparison
+        name, _, unit = label.partition(", ")
         after = f" {unit}".rstrip()
-        return cls(name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
+        return cls(key, name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
 
     @property
     def tolerance(self) -> str:

@@ -72,7 +72,7 @@ class Section:
 
     @cached_property
     def _judged(self) -> tuple[Verdict, Comparison]:
-        return judge(Outcomes.of(self.records, self.task.metric), self.metric, self.baseline)
+        return judge(Outcomes.of(self.records, self.metric.key), self.metric, self.baseline)
 
     @property
     def verdict(self) -> Verdict:
@@ -105,7 +105,7 @@ class Section:
 
     @cached_property
     def groups(self) -> list[Group]:
-        return groups(self.records, self.task.metric)
+        return groups(self.records, self.metric.key)
 
     @property
     def table(self) -> dict[str, dict[float, Group]]:
@@ -160,7 +160,7 @@ class Section:
         panels = []
         for key, label, larger in (
             ("train_loss", "train loss", False),
-            (self.task.metric, self.task.metric_label, self.task.larger_is_better),
+            (*self.task.comparison, self.task.larger_is_better),
         ):
             found = [curve(method, of[method], key) for method in methods]
             panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}".replace("+", "")))
@@ -227,7 +227,7 @@ class Section:
         if self.robustness:
             found.append(self.robustness.draw(_FILE, f"metric-by-lr{self.mark}"))
         if any(group.values for group in self.groups):
-            label, margin = self.task.metric_label, self.task.margin
+            label, margin = self.task.comparison[1], self.task.margin
             found.append(figures.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
         if self.differences:
             found.append(self._forest(680, f"differences{self.mark}"))
@@ -247,7 +247,7 @@ class Robustness:
     def draw(self, width: int, name: str) -> Drawing:
         s = self._section
         looks = {method: s.styles[method] for method in s.methods}
-        return figures.robustness(s.groups, looks, s.task.metric_label, self._ylim, width, name)
+        return figures.robustness(s.groups, looks, s.task.comparison[1], self._ylim, width, name)
 
     @property
     def figures(self) -> list[Drawing]:

@@ -52,7 +52,9 @@ class LanguageModel(Task):
     dropout: float = 0.1
     metric: str = "valid_ppl"
     metric_label: str = "validation perplexity"
+    compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
     larger_is_better: bool = False
+    margin: float = 0.02
     methods: str = "adam,radam"
     lrs: tuple[float, ...] = (0.001,)
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -23,8 +23,10 @@ class Task(ABC):
         name: as on the command line.
         title: as in a report.
         metric: the measure's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
-        larger_is_better: of the metric.
-        margin: how much worse the metric may be and still be as good for practical purposes, in its own unit.
+        compared: what methods are compared by, if not by the metric: its name in results.csv, and label. A perplexity
+            is skewed over seeds, its logarithm is not.
+        larger_is_better: of both.
+        margin: how much worse what is compared may be and still be as good for practical purposes, in its own unit.
         methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
         weight_decay: of every method that has none of its own: decoupled, but SGD's is in its gradient, as is usual.
         clip: the norm to which gradients are clipped; infinite for none.
@@ -47,6 +49,7 @@ class Task(ABC):
     seeds: tuple[int, ...]
     epochs: int
     batch_size: int
+    compared: tuple[str, str] | None = None
     margin: float = 1.0
     weight_decay: float = 0.0
     clip: float = math.inf
@@ -62,6 +65,11 @@ class Task(ABC):
             raise ValueError(f"clip is {self.clip!r}; it must be a positive number")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay is {self.weight_decay!r}; it must be 0 or a positive number")
+
+    @property
+    def comparison(self) -> tuple[str, str]:
+        """What methods are compared by: its name in results.csv, and its label."""
+        return self.compared or (self.metric, self.metric_label)
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:

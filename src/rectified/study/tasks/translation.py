@@ -66,7 +66,9 @@ class Translation(Task):
 
     metric: str = "valid_ppl"
     metric_label: str = "validation perplexity"
+    compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
     larger_is_better: bool = False
+    margin: float = 0.02
     methods: str = "adam,radam,adam+linear-500,adam+untuned-linear"
     seeds: tuple[int, ...] = (0,)
     source: str = "de"
