@@ -151,7 +151,8 @@ def recurrent(task: Any, data: Any, batch_size: int) -> Steps:
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         x, state = layers(dropout(embedding(batch[0])), memory[0])
         memory[0] = tuple(part.detach() for part in state)
-        return softmax(dropout(x).flatten(0, 1), batch[1].flatten()).loss  # type: ignore[no-any-return]
+        told: Tensor = softmax(dropout(x).flatten(0, 1), batch[1].flatten()).loss
+        return told
 
     model = nn.ModuleList([embedding, layers, softmax, dropout])
     return loop(model, streams(task, data, batch_size), loss, words, task.clip)
@@ -191,7 +192,8 @@ def translate(task: Any, data: Any, batch_size: int) -> Steps:
             return source.padded(which)[0], target.padded(which, begin=True)[0]
 
     def embedded(side: Tensor) -> Tensor:
-        return dropout(embedding(side) * math.sqrt(task.width) + positions[: side.shape[1]])  # type: ignore[no-any-return]
+        x: Tensor = dropout(embedding(side) * math.sqrt(task.width) + positions[: side.shape[1]])
+        return x
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         given, wanted = batch[1][:, :-1], batch[1][:, 1:]
@@ -294,7 +296,6 @@ def main() -> None:
             "target.",
             "",
             markdown(["task", "times as fast", "µs a unit, plain", "µs a unit, ours"], lines),
-            "",
             f"Made by `{' '.join(['python benchmarks/training_speed.py', *sys.argv[1:]])}`.",
         ]
     )

@@ -14,8 +14,10 @@ from rectified.study.plan import Cell
 from rectified.study.results import Record
 from rectified.study.verdict import answers, judge
 
-ACCURACY = Metric("test_accuracy", "test accuracy", " %", " points", larger_is_better=True, margin=1.0)
-LOSS = Metric("valid_ppl", "valid ppl", "", "", larger_is_better=False, margin=0.5)
+ACCURACY = Metric(
+    "test_accuracy", "test accuracy, %", "test accuracy", " %", " points", larger_is_better=True, margin=1.0
+)
+LOSS = Metric("valid_ppl", "valid ppl", "valid ppl", "", "", larger_is_better=False, margin=0.5)
 X, OPEN = "diverged", "missing"  # in place of a value
 WIGGLE = (0.3, -0.2, 0.1, -0.3, 0.2, -0.1)
 

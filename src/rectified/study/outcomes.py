@@ -46,12 +46,14 @@ class Metric:
 
     Attributes:
         key: as in results.csv.
+        label: as on an axis.
         name: as in a sentence.
         unit: what follows a value, such as ``" %"``; and ``difference`` what follows a difference.
         margin: how much worse a value may be and still be as good for practical purposes.
     """
 
     key: str
+    label: str
     name: str
     unit: str
     difference: str
@@ -64,7 +66,7 @@ class Metric:
         key, label = task.comparison
         name, _, unit = label.partition(", ")
         after = f" {unit}".rstrip()
-        return cls(key, name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
+        return cls(key, label, name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
 
     @property
     def tolerance(self) -> str:

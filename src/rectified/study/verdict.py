@@ -41,9 +41,9 @@ def answers(records: Sequence[Record], baseline: str | None = None) -> dict[Sett
     """
     found = {}
     for setting, here in by_setting(records).items():
-        task = parse_task(setting.task)
-        outcomes = Outcomes.of(here, task.comparison[0])
-        verdict, _ = judge(outcomes, Metric.of(task), baseline if baseline in outcomes.values else None)
+        metric = Metric.of(parse_task(setting.task))
+        outcomes = Outcomes.of(here, metric.key)
+        verdict, _ = judge(outcomes, metric, baseline if baseline in outcomes.values else None)
         found[setting] = " ".join(verdict.answer)
     return found
 

@@ -113,18 +113,18 @@ class Section:
 
     @property
     def best(self) -> set[tuple[str, float]]:
-        return best_lrs(self.groups, self.task.larger_is_better)
+        return best_lrs(self.groups, self.metric.larger_is_better)
 
     @property
     def _top(self) -> float:
         means = [group.mean for group in self.groups if group.whole]
-        return (max if self.task.larger_is_better else min)(means, default=0.0)
+        return (max if self.metric.larger_is_better else min)(means, default=0.0)
 
     @property
     def shades(self) -> dict[tuple[str, float], int]:
         """Of the heat map: 0 where a mean leaves something out."""
         return {
-            (group.method, group.lr): shade(group.mean, self._top, self.task.margin) if group.whole else 0
+            (group.method, group.lr): shade(group.mean, self._top, self.metric.margin) if group.whole else 0
             for group in self.groups
         }
 
@@ -160,7 +160,7 @@ class Section:
         panels = []
         for key, label, larger in (
             ("train_loss", "train loss", False),
-            (*self.task.comparison, self.task.larger_is_better),
+            (self.metric.key, self.metric.label, self.metric.larger_is_better),
         ):
             found = [curve(method, of[method], key) for method in methods]
             panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}".replace("+", "")))
@@ -227,7 +227,7 @@ class Section:
         if self.robustness:
             found.append(self.robustness.draw(_FILE, f"metric-by-lr{self.mark}"))
         if any(group.values for group in self.groups):
-            label, margin = self.task.comparison[1], self.task.margin
+            label, margin = self.metric.label, self.metric.margin
             found.append(figures.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
         if self.differences:
             found.append(self._forest(680, f"differences{self.mark}"))
@@ -242,12 +242,12 @@ class Robustness:
     def __init__(self, section: Section) -> None:
         self._section = section
         self._values = [[value] for group in section.groups for value in group.values]
-        self._ylim = limits(self._values, section.task.larger_is_better)
+        self._ylim = limits(self._values, section.metric.larger_is_better)
 
     def draw(self, width: int, name: str) -> Drawing:
         s = self._section
         looks = {method: s.styles[method] for method in s.methods}
-        return figures.robustness(s.groups, looks, s.task.comparison[1], self._ylim, width, name)
+        return figures.robustness(s.groups, looks, s.metric.label, self._ylim, width, name)
 
     @property
     def figures(self) -> list[Drawing]:
