@@ -5,9 +5,9 @@ from functools import partial
 import optimi
 import pytest
 import torch
-from going_on import from_a_file, start
 
 import rectified
+from going_on import from_a_file, start
 from rectified.optim import convert
 from trajectories import gradient, parameters, train
 

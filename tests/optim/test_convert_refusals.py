@@ -6,9 +6,9 @@ import optimi
 import pytest
 import pytorch_optimizer
 import torch
-from going_on import STEPS, AuthorsRAdam, both_go_on, gone_on, start
 
 import rectified
+from going_on import STEPS, AuthorsRAdam, both_go_on, gone_on, start
 from rectified.optim import convert
 from trajectories import parameters, train
 
