@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from messages import says
 from rectified import Adam, AdamW, RAdam
 from rectified.warmup import Hold, Linear, Rectified
 from roster import OwnMomentum
@@ -53,11 +54,6 @@ IN_A_GROUP = [
     ({"threshold": 4}, ["threshold", "warmup=Rectified(threshold=4)"]),
 ]
 NOT_A_WARMUP = [0.5, "linear", Rectified]
-
-
-def says(fragments):
-    """A pattern that finds all the fragments, in any order."""
-    return "(?s)" + "".join(f"(?=.*{re.escape(fragment)})" for fragment in fragments)
 
 
 def trained(kind=Adam, **options):

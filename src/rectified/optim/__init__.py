@@ -6,5 +6,18 @@ from .explain import Explanation, explain
 from .groups import decay_groups
 from .in_backward import StepInBackward
 from .radam import RAdam
+from .rectify import rectify
+from .schedule import WarmupLR, linear_scaling
 
-__all__ = ["Adam", "AdamW", "Explanation", "RAdam", "StepInBackward", "decay_groups", "explain"]
+__all__ = [
+    "Adam",
+    "AdamW",
+    "Explanation",
+    "RAdam",
+    "StepInBackward",
+    "WarmupLR",
+    "decay_groups",
+    "explain",
+    "linear_scaling",
+    "rectify",
+]

@@ -1,0 +1,98 @@
+"""What is known of other people's optimizers: the decay rate of their v, and whether rectification's theory fits."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..warmup import Constant, Hold, Linear, Rectified, Warmup
+from .options import Group, number
+
+_PLAIN = "A plain schedule does not ask: Linear(steps)"
+
+# The rectification is of v, an exponential average of squared gradients with a constant beta2. By class name:
+_NOT_RECTIFIABLE = {
+    "SGD": "it has no v: its step is the gradient's size, not one over a root of few samples",
+    "ASGD": "it has no v",
+    "LBFGS": "it has no v",
+    "Muon": "it has no v: its step is an orthogonalised momentum, whose size is the same from the first step on",
+    "Rprop": "it steps by signs, and has no v",
+    "SignSGD": "it steps by signs, and has no v",
+    "Lion": "it steps by signs, and has no v: every element moves by lr from the first step on",
+    "Tiger": "it steps by signs, and has no v",
+    "Adagrad": "its v is a sum that grows for ever, so that its number of samples has no limit to rectify towards",
+    "Adamax": "its v is a maximum of gradients, which no chi-square law describes",
+    "AdaMax": "its v is a maximum of gradients, which no chi-square law describes",
+    "Adafactor": "its v is a product of two averages whose beta2 grows with t, so that no constant rho_inf exists",
+    "AdaFactor": "its v is a product of two averages whose beta2 grows with t, so that no constant rho_inf exists",
+    "RAdam": "it rectifies by itself, and would be rectified twice",
+    "RAdamScheduleFree": "it rectifies by itself, and would be rectified twice",
+    "ScheduleFreeRAdam": "it rectifies by itself, and would be rectified twice",
+    "Ranger": "it rectifies by itself, and would be rectified twice",
+}
+_MAXIMA = ("amsgrad", "ams_bound")
+
+
+class SecondMoment(NamedTuple):
+    """How an optimizer averages squared gradients."""
+
+    beta2: float  # NaN where the warmup does not ask for it
+    debiased: bool  # if not, v starts from 0 and its root is sqrt(1 - beta2^t) of what it should be
+
+
+def second_moment(
+    optimizer: torch.optim.Optimizer, group: Group, given: float | None, warmup: Warmup
+) -> tuple[str, SecondMoment]:
+    """That of a group, and the key in it from which it was read; `given` counts more.
+
+    Raises:
+        ValueError: nothing in the group is known to be it, and the warmup needs it; it is outside [0, 1); or the warmup
+            does not start with it.
+    """
+    key, found = _read(optimizer, group)
+    beta2 = found.beta2 if given is None else given
+    if math.isnan(beta2) and not isinstance(warmup, Constant | Hold | Linear):
+        raise ValueError(
+            f"{type(warmup).__name__} needs beta2, the decay rate of v, which the groups of {type(optimizer).__name__} "
+            f"({', '.join(key for key in group if key != 'params')}) do not tell: pass beta2=. {_PLAIN}"
+        )
+    if not math.isnan(beta2) and not 0 <= beta2 < 1:
+        raise ValueError(f"beta2 is {beta2!r}; it must lie in [0, 1)")
+    if (check := getattr(warmup, "check", None)) is not None:
+        check(beta2)
+    return key, SecondMoment(beta2, found.debiased)
+
+
+def _read(optimizer: torch.optim.Optimizer, group: Group) -> tuple[str, SecondMoment]:
+    betas = group.get("betas")
+    if isinstance(betas, tuple | list) and len(betas) == 2:
+        return "betas", SecondMoment(float(betas[1]), debiased=True)
+    if "alpha" in group and "centered" in group:  # RMSprop
+        return "alpha", SecondMoment(float(group["alpha"]), debiased=False)
+    if "rho" in group and any(kind.__name__ in ("Adadelta", "AdaDelta") for kind in type(optimizer).__mro__):
+        return "rho", SecondMoment(float(group["rho"]), debiased=False)
+    return "", SecondMoment(math.nan, debiased=True)
+
+
+def refuse(optimizer: torch.optim.Optimizer, group: Group, warmup: Warmup) -> None:
+    """Raise where a warmup rectifies and the chi-square argument does not hold."""
+    if not isinstance(warmup, Rectified):
+        return
+    for kind in type(optimizer).__mro__:
+        if kind.__name__ in _NOT_RECTIFIABLE:
+            raise ValueError(f"{kind.__name__} cannot be rectified: {_NOT_RECTIFIABLE[kind.__name__]}. {_PLAIN}")
+    for flag in _MAXIMA:
+        if group.get(flag):
+            raise ValueError(
+                f"{type(optimizer).__name__} with {flag}=True cannot be rectified: it divides by the largest v so far, "
+                f"which no chi-square law describes. {_PLAIN}"
+            )
+
+
+def steps_taken(optimizer: torch.optim.Optimizer, group: Group) -> int:
+    """How many steps a group has taken, by its states' own counts, or its own; 0 where there are none."""
+    counts: list[Any] = [optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state.get(p, {})]
+    if not counts and isinstance(group.get("step"), int | float | Tensor):
+        counts = [group["step"]]
+    return max((int(number(count)) for count in counts), default=0)

@@ -1,0 +1,170 @@
+"""The learning rates of any optimizer, times omega for as long as a step takes."""
+
+import math
+from typing import Any, Literal, get_args
+from weakref import ref
+
+import torch
+from torch import Tensor
+
+from ..warmup import Rectified, Warmup, steps_until
+from .adam import Adam
+from .foreign import SecondMoment, refuse, second_moment, steps_taken
+from .options import Group
+
+Start = Literal["hold", "offset"]
+
+CLOCK = "warmup_steps"  # the key in a group: how many steps it has taken
+
+
+class Scaling:
+    """What :func:`rectified.rectify` and :class:`rectified.WarmupLR` do around a step.
+
+    A group's clock lies in the group, where the optimizer's own ``state_dict`` finds it. It counts the steps in which a
+    parameter of the group had a gradient. An optimizer that has stepped before goes on from the count in its states.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None, start: Start, taken: int = 0
+    ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}; it must be a torch.optim.Optimizer")
+        if not isinstance(warmup, Warmup) or isinstance(warmup, type):
+            raise TypeError(f"warmup is {warmup!r}; it must be an object with omega(t, beta2), such as Rectified()")
+        if start not in get_args(Start):
+            raise ValueError(f"start is {start!r}; it must be 'hold' or 'offset'")
+        if isinstance(optimizer, Adam) and any(group["warmup"] is not None for group in optimizer.param_groups):
+            raise ValueError(f"{type(optimizer).__name__} has a warmup of its own, which this would be on top of")
+        other = getattr(optimizer, "_scaled_by", None)
+        if other is not None and other() is not None:
+            raise ValueError(f"{type(optimizer).__name__} is warmed up already: two warmups would multiply")
+        self.optimizer, self.warmup, self.beta2, self.start = optimizer, warmup, beta2, start
+        self._offsets: dict[float, int] = {}
+        self._read: dict[int, tuple[str, Any, SecondMoment]] = {}  # a group's index -> what its beta2 was read from
+        self._scaled: list[tuple[Group, float, Any, Any]] = []  # group, omega, lr before, lr meanwhile
+        for index, group in enumerate(optimizer.param_groups):
+            self.accept(index, group)
+        optimizer._scaled_by = ref(self)  # type: ignore[attr-defined]
+        self.begin(taken)
+
+    def accept(self, index: int, group: Group) -> None:
+        """Raise where this group's steps cannot be warmed up so."""
+        if "lr" not in group:
+            raise ValueError(f"group {index} of {type(self.optimizer).__name__} has no lr that a warmup could scale")
+        refuse(self.optimizer, group, self.warmup)
+        self.omega(1, self._moment(index, group))
+
+    def begin(self, taken: int = 0) -> None:
+        """Give a clock to each group that has none: a new one, or one of a save from before there was a warmup."""
+        self._read = {}
+        for group in self.optimizer.param_groups:
+            if CLOCK not in group:
+                group[CLOCK] = steps_taken(self.optimizer, group) or taken
+
+    def omegas(self) -> list[float]:
+        """Of each group the factor of the step that it takes next."""
+        known: dict[Any, float] = {}
+        found = []
+        for index, group in enumerate(self.optimizer.param_groups):
+            at = group[CLOCK] + 1, self._moment(index, group)
+            if at not in known:
+                known[at] = self.omega(*at)
+            found.append(known[at])
+        return found
+
+    def omega(self, t: int, of: SecondMoment) -> float:
+        """The factor of step t; for a v without bias correction the rectification includes it."""
+        omega = self.warmup.omega(t + self._offset(of.beta2), of.beta2)
+        if not 0 <= omega <= 1:
+            word = "not a number" if math.isnan(omega) else "outside [0, 1]"
+            raise ValueError(f"{self.warmup!r} gave omega = {omega!r} at t = {t}, which is {word}")
+        if not of.debiased and isinstance(self.warmup, Rectified):
+            omega *= math.sqrt(1 - of.beta2**t)
+        return float(omega)
+
+    def _moment(self, index: int, group: Group) -> SecondMoment:
+        """The group's beta2, read anew where what it was read from is another object; a tensor at every step."""
+        key, value, moment = self._read.get(index, ("", None, None))
+        if moment is not None and group.get(key) is value:
+            return moment
+        key, moment = second_moment(self.optimizer, group, self.beta2, self.warmup)
+        value = group.get(key)
+        if not isinstance(value, Tensor | list) and not any(isinstance(x, Tensor) for x in _parts(value)):
+            self._read[index] = key, value, moment
+        return moment
+
+    def _offset(self, beta2: float) -> int:
+        if self.start == "hold":
+            return 0
+        if beta2 not in self._offsets:
+            first = steps_until(self.warmup, beta2, level=5e-324)
+            if first is None:
+                raise ValueError(f"{self.warmup!r} never gives an omega above 0 at beta2 = {beta2!r}")
+            self._offsets[beta2] = first - 1
+        return self._offsets[beta2]
+
+    def scale(self) -> None:
+        """Before the step."""
+        self.forget()
+        self._refuse_capture()
+        omegas = self.omegas()  # may raise: nothing is scaled yet
+        for group, omega in zip(self.optimizer.param_groups, omegas, strict=True):
+            lr = group["lr"]
+            if isinstance(lr, Tensor):
+                before = lr.detach().clone()
+                with torch.no_grad():
+                    lr.mul_(omega)  # in place: others may hold this tensor
+                self._scaled.append((group, omega, before, lr))
+            else:
+                group["lr"] = meanwhile = lr * omega
+                self._scaled.append((group, omega, lr, meanwhile))
+
+    def restore(self) -> list[float]:
+        """After the step: the lrs as they were. Where the optimizer has set its own, that one, over omega."""
+        omegas = []
+        for group, omega, before, meanwhile in self._scaled:
+            now = group["lr"]
+            if isinstance(before, Tensor) and now is meanwhile:
+                with torch.no_grad():
+                    now.copy_(before)
+            elif now is meanwhile or now == meanwhile or not omega:
+                group["lr"] = before
+            else:
+                group["lr"] = now / omega
+            omegas.append(omega)
+        self._scaled = []
+        return omegas
+
+    def finish(self) -> None:
+        """After a step that was taken: restore, and count it for the groups that had a gradient."""
+        omegas = self.restore()
+        found_inf = self.optimizer.__dict__.get("found_inf")
+        if isinstance(found_inf, Tensor) and found_inf.item():
+            return  # a GradScaler's, which the optimizer has skipped
+        for group, omega in zip(self.optimizer.param_groups, omegas, strict=False):
+            for p in group["params"]:
+                if p.grad is not None:
+                    group[CLOCK] += 1
+                    group["omega"] = omega
+                    break
+
+    def forget(self) -> None:
+        """Restore what a step that raised has left scaled."""
+        self.restore()
+
+    def end(self) -> None:
+        """Let another warmup take this one's place."""
+        self.forget()
+        del self.optimizer._scaled_by  # type: ignore[attr-defined]
+
+    def _refuse_capture(self) -> None:
+        capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+        if capturing:
+            raise RuntimeError(
+                "a CUDA graph is captured of a step whose omega is computed on the host: every replay would repeat it. "
+                "rectified's own optimizers have capturable=True for that"
+            )
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()
