@@ -14,6 +14,7 @@ attributes are read where they exist:
 With ``capturable`` omega is asked for beforehand: at each t up to 65,536, then at 1,024 of every doubling of t, between
 which it is interpolated, up to 16.8 million, where it must have settled. It has to be a function of t and beta2 alone.
 
+>>> from rectified.theory import rectification
 >>> Rectified().omega(6, beta2=0.999) == rectification(6, 0.999)
 True
 """
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from .theory.checks import check_beta2
-from .theory.rectify import ORDERS, Order, rectification
+from .theory.rectify import ORDERS, Order, rectification_at
 from .theory.sma import rho, rho_inf
 
 __all__ = [
@@ -126,8 +127,9 @@ class Rectified:
             )
 
     def omega(self, t: int, beta2: float) -> float:
-        if rho(t, beta2) > self.rho_min:
-            return rectification(t, beta2, self.order)
+        length = rho(t, beta2)
+        if length > self.rho_min:
+            return rectification_at(length, t, beta2, self.order)
         self.check(beta2)
         return 0.0
 

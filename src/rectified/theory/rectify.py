@@ -46,12 +46,16 @@ def rectification(t: float, beta2: float, order: Order = "first") -> float:
 
     Reference: arXiv:1908.03265, section 4.2 and Algorithm 2.
     """
-    limit = limiting_variance(beta2, order)
-    length = rho(t, beta2)
+    limiting_variance(beta2, order)  # refuses an order or a beta2 at any t
+    return rectification_at(rho(t, beta2), t, beta2, order)
+
+
+def rectification_at(length: float, t: float, beta2: float, order: Order) -> float:
+    """The same for who knows rho_t, the length, and has checked the rest."""
     if length <= ORDERS[order]:
         return 0.0
     here = variance_ema(t, beta2) if order == "ema" else _OF_RHO[order](length)
-    return min(1.0, math.sqrt(limit / here))
+    return min(1.0, math.sqrt(limiting_variance(beta2, order) / here))
 
 
 _OF_RHO: dict[str, Callable[[float], float]] = {"first": variance_first_order, "exact": variance}
