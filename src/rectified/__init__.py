@@ -1,14 +1,18 @@
 """rectified: adaptive optimizers that start cold."""
 
 from . import theory, warmup
-from .optim import Adam, AdamW, RAdam, WarmupLR, explain, linear_scaling, rectify
+from .optim import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop, WarmupLR, explain, linear_scaling, rectify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LAMB",
+    "Adadelta",
     "Adam",
     "AdamW",
+    "NAdam",
     "RAdam",
+    "RMSprop",
     "WarmupLR",
     "__version__",
     "explain",

@@ -6,30 +6,16 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ..warmup import Start, Warmup
+from ..warmup import Rectified, Start, Warmup
 from .narrow import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
 
 
 def check_group(group: Group) -> None:
-    """Raise for an option that no step could use. Where torch.optim has a like check its words stand in the message."""
-    lr = group["lr"]
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
-    if not lr >= 0:
-        raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
-    if not group["eps"] >= 0:
-        raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
-    if len(group["betas"]) != 2:
-        raise ValueError(f"Invalid betas: {group['betas']}; there are two, (beta1, beta2)")
-    for index, beta in enumerate(group["betas"]):
-        if isinstance(beta, Tensor) and beta.numel() != 1:
-            raise ValueError(f"Tensor betas[{index}] must be 1-element, but it has {beta.numel()}")
-        if not 0 <= beta < 1:
-            raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
-    if not group["weight_decay"] >= 0:
-        raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
+    """Raise for an option that no step of Adam could use. Where torch.optim has a like check its words stand here."""
+    check_common(group)
+    check_betas(group["betas"])
     if group["rounding"] not in get_args(Rounding):
         raise ValueError(
             f"rounding is {group['rounding']!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}"
@@ -53,8 +39,35 @@ def check_group(group: Group) -> None:
     for name in ("order", "threshold", "start"):
         if name in group:
             raise ValueError(f"a group's {name} is part of its warmup: write warmup=Rectified({name}={group[name]!r})")
+    check_warmup(group["warmup"], group["betas"][1])
 
-    warmup = group["warmup"]
+
+def check_common(group: Group) -> None:
+    """What every optimizer has: lr, eps, weight_decay."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
+    if not lr >= 0:
+        raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
+    if not group["eps"] >= 0:
+        raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
+    if not group["weight_decay"] >= 0:
+        raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
+
+
+def check_betas(betas: Any) -> None:
+    """Two of them, each a decay rate."""
+    if len(betas) != 2:
+        raise ValueError(f"Invalid betas: {betas}; there are two, (beta1, beta2)")
+    for index, beta in enumerate(betas):
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{index}] must be 1-element, but it has {beta.numel()}")
+        if not 0 <= beta < 1:
+            raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
+
+
+def check_warmup(warmup: Any, beta2: float | Tensor) -> None:
+    """It has an omega and a known start, and starts at this beta2. None is none."""
     if warmup is None:
         return
     if not isinstance(warmup, Warmup) or isinstance(warmup, type):
@@ -63,7 +76,7 @@ def check_group(group: Group) -> None:
     if start not in get_args(Start):
         raise ValueError(f"warmup.start is {start!r}; it must be 'momentum' or 'hold'")
     if (check := getattr(warmup, "check", None)) is not None:
-        check(float(group["betas"][1]))
+        check(float(beta2))
 
 
 def number(value: float | Tensor) -> float:
@@ -72,13 +85,23 @@ def number(value: float | Tensor) -> float:
 
 
 def omega_of(group: Group, t: int) -> float:
-    """The warmup's factor for step t, refused where no warmup can mean it."""
+    """The warmup's factor for step t of Adam's group."""
     if group["warmup"] is None:
         return 1.0
     if t <= getattr(group["warmup"], "m_delay", 0):
         return 0.0
-    omega = group["warmup"].omega(t, float(group["betas"][1]))
+    return omega_at(group["warmup"], t, float(group["betas"][1]))
+
+
+def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
+    """The warmup's factor for step t, refused where no warmup can mean it."""
+    omega = warmup.omega(t, beta2)
     if not 0 <= omega <= 1:
         word = "not a number" if math.isnan(omega) else "outside [0, 1]"
-        raise ValueError(f"{group['warmup']!r} gave omega = {omega!r} at t = {t}, which is {word}")
+        raise ValueError(f"{warmup!r} gave omega = {omega!r} at t = {t}, which is {word}")
     return float(omega)
+
+
+def undebiased(warmup: Warmup | None, t: int, beta2: float) -> float:
+    """What a rectification is multiplied by where v has no bias correction: it is derived for one that has."""
+    return math.sqrt(1 - beta2**t) if isinstance(warmup, Rectified) else 1.0

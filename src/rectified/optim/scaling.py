@@ -1,16 +1,15 @@
 """The learning rates of any optimizer, times omega for as long as a step takes."""
 
-import math
 from typing import Any, Literal, get_args
 from weakref import ref
 
 import torch
 from torch import Tensor
 
-from ..warmup import Rectified, Warmup, steps_until
+from ..warmup import Warmup, steps_until
 from .adam import Adam
 from .foreign import SecondMoment, refuse, second_moment, steps_taken
-from .options import Group
+from .options import Group, omega_at, undebiased
 
 Start = Literal["hold", "offset"]
 
@@ -74,13 +73,8 @@ class Scaling:
 
     def omega(self, t: int, of: SecondMoment) -> float:
         """The factor of step t; for a v without bias correction the rectification includes it."""
-        omega = self.warmup.omega(t + self._offset(of.beta2), of.beta2)
-        if not 0 <= omega <= 1:
-            word = "not a number" if math.isnan(omega) else "outside [0, 1]"
-            raise ValueError(f"{self.warmup!r} gave omega = {omega!r} at t = {t}, which is {word}")
-        if not of.debiased and isinstance(self.warmup, Rectified):
-            omega *= math.sqrt(1 - of.beta2**t)
-        return float(omega)
+        omega = omega_at(self.warmup, t + self._offset(of.beta2), of.beta2)
+        return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 
     def _moment(self, index: int, group: Group) -> SecondMoment:
         """The group's beta2, read anew where what it was read from is another object; a tensor at every step."""

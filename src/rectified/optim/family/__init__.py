@@ -1,0 +1,8 @@
+"""The other methods that divide by the root of an average of squared gradients, rectified: one file each."""
+
+from .adadelta import Adadelta
+from .lamb import LAMB
+from .nadam import NAdam
+from .rmsprop import RMSprop
+
+__all__ = ["LAMB", "Adadelta", "NAdam", "RMSprop"]
