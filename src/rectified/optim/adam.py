@@ -232,11 +232,15 @@ class Adam(Optimizer):
         if plan is not None:
             found = plan.gradients(group, self.state)
         if plan is None or found is None:
+            self._begin(group)
             plan = Plan(group, self.state, old)
             say_excuses(self, group, plan)
             found = plan.gradients(group, self.state)
             assert found is not None, "a plan just made holds"
         return group, plan, found
+
+    def _begin(self, group: Group) -> None:
+        """For a method whose v does not begin at 0: called when a parameter may have its first gradient."""
 
     def _forget_plans(self) -> None:
         self._plans = []

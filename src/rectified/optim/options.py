@@ -43,15 +43,15 @@ def check_group(group: Group) -> None:
 
 
 def check_common(group: Group) -> None:
-    """What every optimizer has: lr, eps, weight_decay."""
-    lr = group["lr"]
+    """lr, eps and weight_decay, where a group has them."""
+    lr = group.get("lr", 0)
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
     if not lr >= 0:
         raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
-    if not group["eps"] >= 0:
+    if not group.get("eps", 0) >= 0:
         raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
-    if not group["weight_decay"] >= 0:
+    if not group.get("weight_decay", 0) >= 0:
         raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
 
 

@@ -44,8 +44,13 @@ class Plain(Optimizer):
         """Of the states that the group's options ask for."""
         return self.STATES
 
+    def move_all(self, group: Group, buckets: list[Bucket]) -> None:
+        """Take the step of a group."""
+        for bucket in buckets:
+            self.move(group, bucket)
+
     def move(self, group: Group, bucket: Bucket) -> None:
-        """Take a step."""
+        """Take the step of parameters that share a count."""
         raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -73,12 +78,14 @@ class Plain(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            work = [(group, params) for group in self.param_groups for params in self._sorted(group)]
-            for group, params in work:
-                bucket = self._bucket(group, params)
-                self.move(group, bucket)
-                for entry in bucket.entries:
-                    entry["step"] += 1
+            work = [(group, self._sorted(group)) for group in self.param_groups]
+            for group, found in work:
+                buckets = [self._bucket(group, params) for params in found]
+                if buckets:
+                    self.move_all(group, buckets)
+                for bucket in buckets:
+                    for entry in bucket.entries:
+                        entry["step"] += 1
         return loss
 
     # torch.compile would trace the bookkeeping anew for every count.

@@ -1,0 +1,9 @@
+"""Other answers to the question that warmup answers, for comparison: one file each, or one for two of a kind."""
+
+from .cocob import COCOB
+from .hypergradient import SGDHD, AdamHD
+from .second_moment import GIAdam, RandomV0Adam
+from .stable_adamw import StableAdamW
+from .yellowfin import YellowFin
+
+__all__ = ["COCOB", "SGDHD", "AdamHD", "GIAdam", "RandomV0Adam", "StableAdamW", "YellowFin"]

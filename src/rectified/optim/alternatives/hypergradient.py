@@ -1,0 +1,180 @@
+"""Hypergradient descent: SGD and Adam that learn their learning rate as they go."""
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..options import Group, check_betas, check_common
+from ..plain import Bucket, Plain, average, average_squares, gradients, normalised, subtract
+
+
+class _Hypergradient(Plain):
+    """theta -= alpha_t u_t, where alpha_t has gone down the loss's derivative by alpha, -g_t . u_(t-1)."""
+
+    def check(self, group: Group) -> None:
+        check_common(group)
+        if not group["hyper_lr"] >= 0:
+            raise ValueError(f"Invalid hyper_lr value: {group['hyper_lr']}; it must be 0 or more")
+
+    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+        """The u of this step, new tensors."""
+        raise NotImplementedError
+
+    def move_all(self, group: Group, buckets: list[Bucket]) -> None:
+        grads = [gradients(group, bucket) for bucket in buckets]
+        along = sum(
+            float(torch.dot(g.double().flatten(), u.double().flatten()))
+            for bucket, mine in zip(buckets, grads, strict=True)
+            for g, u in zip(mine, bucket.state("direction"), strict=True)
+        )
+        group["learned"] += group["hyper_lr"] * along
+        group["learned_lr"] = float(group["lr"]) + group["learned"]
+        for bucket, mine in zip(buckets, grads, strict=True):
+            steps = self.directions(group, bucket, mine)
+            torch._foreach_copy_(bucket.state("direction"), steps)
+            subtract(bucket.params, steps, group["learned_lr"])
+
+
+class SGDHD(_Hypergradient):
+    r"""SGD with hypergradient descent, with Nesterov's momentum if asked for.
+
+    .. math::
+        \alpha_t = \alpha_{t-1} + \beta\, g_t \cdot u_{t-1}, \qquad \theta_t = \theta_{t-1} - \alpha_t u_t, \qquad
+        u_t = g_t \ \text{ or } \ g_t + \mu b_t, \quad b_t = \mu b_{t-1} + g_t
+
+    One alpha for each group. What was learned is kept apart from lr, so that schedulers go on setting lr:
+    alpha_t = lr + ``group["learned"]``, which can be read as ``group["learned_lr"]``. Nothing keeps it above 0.
+
+    Args:
+        params, weight_decay, maximize: as in :class:`rectified.Adam`; the decay is in the gradient.
+        lr: alpha_0, at least 0.
+        hyper_lr: beta, at least 0. The gradient's squared norm is in alpha's steps: models differ by orders of
+            magnitude in what they bear.
+        momentum: mu, at least 0; 0 is SGD-HD, else SGDN-HD.
+
+    Raises:
+        ValueError: an option is outside its range.
+        RuntimeError: from ``step``, for sparse gradients.
+
+    >>> import torch
+    >>> p = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SGDHD([p], lr=0.1, hyper_lr=0.01)
+    >>> for _ in range(2):
+    ...     p.grad = torch.tensor([2.0])
+    ...     optimizer.step()
+    >>> p.data, round(optimizer.param_groups[0]["learned_lr"], 4)
+    (tensor([0.5200]), 0.14)
+
+    Reference: arXiv:1703.04782, Algorithms 4 and 5.
+    """
+
+    STATES = ("direction", "momentum_buffer")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        hyper_lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "hyper_lr": hyper_lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "learned": 0.0,
+                "learned_lr": None,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if not group["momentum"] >= 0:
+            raise ValueError(f"Invalid momentum value: {group['momentum']}; it must be 0 or more")
+
+    def names(self, group: Group) -> tuple[str, ...]:
+        return self.STATES if group["momentum"] else self.STATES[:1]
+
+    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+        if not group["momentum"]:
+            return grads
+        buffers = bucket.state("momentum_buffer")
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, grads)
+        return list(torch._foreach_add(grads, buffers, alpha=group["momentum"]))
+
+
+class AdamHD(_Hypergradient):
+    r"""Adam with hypergradient descent.
+
+    .. math::
+        \alpha_t = \alpha_{t-1} + \beta\, g_t \cdot u_{t-1}, \qquad \theta_t = \theta_{t-1} - \alpha_t u_t, \qquad
+        u_t = \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}
+
+    alpha and what can be read of it are as in :class:`SGDHD`.
+
+    Args:
+        params, betas, eps, weight_decay, maximize: as in :class:`rectified.Adam`; the decay is in the gradient.
+        lr: alpha_0, at least 0.
+        hyper_lr: beta, at least 0.
+
+    Raises:
+        ValueError: an option is outside its range.
+        RuntimeError: from ``step``, for sparse gradients.
+
+    >>> import torch
+    >>> p = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = AdamHD([p], lr=0.1, hyper_lr=0.01)
+    >>> for _ in range(2):
+    ...     p.grad = torch.tensor([2.0])
+    ...     optimizer.step()
+    >>> p.data, round(optimizer.param_groups[0]["learned_lr"], 4)
+    (tensor([0.7800]), 0.12)
+
+    Reference: arXiv:1703.04782, Algorithm 6.
+    """
+
+    STATES = ("direction", "exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        hyper_lr: float = 1e-7,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "hyper_lr": hyper_lr,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "learned": 0.0,
+                "learned_lr": None,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        check_betas(group["betas"])
+
+    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+        m, v = bucket.state("exp_avg"), bucket.state("exp_avg_sq")
+        beta1, beta2 = map(float, group["betas"])
+        average(m, grads, beta1)
+        average_squares(v, grads, beta2)
+        m_hat, v_hat = torch._foreach_div(m, 1 - beta1**bucket.t), torch._foreach_div(v, 1 - beta2**bucket.t)
+        return normalised(list(m_hat), list(v_hat), group["eps"])

@@ -1,0 +1,91 @@
+"""StableAdamW."""
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ...warmup import Warmup
+from ..family.member import Member
+from ..options import Group, check_betas
+from ..plain import Bucket, average, average_squares, gradients, normalised, subtract
+
+
+class StableAdamW(Member):
+    r"""AdamW whose step is shortened, tensor by tensor, where gradients outgrow v.
+
+    .. math::
+        \mathrm{RMS}_t &= \sqrt{\mathrm{mean}\big(g_t^2 / \max(\hat v_t, \epsilon^2)\big)}, \qquad
+        \gamma_t = \gamma\, \omega(t; \beta_2) / \max(1, \mathrm{RMS}_t) \\
+        \theta_t &= \theta_{t-1} - \gamma_t \Big(\lambda \theta_{t-1}
+            + \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}\Big)
+
+    with Adam's moments and bias corrections. The clipping is Adafactor's; at t = 1 RMS is 1, so that it is no warmup.
+
+    Args:
+        params, lr, betas, eps, weight_decay, maximize, warmup: as in :class:`rectified.AdamW`; gamma_t scales the
+            decay too.
+
+    Raises:
+        ValueError: an option is outside its range, or the warmup never starts at this beta2.
+        RuntimeError: from ``step``, for sparse gradients.
+
+    >>> import torch
+    >>> p = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+    >>> optimizer = StableAdamW([p], lr=0.1, weight_decay=0.0)
+    >>> for g in (0.01, 1.0):
+    ...     p.grad = torch.full((2,), g)
+    ...     optimizer.step()
+    >>> p.data
+    tensor([ 0.8469, -1.1531])
+
+    Reference: arXiv:2304.13013, Algorithm 2.
+    """
+
+    STATES = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-6,
+        weight_decay: float = 1e-2,
+        *,
+        maximize: bool = False,
+        warmup: Warmup | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "decoupled_weight_decay": True,
+                "maximize": maximize,
+                "warmup": warmup,
+                "omega": None,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        check_betas(group["betas"])
+        super().check(group)
+
+    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
+        grads, (m, v) = gradients(group, bucket), map(bucket.state, self.STATES)
+        beta1, beta2 = map(float, group["betas"])
+        average(m, grads, beta1)
+        average_squares(v, grads, beta2)
+        if not omega:
+            return
+        v_hat = list(torch._foreach_div(v, 1 - beta2**bucket.t))
+        steps = normalised(list(torch._foreach_div(m, 1 - beta1**bucket.t)), v_hat, group["eps"])
+        if group["weight_decay"]:
+            torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
+        least = max(group["eps"] ** 2, torch.finfo(v[0].dtype).tiny)
+        shares = torch._foreach_div(torch._foreach_mul(grads, grads), list(torch._foreach_clamp_min(v_hat, least)))
+        for step, share in zip(steps, shares, strict=True):
+            if share.numel():
+                step.div_(share.mean().sqrt().clamp(min=1))
+        subtract(bucket.params, steps, float(group["lr"]) * omega)
