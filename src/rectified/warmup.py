@@ -230,14 +230,19 @@ def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0
     >>> steps_until(Linear(1000), beta2=0.999), steps_until(Rectified(), beta2=0.999, level=1e-9)
     (900, 6)
     """
+    return first_at(lambda t: warmup.omega(t, beta2), level, after)
+
+
+def first_at(omega: Callable[[int], float], level: float, after: int = 0) -> int | None:
+    """:func:`steps_until` for an omega of t alone."""
     low, high = after, after + 1
-    while warmup.omega(high, beta2) < level:
+    while omega(high) < level:
         if high > 10**12:
             return None
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if warmup.omega(middle, beta2) < level:
+        if omega(middle) < level:
             low = middle
         else:
             high = middle

@@ -1,9 +1,12 @@
 """Methods by name: what they build, and what is refused before anything runs."""
 
 import pytest
+import pytorch_optimizer
+import schedulefree
 import torch
 
 import rectified
+from rectified import optim
 from rectified.study.ablation import Unrectified
 from rectified.study.methods import known, parse, parse_list
 from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, UntunedLinear
@@ -29,6 +32,22 @@ from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, Untune
         ("adam+linear-500", rectified.Adam, {"warmup": Linear(500)}),
         ("adam+hold-7", rectified.Adam, {"warmup": Hold(7)}),
         ("adamw+linear-3", rectified.AdamW, {"warmup": Linear(3), "decoupled_weight_decay": True}),
+        ("adam+rectified", rectified.Adam, {"warmup": Rectified(), "eps_hat": False}),
+        ("rmsprop", rectified.RMSprop, {"warmup": None, "alpha": 0.99}),
+        ("rmsprop+rectified(centered=True)", rectified.RMSprop, {"warmup": Rectified(), "centered": True}),
+        ("nadam+linear-5(beta2=0.9)", rectified.NAdam, {"warmup": Linear(5), "betas": (0.9, 0.9)}),
+        ("adadelta+untuned-linear", rectified.Adadelta, {"warmup": UntunedLinear()}),
+        ("lamb+rectified", rectified.LAMB, {"warmup": Rectified()}),
+        ("gi-adam", optim.GIAdam, {"warmup": None}),
+        ("random-v0-adam(sigma=0.1)", optim.RandomV0Adam, {}),
+        ("stable-adamw+linear-5", optim.StableAdamW, {"warmup": Linear(5)}),
+        ("sgd-hd(hyper_lr=0.1)", optim.SGDHD, {"hyper_lr": 0.1}),
+        ("adam-hd", optim.AdamHD, {"hyper_lr": 1e-7}),
+        ("yellowfin", optim.YellowFin, {"window": 20}),
+        ("torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam, {"betas": (0.9, 0.99)}),
+        ("torch.optim.Adam(beta2=0.5)", torch.optim.Adam, {"betas": (0.9, 0.5)}),
+        ("pytorch_optimizer.AdaBound(gamma=1e-2)", pytorch_optimizer.AdaBound, {"gamma": 1e-2}),
+        ("schedulefree.RAdamScheduleFree", schedulefree.RAdamScheduleFree, {"betas": (0.9, 0.999)}),
         ("adam(beta2=0.95,eps=1e-6)", rectified.Adam, {"betas": (0.9, 0.95), "eps": 1e-6}),
         ("radam(weight_decay=0.1, decoupled_weight_decay=True)", rectified.RAdam, {"weight_decay": 0.1}),
     ],
@@ -39,6 +58,45 @@ def test_a_name_builds_its_optimizer(name, kind, options):
     group = optimizer.param_groups[0]
     assert group["lr"] == 0.3
     assert {key: group[key] for key in options} == options
+
+
+def test_a_warmup_around_anothers_optimizer():
+    method = parse("torch.optim.RMSprop+untuned-linear(alpha=0.9)")
+    optimizer = method.build([torch.nn.Parameter(torch.zeros(2))], lr=0.3)
+    assert isinstance(optimizer.optimizer, torch.optim.RMSprop)
+    assert method.around == UntunedLinear()
+    assert method.omegas([1, 4, 100]) == pytest.approx([0.05, 0.2, 1.0])
+    assert method.warm_at() == 19  # 0.05 * 18 is 0.9 less a rounding
+    assert parse("torch.optim.NAdam+rectified").omegas([5, 6]) == [0.0, rectified.theory.rectification(6, 0.999)]
+    assert not method.same_as(parse("torch.optim.RMSprop(alpha=0.9)"))
+
+
+def test_weight_decay_of_the_task_is_decoupled_where_that_is_an_option():
+    p = [torch.nn.Parameter(torch.zeros(2))]
+    for name in ("adam", "radam", "nadam", "torch.optim.NAdam"):
+        group = parse(name).build(p, lr=0.1, weight_decay=0.2).param_groups[0]
+        assert (group["weight_decay"], group["decoupled_weight_decay"]) == (0.2, True)
+    assert parse("torch.optim.Adagrad").build(p, lr=0.1, weight_decay=0.2).param_groups[0]["weight_decay"] == 0.2
+    assert parse("adam(weight_decay=0.3)").build(p, lr=0.1, weight_decay=0.2).param_groups[0]["weight_decay"] == 0.3
+    parse("schedulefree.SGDScheduleFree").build(p, lr=0.1, weight_decay=0.2)
+
+
+def test_a_method_without_an_lr_runs_once():
+    assert parse("cocob").lr == 1.0
+    assert "lr" not in parse("cocob").build([torch.nn.Parameter(torch.zeros(2))], lr=1.0).param_groups[0]
+
+
+def test_an_optimizer_that_cannot_step_so_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match=r"method 'torch.optim.LBFGS' fails at its first step: .*closure"):
+        parse_list("adam,torch.optim.LBFGS")
+
+
+def test_trying_out_draws_no_random_number():
+    torch.manual_seed(1)
+    parse_list("schedulefree.AdamWScheduleFree,pytorch_optimizer.AdaBound")
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.rand(1))
 
 
 def test_every_known_name_parses():
@@ -58,6 +116,15 @@ def test_an_lr_in_parentheses_is_the_methods_own():
         ("radam+linear-5", "unknown method"),
         ("adam+linear", "unknown method"),
         ("adam+untuned-linear-5", "unknown method"),
+        ("cocob+linear-5", "unknown method"),
+        ("adam-eps+linear-5", "unknown method"),
+        ("cocob(lr=0.1)", "COCOB takes no lr"),
+        ("nowhere.Adam", "No module named 'nowhere'; install"),
+        ("torch.optim.Adamm", "torch.optim has no Adamm"),
+        ("torch.nn.Linear", "no torch.optim.Optimizer"),
+        ("torch.optim.Adagrad+rectified", "a sum that grows for ever"),
+        ("torch.optim.SGD+untuned-linear", "pass beta2="),
+        ("torch.optim.Adam(colour=3)", "unexpected keyword argument 'colour'"),
         ("adam+linear-0", "Linear needs at least 1"),
         ("adam(0.1)", "write options as name=value"),
         ("adam(lr=", "unknown method"),

@@ -21,7 +21,12 @@ from rectified.study.training import Training
 
 MINI = TASKS["fashion-mnist-mini"]
 AUGMENTED = dataclasses.replace(TASKS["fashion-mnist-resnet20"], images=6000)
-METHODS = [name.replace("-N", "-9") for name in known()]
+METHODS = [
+    *(name.replace("-N", "-9") for name in known()),
+    "schedulefree.RAdamScheduleFree",
+    "torch.optim.NAdam+rectified",
+    "pytorch_optimizer.AdaBelief",
+]
 EVERY_STEP = Limits(checkpoint_every=0, gradients=9)
 NEVER = Limits(checkpoint_every=1e9, gradients=9)
 

@@ -1,11 +1,16 @@
 """Where an optimizer stands in its warmup, in words and numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..warmup import Constant, steps_until
+import torch
+
+from ..warmup import first_at
 from .adam import Adam
 from .coefficients import coefficients
-from .options import number, omega_of
+from .family.member import Member
+from .options import Group, number, omega_of
+from .scaling import CLOCK, Scaling
 
 
 @dataclass(frozen=True)
@@ -47,39 +52,42 @@ class Explanation:
         return line
 
 
-def explain(optimizer: Adam) -> list[Explanation]:
+def explain(optimizer: torch.optim.Optimizer) -> list[Explanation]:
     """What the next step of each group will be: one entry per group and step count within it.
 
+    Args:
+        optimizer: one of ours, or any other that :func:`rectified.rectify` or :class:`rectified.WarmupLR` warms up.
+
     Raises:
-        TypeError: the optimizer is not one of this package.
+        TypeError: it is neither.
 
     >>> import torch, rectified
     >>> optimizer = rectified.RAdam([torch.nn.Parameter(torch.ones(3))], lr=0.01)
     >>> print(rectified.explain(optimizer)[0])  # doctest: +ELLIPSIS
     group 0, 1 parameters, step 1: start: momentum, lr 0.01 * omega 0; 5 steps of start left; omega reaches ...
     """
-    if not isinstance(optimizer, Adam):
-        raise TypeError(f"explain reads rectified's own optimizers; this is a {type(optimizer).__qualname__}")
+    if not isinstance(optimizer, Adam | Member) and _scaling(optimizer) is None:
+        raise TypeError(
+            f"explain reads rectified's own optimizers, and others that it warms up by rectify() or WarmupLR; this is "
+            f"a {type(optimizer).__qualname__} without"
+        )
     found = []
     for index, group in enumerate(optimizer.param_groups):
-        counts: dict[int, int] = {}
-        for p in group["params"]:
-            t = int(optimizer.state[p]["step"]) + 1 if optimizer.state.get(p) else 1
-            counts[t] = counts.get(t, 0) + 1
-        warmup, lr, beta2 = group["warmup"] or Constant(), number(group["lr"]), number(group["betas"][1])
+        omega_at, lr = omegas_of(optimizer, index), number(group["lr"])
+        counts = _counts(optimizer, group)
         for t in sorted(counts, reverse=True):
-            omega = omega_of(group, t)
+            omega = omega_at(t)
             effective = lr * omega
             if omega == 1:
                 phase = "full"
             elif omega:
                 phase = "warmup"
             else:
-                momentum = bool(coefficients(group, t, omega).momentum)
+                momentum = isinstance(optimizer, Adam) and bool(coefficients(group, t, omega).momentum)
                 phase = "start: momentum" if momentum else "start: hold"
                 effective = lr if momentum else 0.0
-            left = steps_until(warmup, beta2, level=5e-324, after=t - 1)
-            until = steps_until(warmup, beta2, level=0.9, after=t - 1)
+            left = first_at(omega_at, level=5e-324, after=t - 1)
+            until = first_at(omega_at, level=0.9, after=t - 1)
             found.append(
                 Explanation(
                     group=index,
@@ -94,3 +102,32 @@ def explain(optimizer: Adam) -> list[Explanation]:
                 )
             )
     return found
+
+
+def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:
+    """The factor in front of each step of that group, by t; 1 throughout where there is no warmup."""
+    group, scaling = optimizer.param_groups[index], _scaling(optimizer)
+    if scaling is not None:
+        moment = scaling.moment(index, group)
+        return lambda t: scaling.omega(t, moment)
+    if isinstance(optimizer, Adam):
+        return lambda t: omega_of(group, t)
+    if isinstance(optimizer, Member):
+        return lambda t: optimizer.omega(group, t)
+    return lambda t: 1.0
+
+
+def _scaling(optimizer: torch.optim.Optimizer) -> Scaling | None:
+    around = getattr(optimizer, "_scaled_by", None)
+    return None if around is None else around()
+
+
+def _counts(optimizer: torch.optim.Optimizer, group: Group) -> dict[int, int]:
+    """By the step that comes next, how many parameters take it."""
+    if _scaling(optimizer) is not None:
+        return {group[CLOCK] + 1: len(group["params"])}
+    counts: dict[int, int] = {}
+    for p in group["params"]:
+        t = int(optimizer.state[p]["step"]) + 1 if optimizer.state.get(p) else 1
+        counts[t] = counts.get(t, 0) + 1
+    return counts

@@ -51,7 +51,7 @@ class Scaling:
         if "lr" not in group:
             raise ValueError(f"group {index} of {type(self.optimizer).__name__} has no lr that a warmup could scale")
         refuse(self.optimizer, group, self.warmup)
-        self.omega(1, self._moment(index, group))
+        self.omega(1, self.moment(index, group))
 
     def begin(self, taken: int = 0) -> None:
         """Give a clock to each group that has none: a new one, or one of a save from before there was a warmup."""
@@ -65,7 +65,7 @@ class Scaling:
         known: dict[Any, float] = {}
         found = []
         for index, group in enumerate(self.optimizer.param_groups):
-            at = group[CLOCK] + 1, self._moment(index, group)
+            at = group[CLOCK] + 1, self.moment(index, group)
             if at not in known:
                 known[at] = self.omega(*at)
             found.append(known[at])
@@ -76,7 +76,7 @@ class Scaling:
         omega = omega_at(self.warmup, t + self._offset(of.beta2), of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 
-    def _moment(self, index: int, group: Group) -> SecondMoment:
+    def moment(self, index: int, group: Group) -> SecondMoment:
         """The group's beta2, read anew where what it was read from is another object; a tensor at every step."""
         key, value, moment = self._read.get(index, ("", None, None))
         if moment is not None and group.get(key) is value:

@@ -235,7 +235,7 @@ def _train(
     status, row = "done", training.rows[-1] if training.rows else {}
     while status == "done" and training.epoch <= cell.epochs:
         order = training.generator()
-        training.model.train()
+        training.switch(training=True)
         for batch in task.batches(data, cell.batch_size, order, skip=len(training.losses)):
             if late():
                 save()
@@ -248,6 +248,7 @@ def _train(
                 break
             if due():
                 save()
+        training.switch(training=False)
         row = ranks.from_first(lambda: _measured(training, task, data))
         if not all(math.isfinite(value) for value in row.values()):
             status = "diverged"
@@ -263,7 +264,6 @@ def _train(
 
 def _measured(training: Training, task: Task, data: Any) -> Row:
     """What the epoch under way comes to; after the last, with what is measured once."""
-    training.model.eval()
     training.average(task.averaged)
     with torch.inference_mode():
         measured = task.evaluate(training.model, data)

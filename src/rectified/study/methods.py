@@ -1,22 +1,46 @@
 """The methods of a study by name: one table of optimizers, one of warmups.
 
-    adam   adamw   sgd   adam-2k   adam-eps   adam+untuned-linear   adam+untuned-exponential   adam+linear-N
-    adam+hold-N (adamw+... likewise)   radam   radam-paper   radam-exact   radam-ema   radam-hold
-    radam-4hold   radam-4adam   radam-4momentum-4adam (ablation.py)
+    adam   adamw   sgd   adam-2k   adam-eps
+    radam   radam-paper   radam-exact   radam-ema   radam-hold   radam-4hold   radam-4adam   radam-4momentum-4adam
+    rmsprop   nadam   adadelta   lamb
+    gi-adam   random-v0-adam   stable-adamw   sgd-hd   adam-hd   cocob   yellowfin
+    any other optimizer by where it is: torch.optim.Adagrad   pytorch_optimizer.AdaBound(gamma=1e-3)
+
+A warmup joins on with a plus, where there is none yet: adam+untuned-linear, adam+untuned-exponential, adam+linear-500,
+adam+hold-500, adam+rectified, torch.optim.NAdam+linear-500. Others' optimizers get it from :func:`rectified.rectify`.
 
 A method may carry options, which are its optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An lr
-among them fixes the method's lr: it then runs once, not over the study's lrs.
+among them fixes the method's lr: it then runs once, not over the study's lrs, as one does that knows no lr (cocob).
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
 
-from ..optim import Adam, AdamW, RAdam
-from ..warmup import Constant, Hold, Linear, UntunedExponential, UntunedLinear, Warmup, steps_until
+from ..optim import (
+    COCOB,
+    LAMB,
+    SGDHD,
+    Adadelta,
+    Adam,
+    AdamHD,
+    AdamW,
+    GIAdam,
+    NAdam,
+    RAdam,
+    RandomV0Adam,
+    RMSprop,
+    StableAdamW,
+    YellowFin,
+    rectify,
+)
+from ..optim.explain import omegas_of
+from ..warmup import Hold, Linear, Rectified, UntunedExponential, UntunedLinear, Warmup, first_at
 from .ablation import Unrectified
 from .options import read_options, split
 
@@ -34,19 +58,37 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "radam-4momentum-4adam": (Adam, {"warmup": Unrectified(5, 8), "eps_hat": True}),
     "adam-2k": (Adam, {"warmup": Hold(2000)}),
     "adam-eps": (Adam, {"eps": 1e-4, "eps_hat": True}),
+    "rmsprop": (RMSprop, {}),
+    "nadam": (NAdam, {}),
+    "adadelta": (Adadelta, {}),
+    "lamb": (LAMB, {}),
+    "gi-adam": (GIAdam, {}),
+    "random-v0-adam": (RandomV0Adam, {}),
+    "stable-adamw": (StableAdamW, {}),
+    "sgd-hd": (SGDHD, {}),
+    "adam-hd": (AdamHD, {}),
+    "cocob": (COCOB, {}),
+    "yellowfin": (YellowFin, {}),
 }
 _WARMUPS: dict[str, Callable[[int], Warmup]] = {
     "untuned-linear": lambda _: UntunedLinear(),
     "untuned-exponential": lambda _: UntunedExponential(),
     "linear-N": Linear,
     "hold-N": Hold,
+    "rectified": lambda _: Rectified(),
 }
-_SHAPE = re.compile(r"(?P<optimizer>[a-z0-9-]+)(\+(?P<warmup>[a-z-]+?)(-(?P<steps>\d+))?)?(\((?P<options>.*)\))?")
+_SHAPE = re.compile(
+    r"(?P<optimizer>[A-Za-z0-9_.-]+)(\+(?P<warmup>[a-z-]+?)(-(?P<steps>\d+))?)?(\((?P<options>.*)\))?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
 class Method:
     """An optimizer with its options, as a study names it.
+
+    Attributes:
+        lr: its own; None where it takes the study's.
+        around: a warmup that :func:`rectified.rectify` puts around another's optimizer.
 
     >>> method = parse("adam+linear-500(beta2=0.95)")
     >>> method.name, method.omega(100), method.lr
@@ -57,6 +99,7 @@ class Method:
     optimizer: type[torch.optim.Optimizer]
     options: dict[str, Any] = field(hash=False)
     lr: float | None = None
+    around: Warmup | None = None
 
     def build(
         self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.0
@@ -64,17 +107,22 @@ class Method:
         """The optimizer over params.
 
         Args:
-            weight_decay: for a method that has none of its own among its options. Decoupled; SGD's is in its gradient.
+            weight_decay: for a method that takes it and has none of its own among its options; decoupled where it has
+                that for an option. Where it has not, as SGD and most of torch.optim, it is what that optimizer makes
+                of it.
         """
-        options = dict(self.options)
-        if weight_decay and "weight_decay" not in options:
+        options, takes = dict(self.options), _keywords(self.optimizer)
+        if weight_decay and "weight_decay" not in options and "weight_decay" in takes:
             options["weight_decay"] = weight_decay
-            if self.optimizer in (Adam, RAdam):  # AdamW's is always decoupled
+            if "decoupled_weight_decay" in takes:
                 options.setdefault("decoupled_weight_decay", True)
-        return self.optimizer(params, lr=lr, **options)  # type: ignore[call-arg]
+        if "lr" in takes:
+            options["lr"] = lr
+        optimizer = self.optimizer(params, **options)
+        return optimizer if self.around is None else rectify(optimizer, self.around)
 
-    def _group(self) -> dict[str, Any]:
-        return self.build([torch.nn.Parameter(torch.zeros(1))], lr=0.1).param_groups[0]
+    def _built(self, lr: float = 0.1) -> torch.optim.Optimizer:
+        return self.build([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))], lr)
 
     def same_as(self, other: "Method") -> bool:
         """Whether it does the same at the same lr, under whatever name.
@@ -82,8 +130,10 @@ class Method:
         >>> parse("adam").same_as(parse("adam(eps=1e-8)")), parse("adam").same_as(parse("adam-eps"))
         (True, False)
         """
-        ours, theirs = ({**method._group(), "params": None} for method in (self, other))
-        return self.optimizer is other.optimizer and ours == theirs
+        if (self.optimizer, self.around) != (other.optimizer, other.around):
+            return False
+        ours, theirs = ({**method._built().param_groups[0], "params": None} for method in (self, other))
+        return ours == theirs
 
     def omega(self, t: int) -> float:
         """The factor in front of step t's update; 1 for an optimizer without a warmup."""
@@ -91,14 +141,28 @@ class Method:
 
     def omegas(self, steps: Iterable[int]) -> list[float]:
         """:meth:`omega` at each of the steps."""
-        group = self._group()
-        warmup, beta2 = group.get("warmup") or Constant(), group.get("betas", (0, 0))[1]
-        return [float(warmup.omega(t, beta2)) for t in steps]
+        return list(map(omegas_of(self._built(), 0), steps))
 
     def warm_at(self) -> int | None:
         """First step with omega >= 0.9; None if there is none."""
-        group = self._group()
-        return steps_until(group.get("warmup") or Constant(), group.get("betas", (0, 0))[1], level=0.9)
+        return first_at(omegas_of(self._built(), 0), level=0.9)
+
+    def try_out(self) -> None:
+        """Take a step with two small parameters.
+
+        Raises:
+            ValueError: that fails, as with an optimizer that wants more than gradients.
+        """
+        optimizer = self._built()
+        for p in optimizer.param_groups[0]["params"]:
+            p.grad = torch.ones_like(p)
+        with torch.random.fork_rng(devices=[]):
+            try:
+                if callable(switch := getattr(optimizer, "train", None)):
+                    switch()
+                optimizer.step()
+            except Exception as error:
+                raise ValueError(f"method {self.name!r} fails at its first step: {error!r}") from error
 
 
 def parse(text: str) -> Method:
@@ -108,41 +172,92 @@ def parse(text: str) -> Method:
         ValueError: an unknown name, or an option that its optimizer does not take; says what there is.
     """
     shape = _SHAPE.fullmatch(text.strip())
-    if shape is None or shape["optimizer"] not in _OPTIMIZERS:
-        raise ValueError(f"unknown method {text!r}; there are {', '.join(known())}")
-    optimizer, fixed = _OPTIMIZERS[shape["optimizer"]]
-    options = dict(fixed)
+    unknown = ValueError(
+        f"unknown method {text!r}; there are {', '.join(_OPTIMIZERS)}; with {', '.join('+' + key for key in _WARMUPS)} "
+        f"{', '.join(filter(_is_bare, _OPTIMIZERS))}; and others' by where they are, such as torch.optim.Adagrad"
+    )
+    if shape is None:
+        raise unknown
+    name, is_ours = shape["optimizer"], "." not in shape["optimizer"]
+    if is_ours and name not in _OPTIMIZERS:
+        raise unknown
+    optimizer, fixed = _OPTIMIZERS[name] if is_ours else (_found(text, name), {})
+    options, around = dict(fixed), None
     if shape["warmup"] is not None:
         key = shape["warmup"] + ("-N" if shape["steps"] else "")
-        if shape["optimizer"] not in ("adam", "adamw") or key not in _WARMUPS:
-            raise ValueError(f"unknown method {text!r}; there are {', '.join(known())}")
+        if key not in _WARMUPS or (is_ours and not _is_bare(name)):
+            raise unknown
         try:
-            options["warmup"] = _WARMUPS[key](int(shape["steps"] or 0))
+            warmup = _WARMUPS[key](int(shape["steps"] or 0))
         except ValueError as error:
             raise ValueError(f"method {text!r}: {error}") from None
+        if is_ours:
+            options["warmup"] = warmup
+        else:
+            around = warmup
     options |= read_options(f"method {text!r}", shape["options"] or "")
-    lr = options.pop("lr", None)
+    takes = _keywords(optimizer)
+    if "lr" in options and "lr" not in takes:
+        raise ValueError(f"method {text!r}: {optimizer.__name__} takes no lr")
+    lr = options.pop("lr", None if "lr" in takes else 1.0)
     if lr is not None and not isinstance(lr, int | float):
         raise ValueError(f"method {text!r}: lr is {lr!r}; it must be a number")
-    if "beta1" in options or "beta2" in options:
-        options["betas"] = (options.pop("beta1", 0.9), options.pop("beta2", 0.999))
-    method = Method(text.strip(), optimizer, options, None if lr is None else float(lr))
+    if ("beta1" in options or "beta2" in options) and "betas" in takes:
+        first, second = takes["betas"] if isinstance(takes["betas"], tuple) else (0.9, 0.999)
+        options["betas"] = (options.pop("beta1", first), options.pop("beta2", second))
+    method = Method(text.strip(), optimizer, options, None if lr is None else float(lr), around)
     try:
-        method.build([torch.nn.Parameter(torch.zeros(1))], lr=0.1 if lr is None else lr)
-    except (TypeError, ValueError, RuntimeError) as error:
+        method._built(0.1 if lr is None else lr)
+    except Exception as error:  # whatever another's constructor raises
         raise ValueError(f"method {text!r}: {error}") from None
     return method
+
+
+def _is_bare(name: str) -> bool:
+    """Whether that method of ours can be given a warmup, and has none yet."""
+    optimizer, fixed = _OPTIMIZERS[name]
+    return "warmup" in _keywords(optimizer) and "warmup" not in fixed and name != "adam-eps"
+
+
+def _found(text: str, path: str) -> type[torch.optim.Optimizer]:
+    """The class at that dotted path.
+
+    Raises:
+        ValueError: it cannot be imported, or is no torch.optim.Optimizer.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError as error:
+        raise ValueError(f"method {text!r}: {error}; install what it is from, or correct the name") from None
+    except AttributeError:
+        raise ValueError(f"method {text!r}: {module} has no {name}") from None
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise ValueError(f"method {text!r}: {path} is {found!r}, and no torch.optim.Optimizer")
+    return found
+
+
+def _keywords(optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
+    """The arguments that its constructor takes, with their defaults."""
+    return {name: x.default for name, x in inspect.signature(optimizer).parameters.items()}
 
 
 def parse_list(text: str) -> tuple[Method, ...]:
     """The methods of a comma-separated list; a comma inside parentheses belongs to its method.
 
+    Others' optimizers take a step here, to fail before anything runs.
+
     >>> [method.name for method in parse_list("adam(beta1=0.8,beta2=0.9), radam")]
     ['adam(beta1=0.8,beta2=0.9)', 'radam']
     """
-    return tuple(parse(part) for part in split(text))
+    methods = tuple(parse(part) for part in split(text))
+    for method in methods:
+        if not method.optimizer.__module__.startswith("rectified."):
+            method.try_out()
+    return methods
 
 
 def known() -> list[str]:
     """Every name, N standing for a number."""
-    return [*_OPTIMIZERS, *(f"adam+{warmup}" for warmup in _WARMUPS), *(f"adamw+{warmup}" for warmup in _WARMUPS)]
+    warmed = [f"{name}+{warmup}" for name in _OPTIMIZERS if _is_bare(name) for warmup in _WARMUPS]
+    return [*_OPTIMIZERS, *warmed]

@@ -1,17 +1,23 @@
 """Lists of names, and the options in parentheses after one: values alone, nothing is called."""
 
 import ast
-import re
 from typing import Any
 
 
 def split(text: str) -> list[str]:
     """At the commas that are not inside parentheses.
 
-    >>> split("adam(beta1=0.8,beta2=0.9), radam")
-    ['adam(beta1=0.8,beta2=0.9)', 'radam']
+    >>> split("adam(eps=1e-6,betas=(0.8,0.9)), radam")
+    ['adam(eps=1e-6,betas=(0.8,0.9))', 'radam']
     """
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
 
 
 def read_options(what: str, source: str) -> dict[str, Any]:

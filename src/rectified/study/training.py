@@ -131,12 +131,28 @@ class Training:
             self.gradients.append(histogram(self.step + 1, found, task.loss_scale))
         if task.clip < math.inf:
             nn.utils.clip_grad_norm_(self.model.parameters(), task.clip)
-        lr = self.cell.lr * task.schedule(self.step, self.cell.epochs * task.steps_per_epoch(self.cell.batch_size))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self._set_lr(task)
         self.optimizer.step()
         self.step += 1
         return True
+
+    def _set_lr(self, task: Task) -> None:
+        """By the task's schedule. Where an optimizer sets its own lr, in proportion."""
+        steps = self.cell.epochs * task.steps_per_epoch(self.cell.batch_size)
+        lr = self.cell.lr * task.schedule(self.step, steps)
+        before = self.cell.lr * task.schedule(self.step - 1, steps) if self.step else self.cell.lr
+        for group in self.optimizer.param_groups:
+            if "lr" in group and group["lr"] != before and before:
+                group["lr"] *= lr / before
+            elif "lr" in group:
+                group["lr"] = lr
+
+    def switch(self, training: bool) -> None:
+        """Model and optimizer to training or to evaluation: schedule-free ones have other weights for each."""
+        self.model.train(training)
+        switch = getattr(self.optimizer, "train" if training else "eval", None)
+        if callable(switch):
+            switch()
 
     def average(self, epochs: int) -> None:
         """Have the weights at the end of the epoch under way in their mean over the run's last `epochs`."""
