@@ -128,3 +128,35 @@ def test_tensorboard_has_the_histograms(monkeypatch, tmp_path):
 def test_a_task_that_cannot_be_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(TINY, **change)
+
+
+class Halving(torch.optim.SGD):
+    """An optimizer that sets its own lr."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            group["lr"] *= 0.5
+
+
+def test_an_optimizer_that_sets_its_own_lr_is_scheduled_in_proportion():
+    task, this = PLAIN, cell("sgd", lr=0.2)
+    data = task.load(None)
+    training = Training.begin(this, task, data)
+    training.optimizer = Halving(training.model.parameters(), lr=0.2)
+    total = this.epochs * task.steps_per_epoch(this.batch_size)
+    for step, batch in zip(range(4), task.batches(data, this.batch_size, training.generator()), strict=False):
+        assert training.take(task, batch)
+        after = 0.2 * 0.5 ** (step + 1) * task.schedule(step, total)
+        assert training.optimizer.param_groups[0]["lr"] == pytest.approx(after)
+
+
+def test_a_schedule_free_method_is_evaluated_with_its_averaged_weights():
+    training = steps_of(PLAIN, cell("schedulefree.AdamWScheduleFree"), 4)
+    weights = [p.detach().clone() for p in training.model.parameters()]
+    training.switch(training=False)
+    assert not training.model.training
+    assert any(not torch.equal(p, w) for p, w in zip(training.model.parameters(), weights, strict=True))
+    training.switch(training=True)
+    for p, w in zip(training.model.parameters(), weights, strict=True):
+        torch.testing.assert_close(p.detach(), w)
