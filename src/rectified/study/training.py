@@ -100,7 +100,9 @@ class Training:
         optimizer = parse(cell.method).build(model.parameters(), cell.lr, task.weight_decay)
         order = torch.Generator().manual_seed(cell.seed).get_state()
         several = {"ranks": str(ranks.count)} if ranks.count > 1 else {}
-        return cls(cell, model, optimizer, order, {**versions(device), **several}, ranks)
+        training = cls(cell, model, optimizer, order, {**versions(device), **several}, ranks)
+        training.switch(training=True)
+        return training
 
     @property
     def epoch(self) -> int:
