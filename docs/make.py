@@ -62,6 +62,7 @@ def main() -> None:
             "variance": tables.variances(),
             "periods": tables.effective_periods(),
             "assumptions": tables.assumptions(),
+            "family": tables.family(),
         },
     )
     bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
+from rectified.figures.family import by_member, over_last
 from rectified.figures.numbers import periods
 from rectified.figures.simulated import early
 from rectified.figures.table import markdown
@@ -49,6 +50,22 @@ def assumptions() -> str:
         rows.append([str(law), *variances, *updates])
     heads = [*(f"Var ψ, t = {t}" for t in at), *(f"Var m̂ψ, t = {t}" for t in at)]
     return markdown(["gradients", *heads], rows)
+
+
+def family() -> str:
+    """What a rectification makes of the other methods' adaptive learning rates."""
+    at = (6, 10, 100, 1000, 6000)
+    found = over_last(by_member(paths=20_000, steps=at[-1], seed=0, at=at))
+    rows = []
+    for name in dict.fromkeys(found["method"]):
+        mine = found.where(method=name).rows
+        ends = mine[0], mine[-1]
+        ratios = [f"{row['over_last']:.3f} ± {digits(row['over_last_error'], 1)}" for row in mine[:-1]]
+        rows.append([name, *(digits(row["psi"]) for row in ends), *ratios, *(digits(row["update"]) for row in ends)])
+    first, last = (f"t = {t}" for t in (at[0], at[-1]))
+    ratios = [f"Var ωψ over the last, t = {t}" for t in at[:-1]]
+    heads = [f"Var ψ, {first}", last, *ratios, f"Var of the update, {first}", last]
+    return markdown(["method", *heads], rows)
 
 
 def verdict(store: Store) -> str:

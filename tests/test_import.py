@@ -21,7 +21,7 @@ LAYERS = {
     "probe": {"theory", "warmup", "optim", "probe", "_"},
     "trainers": {"theory", "warmup", "optim", "trainers"},
     "files": {"files"},
-    "figures": {"theory", "warmup", "files", "figures"},
+    "figures": {"theory", "warmup", "optim", "files", "figures"},
     "study": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "_"},
     "bench": {"theory", "warmup", "optim", "files", "figures", "bench", "_"},
     "cli": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "bench", "cli", "_"},
@@ -127,6 +127,8 @@ print(json.dumps(there))
 
 
 def test_the_front_page_names_what_works():
-    assert set(rectified.__all__) == {"Adam", "AdamW", "RAdam", "__version__", "explain", "theory", "warmup"}
+    optimizers = {"Adam", "AdamW", "RAdam", "RMSprop", "NAdam", "Adadelta", "LAMB"}
+    beside = {"explain", "linear_scaling", "rectify", "WarmupLR", "theory", "warmup", "__version__"}
+    assert set(rectified.__all__) == optimizers | beside
     assert all(hasattr(rectified, name) for name in rectified.__all__)
     assert all(hasattr(module, name) for module in (rectified.theory, rectified.warmup) for name in module.__all__)

@@ -13,7 +13,7 @@ NORMAL = Gradients()
 
 
 def draw(laws, paths, steps, seed):
-    return torch.stack([g.clone() for g in islice(simulation._draw(laws, paths, seed), steps)])
+    return torch.stack([g.clone() for g in islice(simulation.draw(laws, paths, seed), steps)])
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ def claims(tables: Mapping[str, Table], beta2: float) -> dict[str, Any]:
         "orders": orders(tables["early"]),
         "fitted": fitted(tables["fitted_law"]),
         "by_law": by_law(tables["by_law"]),
+        "by_member": by_member(tables["by_member"]),
         "periods": _periods(tables["periods"]),
         "bounds": [(t, update_bound(t, BETA1, beta2)) for t in (1, 2, 10)],
         "settled": (1 - BETA1) / (1 + BETA1),
@@ -102,6 +103,16 @@ def by_mean(table: Table, limit: float) -> list[dict[str, Any]]:
         }
         for law in MEANS
     ]
+
+
+def by_member(table: Table) -> dict[str, tuple[float, float]]:
+    """Of each method the lowest and the highest variance of omega psi over the last one, where both have an error."""
+    found: dict[str, tuple[float, float]] = {}
+    for row in table.rows:
+        if row["t"] > 4 and row["omega"] > 0:
+            low, high = found.get(row["method"], (math.inf, 0.0))
+            found[row["method"]] = min(low, row["over_last"]), max(high, row["over_last"])
+    return found
 
 
 def _periods(table: Table) -> tuple[float, float]:

@@ -112,6 +112,22 @@ def first_steps(table: Table, beta2: float) -> Panel:
     )
 
 
+def by_member(table: Table) -> Panel:
+    sure = table.keep(lambda row: row["t"] > 4 and row["omega"] > 0)
+    return Panel(
+        "rectified_by_member",
+        "Var[ωₜ ψₜ] over that of the last step, simulated",
+        STEP,
+        [
+            _simulated(name, style, sure.where(method=name), "over_last")
+            for name, style in zip(dict.fromkeys(sure["method"]), (SIMULATED, *OTHERS), strict=False)
+        ],
+        table,
+        "Rectified, the variance is level for RMSprop and NAdam; Adadelta's and LAMB's rise by multiples.",
+        ylim=_decades(sure, "over_last"),
+    )
+
+
 def by_law(table: Table, column: str) -> Panel:
     """psi's variance or the whole update's."""
     laws = list(dict.fromkeys(table["law"]))

@@ -68,7 +68,7 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "sgd-hd": (SGDHD, {}),
     "adam-hd": (AdamHD, {}),
     "cocob": (COCOB, {}),
-    "yellowfin": (YellowFin, {}),
+    "yellowfin": (YellowFin, {"lr": 1.0}),  # a factor in front of the lr that it tunes
 }
 _WARMUPS: dict[str, Callable[[int], Warmup]] = {
     "untuned-linear": lambda _: UntunedLinear(),

@@ -85,8 +85,8 @@ class Simulation:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: where other work keeps the cores busy, two threads wait for one another for longer."""
+def one_thread() -> Iterator[None]:
+    """For a simulation, whose tensors are small: two threads would wait for one another where other work is done."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -95,7 +95,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@_one_thread()
+@one_thread()
 def simulate(
     laws: Sequence[Gradients],
     beta2: float = 0.999,
@@ -145,10 +145,10 @@ def simulate(
         raise ValueError(f"at is {at!r}; it must hold increasing steps from 1 to {steps}")
     m = torch.zeros(len(laws), paths, dtype=torch.float64)
     v, square = torch.zeros_like(m), torch.empty_like(m)
-    window = _Window(lambda: _draw(laws, paths, seed), m.shape) if sma else None
+    window = _Window(lambda: draw(laws, paths, seed), m.shape) if sma else None
     found: dict[str, list[Tensor]] = {"psi": [], "update": [], "sma": []}
     looked = set(at)
-    for t, g in zip(range(1, steps + 1), _draw(laws, paths, seed), strict=False):
+    for t, g in zip(range(1, steps + 1), draw(laws, paths, seed), strict=False):
         torch.mul(g, g, out=square)
         m.lerp_(g, 1 - beta1)
         v.lerp_(square, 1 - beta2)
@@ -157,18 +157,18 @@ def simulate(
             window.add(square, length)
         if t in looked:
             psi = torch.rsqrt(v / -math.expm1(t * math.log(beta2)) if beta2 else v)
-            found["psi"].append(_moments(psi, finite=t > 4))
-            found["update"].append(_moments(psi.mul_(m).div_(1 - beta1**t), finite=True))
+            found["psi"].append(moments(psi, finite=t > 4))
+            found["update"].append(moments(psi.mul_(m).div_(1 - beta1**t), finite=True))
             if window is not None:
-                found["sma"].append(_moments(window.mean(length).rsqrt_(), finite=length > 4))
+                found["sma"].append(moments(window.mean(length).rsqrt_(), finite=length > 4))
         on_step()
-    samples = {name: Sample(*torch.stack(moments, dim=-1)) for name, moments in found.items() if moments}
+    samples = {name: Sample(*torch.stack(column, dim=-1)) for name, column in found.items() if column}
     return Simulation(
         tuple(laws), beta1, beta2, paths, at, psi=samples["psi"], update=samples["update"], sma=samples.get("sma")
     )
 
 
-def _draw(laws: Sequence[Gradients], paths: int, seed: int) -> Iterator[Tensor]:
+def draw(laws: Sequence[Gradients], paths: int, seed: int) -> Iterator[Tensor]:
     """Gradients of shape (laws, paths), a step at a time, for ever; each tensor is good until the next is asked for."""
     generator = torch.Generator().manual_seed(seed)
     mu = torch.tensor([law.mu for law in laws], dtype=torch.float64).unsqueeze(1)
@@ -216,7 +216,7 @@ class _Window:
         return (self.sum + max(0.0, length - self.whole) * self.left) / length
 
 
-def _moments(x: Tensor, finite: bool) -> Tensor:
+def moments(x: Tensor, finite: bool) -> Tensor:
     """Mean, variance and the variance's standard error over the last dimension."""
     n = x.shape[-1]
     mean = x.mean(-1, keepdim=True)
