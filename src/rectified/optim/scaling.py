@@ -62,9 +62,12 @@ class Scaling:
 
     def omegas(self) -> list[float]:
         """Of each group the factor of the step that it takes next."""
+        groups = self.optimizer.param_groups
+        if len(groups) == 1:
+            return [self.omega(groups[0][CLOCK] + 1, self.moment(0, groups[0]))]
+        found: list[float] = []
         known: dict[Any, float] = {}
-        found = []
-        for index, group in enumerate(self.optimizer.param_groups):
+        for index, group in enumerate(groups):
             at = group[CLOCK] + 1, self.moment(index, group)
             if at not in known:
                 known[at] = self.omega(*at)
@@ -73,7 +76,8 @@ class Scaling:
 
     def omega(self, t: int, of: SecondMoment) -> float:
         """The factor of step t; for a v without bias correction the rectification includes it."""
-        omega = omega_at(self.warmup, t + self._offset(of.beta2), of.beta2)
+        later = self._offset(of.beta2) if self.start == "offset" else 0
+        omega = omega_at(self.warmup, t + later, of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 
     def moment(self, index: int, group: Group) -> SecondMoment:
@@ -88,8 +92,6 @@ class Scaling:
         return moment
 
     def _offset(self, beta2: float) -> int:
-        if self.start == "hold":
-            return 0
         if beta2 not in self._offsets:
             first = steps_until(self.warmup, beta2, level=5e-324)
             if first is None:
@@ -99,65 +101,69 @@ class Scaling:
 
     def scale(self) -> None:
         """Before the step."""
-        self.forget()
-        self._refuse_capture()
-        omegas = self.omegas()  # may raise: nothing is scaled yet
-        for group, omega in zip(self.optimizer.param_groups, omegas, strict=True):
-            lr = group["lr"]
+        if self._scaled:
+            self.forget()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            _refuse_capture()
+        groups = self.optimizer.param_groups
+        for group, omega in zip(groups, self.omegas(), strict=True):  # may raise: nothing is scaled yet
+            before = lr = group["lr"]
             if isinstance(lr, Tensor):
                 before = lr.detach().clone()
                 with torch.no_grad():
                     lr.mul_(omega)  # in place: others may hold this tensor
-                self._scaled.append((group, omega, before, lr))
             else:
-                group["lr"] = meanwhile = lr * omega
-                self._scaled.append((group, omega, lr, meanwhile))
-
-    def restore(self) -> list[float]:
-        """After the step: the lrs as they were. Where the optimizer has set its own, that one, over omega."""
-        omegas = []
-        for group, omega, before, meanwhile in self._scaled:
-            now = group["lr"]
-            if isinstance(before, Tensor) and now is meanwhile:
-                with torch.no_grad():
-                    now.copy_(before)
-            elif now is meanwhile or now == meanwhile or not omega:
-                group["lr"] = before
-            else:
-                group["lr"] = now / omega
-            omegas.append(omega)
-        self._scaled = []
-        return omegas
+                group["lr"] = lr = lr * omega
+            self._scaled.append((group, omega, before, lr))
 
     def finish(self) -> None:
         """After a step that was taken: restore, and count it for the groups that had a gradient."""
-        omegas = self.restore()
         found_inf = self.optimizer.__dict__.get("found_inf")
-        if isinstance(found_inf, Tensor) and found_inf.item():
-            return  # a GradScaler's, which the optimizer has skipped
-        for group, omega in zip(self.optimizer.param_groups, omegas, strict=False):
+        skipped = found_inf is not None and isinstance(found_inf, Tensor) and found_inf.item()  # for a GradScaler
+        for group, omega, before, meanwhile in self._scaled:
+            _restore(group, omega, before, meanwhile)
+            if skipped:
+                continue
             for p in group["params"]:
                 if p.grad is not None:
                     group[CLOCK] += 1
                     group["omega"] = omega
                     break
+        self._scaled.clear()
 
     def forget(self) -> None:
-        """Restore what a step that raised has left scaled."""
-        self.restore()
+        """Restore the lrs of a step that was not taken."""
+        for scaled in self._scaled:
+            _restore(*scaled)
+        self._scaled.clear()
 
     def end(self) -> None:
         """Let another warmup take this one's place."""
         self.forget()
         del self.optimizer._scaled_by  # type: ignore[attr-defined]
 
-    def _refuse_capture(self) -> None:
-        capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
-        if capturing:
-            raise RuntimeError(
-                "a CUDA graph is captured of a step whose omega is computed on the host: every replay would repeat it. "
-                "rectified's own optimizers have capturable=True for that"
-            )
+
+def _restore(group: Group, omega: float, before: Any, meanwhile: Any) -> None:
+    """The lr as it was. Where the optimizer has set its own, that one, over omega."""
+    now = group["lr"]
+    if now is meanwhile:
+        if isinstance(now, Tensor):
+            with torch.no_grad():
+                now.copy_(before)
+        else:
+            group["lr"] = before
+    elif now == meanwhile or not omega:
+        group["lr"] = before
+    else:
+        group["lr"] = now / omega
+
+
+def _refuse_capture() -> None:
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "a CUDA graph is captured of a step whose omega is computed on the host: every replay would repeat it. "
+            "rectified's own optimizers have capturable=True for that"
+        )
 
 
 def _parts(value: Any) -> tuple[Any, ...]:

@@ -1,17 +1,28 @@
-"""What the arguments may be: everything else is a ValueError that names the value and the range."""
+"""What the arguments may be: everything else is a ValueError that names the value and the range.
+
+A rectification asks at every step, so that each check is one call.
+"""
 
 import math
 from typing import Any
 
 
 def check_beta2(beta2: Any) -> None:
-    if not _lies(beta2, 0, 1) or beta2 == 1:
-        raise ValueError(f"beta2 is {beta2!r}; it must be a number in [0, 1)")
+    try:
+        if 0 <= beta2 < 1:
+            return
+    except TypeError:
+        pass
+    raise ValueError(f"beta2 is {beta2!r}; it must be a number in [0, 1)")
 
 
 def check_step(t: Any) -> None:
-    if not _lies(t, 1, math.inf) or t == math.inf:
-        raise ValueError(f"t is {t!r}; it must be a finite number, and steps are counted from 1")
+    try:
+        if 1 <= t < math.inf:
+            return
+    except TypeError:
+        pass
+    raise ValueError(f"t is {t!r}; it must be a finite number, and steps are counted from 1")
 
 
 def check_steps(t: Any) -> None:
@@ -22,12 +33,9 @@ def check_steps(t: Any) -> None:
 
 
 def check_rho(rho: Any) -> None:
-    if not _lies(rho, 0, math.inf) or rho == 0:
-        raise ValueError(f"rho is {rho!r}; it must be a positive number of degrees of freedom")
-
-
-def _lies(value: Any, low: float, high: float) -> bool:
     try:
-        return bool(low <= value <= high)
+        if 0 < rho <= math.inf:
+            return
     except TypeError:
-        return False
+        pass
+    raise ValueError(f"rho is {rho!r}; it must be a positive number of degrees of freedom")

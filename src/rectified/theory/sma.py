@@ -5,19 +5,20 @@ from functools import lru_cache
 
 from .checks import check_beta2, check_step, check_steps
 
-# B_2k / (2k)!, the coefficients of g(y) = y/(e^y - 1) - 1 + y/2. Eleven terms leave less than 2e-17 for y < 1.
+# B_2k / (2k)!, the coefficients of g(y) = y/(e^y - 1) - 1 + y/2, highest first. Eleven terms leave less than 2e-17 for
+# y < 1.
 _G = (
-    1 / 12,
-    -1 / 720,
-    1 / 30240,
-    -1 / 1209600,
-    1 / 47900160,
-    -691 / 1307674368000,
-    1 / 74724249600,
-    -3617 / 10670622842880000,
-    43867 / 5109094217170944000,
-    -174611 / 802857662698291200000,
     77683 / 14101100039391805440000,
+    -174611 / 802857662698291200000,
+    43867 / 5109094217170944000,
+    -3617 / 10670622842880000,
+    1 / 74724249600,
+    -691 / 1307674368000,
+    1 / 47900160,
+    -1 / 1209600,
+    1 / 30240,
+    -1 / 720,
+    1 / 12,
 )
 
 
@@ -134,6 +135,6 @@ def _rate(beta2: float) -> tuple[float, float]:
 def _g(y: float) -> float:
     square = y * y
     total = 0.0
-    for coefficient in _G[::-1]:
+    for coefficient in _G:
         total = coefficient + square * total
     return square * total
