@@ -2,8 +2,8 @@
 
     python benchmarks/wrapping.py [--rounds 41] [--out benchmarks/results]
 
-One optimizer that does nothing, so that what is left is the wrapping, and two of torch's on a small network's
-ten tensors. Each takes steps wrapped and bare in turn, the very same object (a scheduler's hooks are put aside meanwhile),
+One optimizer that does nothing, so that what is left is the wrapping, and two of torch's on a small network's ten
+tensors. Each takes steps wrapped and bare in turn, the very same object (a scheduler's hooks are put aside meanwhile),
 so that memory and its layout are the same; differences are taken within a round.
 """
 

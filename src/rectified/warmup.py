@@ -127,8 +127,9 @@ class Rectified:
             )
 
     def omega(self, t: int, beta2: float) -> float:
-        length = rho(t, beta2)
-        if length > self.rho_min:
+        length, least = rho(t, beta2), self.threshold
+        assert least is not None, "__post_init__ has replaced it"
+        if length > least:
             return rectification_at(length, t, beta2, self.order)
         self.check(beta2)
         return 0.0
