@@ -82,16 +82,19 @@ def make_reproduction() -> None:
     """The tables and pictures of what the paper claims."""
     transformer = Store.open(HERE / "studies" / "multi30k")
     warmed = ["radam", "adam+linear-500", "adam+untuned-linear"]
+    bleu = Store.open(HERE / "studies" / "bleu")
     insert(
         "reproduction.md",
         {
-            "translation": tables.intervals(transformer),
+            "translation": tables.intervals(transformer, methods=["adam", *warmed]),
             "translation differences": tables.differences(
                 transformer,
                 [("adam", "radam"), ("radam", "adam+linear-500"), ("adam+untuned-linear", "adam+linear-500")],
                 "valid_loss",
             ),
-            "gradients": tables.first_gradients(transformer, (1, 2, 5, 10, 50, 100)),
+            "gradients": tables.first_gradients(transformer, (1, 2, 5, 10, 50, 100), ["adam", *warmed]),
+            "bleu": tables.ends(bleu, {"bleu": "BLEU", "valid_ppl": "validation perplexity"}, seed=0),
+            "other methods": tables.ends(transformer, {"valid_ppl": "validation perplexity"}, seed=0),
         },
     )
     write(HERE / "pictures" / "transformer.svg", draw.loss(transformer, ["adam", *warmed]))

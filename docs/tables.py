@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scipy import stats
 
@@ -76,11 +76,11 @@ def verdict(store: Store) -> str:
     return "\n>\n".join(f"> {part}" for part in parts if part)
 
 
-def intervals(store: Store, metric: str = "") -> str:
+def intervals(store: Store, metric: str = "", methods: Sequence[str] = ()) -> str:
     """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
     records = store.records()
     metric = metric or parse_task(store.cells()[0].task).metric
-    methods = list(dict.fromkeys(record.cell.method for record in records))
+    methods = methods or list(dict.fromkeys(record.cell.method for record in records))
     lrs = sorted({record.cell.lr for record in records})
     rows = []
     for method in methods:
@@ -116,12 +116,23 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = ""
     return markdown(["difference", *(f"lr {lr:g}" for lr in lrs)], rows)
 
 
-def first_gradients(store: Store, at: Sequence[int]) -> str:
+def ends(store: Store, metrics: Mapping[str, str], seed: int) -> str:
+    """What one seed's runs end at, a method a row, a metric (by its name in results.csv) a column."""
+    rows = []
+    for record in store.records():
+        if record.cell.seed == seed:
+            done = record.status == "done"
+            row = [f"{record.rows[-1][metric]:.2f}" if done else record.status for metric in metrics]
+            rows.append([record.cell.method, *row])
+    return markdown(["method", *metrics.values()], rows)
+
+
+def first_gradients(store: Store, at: Sequence[int], methods: Sequence[str]) -> str:
     """The median of log10 |g| over all elements that are not 0, a method a row, a step a column."""
     found: dict[str, list[dict[int, float]]] = {}
     for cell in store.cells():
         histograms = {each.step: median(each) for each in read_histograms(store.folder(cell))}
-        if histograms:
+        if histograms and cell.method in methods:
             found.setdefault(cell.method, []).append(histograms)
     rows = [
         [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()

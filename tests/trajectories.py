@@ -41,6 +41,19 @@ def train(optimizer, params, steps, present=always, scale=1.0):
         optimizer.step()
 
 
+def closure(optimizer, p, calls):
+    """One that puts down the loss p^2 with its gradients, and notes whether gradients were on."""
+
+    def evaluate():
+        calls.append(torch.is_grad_enabled())
+        optimizer.zero_grad()
+        loss = (p**2).sum()
+        loss.backward()
+        return loss
+
+    return evaluate
+
+
 def numbers(x):
     """As a float64 array of reals; None stays None."""
     if x is None:

@@ -107,3 +107,34 @@ def test_an_omega_that_stays_below_is_said_not_to_arrive():
 def test_other_optimizers_are_refused():
     with pytest.raises(TypeError, match="SGD"):
         rectified.explain(torch.optim.SGD(parameters()))
+
+
+@pytest.mark.parametrize("taken", [0, 3, 8])
+@pytest.mark.parametrize("start", ["hold", "offset"])
+def test_others_that_are_warmed_up_here_are_explained(taken, start):
+    wrapped, beside = parameters(), parameters()
+    first = rectified.rectify(torch.optim.NAdam(wrapped, lr=0.02), start=start)
+    second = torch.optim.NAdam(beside, lr=0.02)
+    rectified.WarmupLR(second, start=start)
+    train(first, wrapped, range(1, taken + 1))
+    train(second, beside, range(1, taken + 1))
+    for told in (rectified.explain(first), rectified.explain(second)):
+        (entry,) = told
+        t = taken + 1 + 5 * (start == "offset")
+        omega = rectified.warmup.Rectified().omega(t, 0.999)
+        assert (entry.t, entry.parameters, entry.lr, entry.omega) == (taken + 1, len(wrapped), 0.02, omega)
+        assert entry.phase == ("start: hold" if t <= 5 else "warmup")
+        assert entry.start_left == max(0, 6 - t)
+        assert entry.effective_lr == 0.02 * omega
+
+
+def test_members_of_the_family_are_explained_by_their_own_clocks():
+    params = parameters()
+    optimizer = rectified.RMSprop(params, lr=0.02, alpha=0.9, warmup=Rectified())
+    train(optimizer, params, range(1, 8), comes_and_goes)
+    told = rectified.explain(optimizer)
+    assert [entry.t for entry in told] == sorted({int(x["step"]) + 1 for x in optimizer.state.values()}, reverse=True)
+    for entry in told:
+        expected = Rectified().omega(entry.t, 0.9) * (1 - 0.9**entry.t) ** 0.5
+        assert entry.omega == pytest.approx(expected, rel=1e-12)
+        assert entry.phase == ("warmup" if expected else "start: hold")

@@ -13,7 +13,7 @@ from messages import says
 from rectified import LAMB, Adadelta, NAdam, RAdam, RMSprop
 from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedLinear
 from roster import OwnWarmup
-from trajectories import Race, comes_and_goes, numbers, parameters, set_gradients, train
+from trajectories import Race, closure, comes_and_goes, numbers, parameters, set_gradients, train
 
 MEMBERS = {
     "RMSprop": (RMSprop, twins.RMSprop, {}),
@@ -215,16 +215,8 @@ def test_a_closure_is_called_once_with_gradients_on_and_its_loss_returned(kind, 
     p = parameters(shapes=((4,),))[0]
     optimizer = kind([p], **options)
     calls = []
-
-    def closure():
-        calls.append(torch.is_grad_enabled())
-        optimizer.zero_grad()
-        loss = (p**2).sum()
-        loss.backward()
-        return loss
-
     with torch.no_grad():
-        assert optimizer.step(closure).item() == float((parameters(shapes=((4,),))[0] ** 2).sum())
+        assert optimizer.step(closure(optimizer, p, calls)).item() == float((parameters(shapes=((4,),))[0] ** 2).sum())
     assert calls == [True]
 
 

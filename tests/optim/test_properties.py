@@ -6,6 +6,7 @@ import torch
 
 from roster import BY_NAME, both_paths, every_method
 from trajectories import (
+    closure,
     comes_and_goes,
     gradient,
     numbers,
@@ -122,19 +123,11 @@ def test_a_closure_is_called_once_with_gradients_on_and_its_loss_returned(method
     optimizer = method.optimizer([p], **path)
     twin = method.textbook(numbers(p))
     calls = []
-
-    def closure():
-        calls.append(torch.is_grad_enabled())
-        optimizer.zero_grad()
-        loss = (p**2).sum()
-        loss.backward()
-        return loss
-
     for _ in range(7):
         expected = float((p.detach() ** 2).sum())
         twin.step(2 * numbers(p))
         with torch.no_grad():
-            assert optimizer.step(closure).item() == expected
+            assert optimizer.step(closure(optimizer, p, calls)).item() == expected
     assert calls == [True] * 7
     np.testing.assert_allclose(numbers(p), twin.theta, rtol=1e-12)
 

@@ -16,7 +16,7 @@ import reference
 from messages import says
 from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedExponential, UntunedLinear
 from roster import OwnWarmup
-from trajectories import always, comes_and_goes, numbers, parameters, race, set_gradients, train
+from trajectories import always, closure, comes_and_goes, numbers, parameters, race, set_gradients, train
 
 OMEGAS = {
     "rectified": (Rectified(), reference.rectified),
@@ -286,15 +286,7 @@ def test_a_closure_is_called_as_ever_also_by_lbfgs():
     p = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
     optimizer = rectified.rectify(torch.optim.LBFGS([p], lr=1.0, max_iter=3), Linear(2))
     calls = []
-
-    def closure():
-        calls.append(torch.is_grad_enabled())
-        optimizer.zero_grad()
-        loss = (p**2).sum()
-        loss.backward()
-        return loss
-
-    assert optimizer.step(closure).item() == 9.0
+    assert optimizer.step(closure(optimizer, p, calls)).item() == 9.0
     assert len(calls) >= 2
     assert all(calls)
     assert optimizer.param_groups[0]["warmup_steps"] == 1

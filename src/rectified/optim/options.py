@@ -15,7 +15,6 @@ Group = dict[str, Any]  # one of an optimizer's param_groups
 def check_group(group: Group) -> None:
     """Raise for an option that no step of Adam could use. Where torch.optim has a like check its words stand here."""
     check_common(group)
-    check_betas(group["betas"])
     if group["rounding"] not in get_args(Rounding):
         raise ValueError(
             f"rounding is {group['rounding']!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}"
@@ -43,7 +42,7 @@ def check_group(group: Group) -> None:
 
 
 def check_common(group: Group) -> None:
-    """lr, eps and weight_decay, where a group has them."""
+    """lr, eps, betas and weight_decay, where a group has them."""
     lr = group.get("lr", 0)
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
@@ -51,11 +50,13 @@ def check_common(group: Group) -> None:
         raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
     if not group.get("eps", 0) >= 0:
         raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
+    if "betas" in group:
+        _check_betas(group["betas"])
     if not group.get("weight_decay", 0) >= 0:
         raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
 
 
-def check_betas(betas: Any) -> None:
+def _check_betas(betas: Any) -> None:
     """Two of them, each a decay rate."""
     if len(betas) != 2:
         raise ValueError(f"Invalid betas: {betas}; there are two, (beta1, beta2)")

@@ -192,6 +192,20 @@ def decay(group: Group, bucket: Bucket) -> None:
         torch._foreach_mul_(bucket.params, 1 - float(group["lr"]) * group["weight_decay"])
 
 
+def take_in(group: Group, bucket: Bucket, grads: list[Tensor]) -> None:
+    """Adam's two averages take in the gradients."""
+    beta1, beta2 = map(float, group["betas"])
+    average(bucket.state("exp_avg"), grads, beta1)
+    average_squares(bucket.state("exp_avg_sq"), grads, beta2)
+
+
+def debiased(group: Group, bucket: Bucket) -> tuple[list[Tensor], list[Tensor]]:
+    """m_hat and v_hat, new tensors."""
+    beta1, beta2 = map(float, group["betas"])
+    m_hat = torch._foreach_div(bucket.state("exp_avg"), 1 - beta1**bucket.t)
+    return list(m_hat), list(torch._foreach_div(bucket.state("exp_avg_sq"), 1 - beta2**bucket.t))
+
+
 def average(moments: list[Tensor], grads: list[Tensor], beta: float) -> None:
     """moment = beta moment + (1 - beta) g."""
     torch._foreach_lerp_(moments, grads, 1 - beta)

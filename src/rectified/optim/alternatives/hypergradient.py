@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..options import Group, check_betas, check_common
-from ..plain import Bucket, Plain, average, average_squares, gradients, normalised, subtract
+from ..options import Group, check_common
+from ..plain import Bucket, Plain, debiased, gradients, normalised, subtract, take_in
 
 
 class _Hypergradient(Plain):
@@ -167,14 +167,6 @@ class AdamHD(_Hypergradient):
             },
         )
 
-    def check(self, group: Group) -> None:
-        super().check(group)
-        check_betas(group["betas"])
-
     def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
-        m, v = bucket.state("exp_avg"), bucket.state("exp_avg_sq")
-        beta1, beta2 = map(float, group["betas"])
-        average(m, grads, beta1)
-        average_squares(v, grads, beta2)
-        m_hat, v_hat = torch._foreach_div(m, 1 - beta1**bucket.t), torch._foreach_div(v, 1 - beta2**bucket.t)
-        return normalised(list(m_hat), list(v_hat), group["eps"])
+        take_in(group, bucket, grads)
+        return normalised(*debiased(group, bucket), group["eps"])

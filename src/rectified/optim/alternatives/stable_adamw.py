@@ -6,8 +6,8 @@ from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
 from ..family.member import Member
-from ..options import Group, check_betas
-from ..plain import Bucket, average, average_squares, gradients, normalised, subtract
+from ..options import Group
+from ..plain import Bucket, debiased, gradients, normalised, subtract, take_in
 
 
 class StableAdamW(Member):
@@ -68,22 +68,16 @@ class StableAdamW(Member):
             },
         )
 
-    def check(self, group: Group) -> None:
-        check_betas(group["betas"])
-        super().check(group)
-
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, (m, v) = gradients(group, bucket), map(bucket.state, self.STATES)
-        beta1, beta2 = map(float, group["betas"])
-        average(m, grads, beta1)
-        average_squares(v, grads, beta2)
+        grads = gradients(group, bucket)
+        take_in(group, bucket, grads)
         if not omega:
             return
-        v_hat = list(torch._foreach_div(v, 1 - beta2**bucket.t))
-        steps = normalised(list(torch._foreach_div(m, 1 - beta1**bucket.t)), v_hat, group["eps"])
+        m_hat, v_hat = debiased(group, bucket)
+        steps = normalised(m_hat, v_hat, group["eps"])
         if group["weight_decay"]:
             torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
-        least = max(group["eps"] ** 2, torch.finfo(v[0].dtype).tiny)
+        least = max(group["eps"] ** 2, torch.finfo(v_hat[0].dtype).tiny)
         shares = torch._foreach_div(torch._foreach_mul(grads, grads), list(torch._foreach_clamp_min(v_hat, least)))
         for step, share in zip(steps, shares, strict=True):
             if share.numel():

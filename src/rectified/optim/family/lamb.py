@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..options import Group, check_betas
-from ..plain import Bucket, average, average_squares, gradients, normalised, subtract
+from ..options import Group
+from ..plain import Bucket, debiased, gradients, normalised, subtract, take_in
 from .member import Member
 
 
@@ -71,19 +71,11 @@ class LAMB(Member):
             },
         )
 
-    def check(self, group: Group) -> None:
-        check_betas(group["betas"])
-        super().check(group)
-
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, (m, v) = gradients(group, bucket), map(bucket.state, self.STATES)
-        beta1, beta2 = map(float, group["betas"])
-        average(m, grads, beta1)
-        average_squares(v, grads, beta2)
+        take_in(group, bucket, gradients(group, bucket))
         if not omega:
             return
-        debiased = list(torch._foreach_div(v, 1 - beta2**bucket.t))
-        steps = normalised(list(torch._foreach_div(m, 1 - beta1**bucket.t)), debiased, group["eps"])
+        steps = normalised(*debiased(group, bucket), group["eps"])
         if group["weight_decay"]:
             torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
         lengths, norms = torch._foreach_norm(bucket.params), torch._foreach_norm(steps)

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..options import Group, check_betas
-from ..plain import Bucket, average, average_squares, decay, gradients, normalised, subtract
+from ..options import Group
+from ..plain import Bucket, debiased, decay, gradients, normalised, subtract, take_in
 from .member import Member
 
 
@@ -77,16 +77,13 @@ class NAdam(Member):
         )
 
     def check(self, group: Group) -> None:
-        check_betas(group["betas"])
         if not group["momentum_decay"] >= 0:
             raise ValueError(f"Invalid momentum_decay value: {group['momentum_decay']}; it must be 0 or more")
         super().check(group)
 
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, (m, v) = gradients(group, bucket), map(bucket.state, self.STATES)
-        beta1, beta2 = map(float, group["betas"])
-        average(m, grads, beta1)
-        average_squares(v, grads, beta2)
+        grads = gradients(group, bucket)
+        take_in(group, bucket, grads)
         mu, mu_next = _mu(group, bucket.t), _mu(group, bucket.t + 1)
         products = [float(entry.get("mu_product", 1.0)) * mu for entry in bucket.entries]
         for entry, product in zip(bucket.entries, products, strict=True):
@@ -95,10 +92,12 @@ class NAdam(Member):
             return
         decay(group, bucket)
         steps = list(torch._foreach_mul(grads, [omega * (1 - mu) / (1 - product) for product in products]))
-        ahead = torch._foreach_mul(m, [omega * mu_next / (1 - product * mu_next) for product in products])
+        ahead = torch._foreach_mul(
+            bucket.state("exp_avg"), [omega * mu_next / (1 - product * mu_next) for product in products]
+        )
         torch._foreach_add_(steps, ahead)
-        debiased = list(torch._foreach_div(v, 1 - beta2**bucket.t))
-        subtract(bucket.params, normalised(steps, debiased, group["eps"]), group["lr"])
+        _, v_hat = debiased(group, bucket)
+        subtract(bucket.params, normalised(steps, v_hat, group["eps"]), group["lr"])
 
 
 def _mu(group: Group, t: int) -> float:
