@@ -55,6 +55,17 @@ def test_of_parameters_of_different_age_the_oldest_count():
     assert warmup_metrics(optimizer)["omega"] == 0.2
 
 
+def test_others_that_are_warmed_up_here_have_metrics_too():
+    wrapped = rectified.rectify(torch.optim.NAdam([parameter()], lr=0.5), Linear(10))
+    beside = torch.optim.SGD([parameter()], lr=0.5)
+    scheduler = rectified.WarmupLR(beside, Linear(10))
+    member = rectified.NAdam([parameter()], lr=0.5, warmup=Linear(10))
+    for optimizer in (wrapped, beside, member):
+        optimizer.step()
+        assert warmup_metrics(Wrapper(optimizer)) == {"omega": 0.2, "effective_lr": 0.1}
+    scheduler.remove()
+
+
 @pytest.mark.parametrize("other", [torch.optim.AdamW([parameter()]), Wrapper(torch.optim.SGD([parameter()])), None])
 def test_anything_else_is_refused(other):
     with pytest.raises(TypeError, match="rectified's own optimizers"):

@@ -9,7 +9,7 @@ def warmup_metrics(optimizer: Any) -> dict[str, float]:
     """omega and the effective lr of the step about to be taken, by name.
 
     Args:
-        optimizer: one of this package, also inside a trainer's wrapper (AcceleratedOptimizer, LightningOptimizer).
+        optimizer: one that :func:`rectified.explain` knows, also inside a trainer's wrapper (AcceleratedOptimizer, LightningOptimizer).
 
     Returns:
         ``omega`` and ``effective_lr`` as :func:`rectified.explain` has them; with several parameter groups
@@ -17,7 +17,7 @@ def warmup_metrics(optimizer: Any) -> dict[str, float]:
         the number of their steps, it is about those with the most.
 
     Raises:
-        TypeError: there is no optimizer of this package inside.
+        TypeError: there is none of those inside.
 
     >>> import torch, rectified
     >>> from rectified.warmup import Linear
