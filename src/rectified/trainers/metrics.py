@@ -9,7 +9,8 @@ def warmup_metrics(optimizer: Any) -> dict[str, float]:
     """omega and the effective lr of the step about to be taken, by name.
 
     Args:
-        optimizer: one that :func:`rectified.explain` knows, also inside a trainer's wrapper (AcceleratedOptimizer, LightningOptimizer).
+        optimizer: one that :func:`rectified.explain` knows, also inside a trainer's wrapper (AcceleratedOptimizer,
+            LightningOptimizer).
 
     Returns:
         ``omega`` and ``effective_lr`` as :func:`rectified.explain` has them; with several parameter groups
