@@ -83,6 +83,8 @@ def make_reproduction() -> None:
     transformer = Store.open(HERE / "studies" / "multi30k")
     warmed = ["radam", "adam+linear-500", "adam+untuned-linear"]
     bleu = Store.open(HERE / "studies" / "bleu")
+    cifar = Store.open(HERE / "studies" / "cifar10")
+    words = Store.open(HERE / "studies" / "wikitext")
     insert(
         "reproduction.md",
         {
@@ -94,10 +96,19 @@ def make_reproduction() -> None:
             ),
             "gradients": tables.first_gradients(transformer, (1, 2, 5, 10, 50, 100), ["adam", *warmed]),
             "bleu": tables.ends(bleu, {"bleu": "BLEU", "valid_ppl": "validation perplexity"}, seed=0),
-            "other methods": tables.ends(transformer, {"valid_ppl": "validation perplexity"}, seed=0),
+            "other methods": tables.ends(
+                transformer, {"valid_ppl": "validation perplexity", "valid_loss": "validation loss"}, seed=0
+            ),
+            "cifar10": tables.intervals(cifar),
+            "cifar10 differences": tables.differences(cifar, [("radam", "adam"), ("radam", "sgd")]),
+            "wikitext": tables.intervals(words, "test_ppl"),
+            "wikitext differences": tables.differences(
+                words, [("radam", "adam"), ("adam+untuned-linear", "radam")], "valid_loss"
+            ),
         },
     )
     write(HERE / "pictures" / "transformer.svg", draw.loss(transformer, ["adam", *warmed]))
+    write(HERE / "pictures" / "cifar10.svg", draw.robustness(cifar))
     write(HERE / "pictures" / "gradients.svg", draw.gradients(transformer, ["adam", *warmed]))
 
 
