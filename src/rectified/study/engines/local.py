@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -47,7 +48,9 @@ def get_ready() -> None:
     for name, value in MALLOC.items():
         os.environ.setdefault(name, value)
     FORKS.set_forkserver_preload(IMPORTED)
-    # Ctrl-C is the parent's to handle, from this one's first moment.
+    # Ctrl-C is the parent's to handle, from this one's first moment. (Starting the resource tracker, which the fork
+    # server's start would do first, unblocks it: bpo-33613.)
+    multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         multiprocessing.forkserver.ensure_running()
