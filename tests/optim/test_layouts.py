@@ -1,10 +1,12 @@
 """Layouts: ours is right where torch's fused op, which pairs raw memory, is silently wrong and writes elsewhere."""
 
+from functools import partial
+
 import pytest
 import torch
 
 import rectified
-from rectified.optim import copies, kernels
+from rectified.optim import alternatives, copies, kernels
 from roster import BY_NAME, both_paths, every_method
 from trajectories import FusedCalls, gradient, numbers, parameters, race, train
 
@@ -92,6 +94,42 @@ def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name, path
         assert calls.count > 0
         assert (bucket.kernel is kernels.fused) == uncopied
     assert all(kernels.is_dense(x) for x in bucket.tensors.m + bucket.tensors.v)
+
+
+# The methods that are not one scalar in front of Adam's step, and whether Adam's kernel is a part of theirs.
+OTHERS = {
+    "RMSprop": (partial(rectified.RMSprop, momentum=0.9), True),
+    "RMSprop centered": (partial(rectified.RMSprop, centered=True), False),
+    "NAdam": (rectified.NAdam, True),
+    "Adadelta": (rectified.Adadelta, False),
+    "LAMB": (rectified.LAMB, True),
+    "StableAdamW": (alternatives.StableAdamW, True),
+    "AdamHD": (alternatives.AdamHD, True),
+    "SGDHD": (alternatives.SGDHD, False),
+    "COCOB": (alternatives.COCOB, False),
+    "YellowFin": (alternatives.YellowFin, False),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_so_do_the_other_methods(kind, name):
+    make, has_kernel = OTHERS[kind]
+    block, inside, p, draw, uncopied = laid_out(name)
+    q = torch.nn.Parameter(p.detach().clone(memory_format=torch.contiguous_format))
+    ours, theirs = (make([x], weight_decay=0.1) for x in (p, q))
+    with FusedCalls() as calls:
+        for step in range(1, 9):
+            p.grad = draw(step)
+            before = p.grad.clone()
+            ours.step()
+            assert torch.equal(p.grad, before)
+    for step in range(1, 9):
+        q.grad = draw(step).contiguous()
+        theirs.step()
+    torch.testing.assert_close(p, q, rtol=1e-11, atol=1e-14)
+    assert (block[~inside] == GUARD).all(), "memory that is not the parameter's was written"
+    assert not uncopied or (calls.count > 0) == has_kernel
 
 
 @pytest.mark.parametrize("name", WRONG_IN_TORCH)

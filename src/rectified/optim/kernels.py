@@ -62,6 +62,14 @@ def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> str 
     return None
 
 
+def kernel_for(tensors: "Tensors", grads: list[Tensor]) -> "Kernel":
+    """The fused op where all that it would be given is dense and alike, else foreach ops. Both take the same step."""
+    for p, g, m, v in zip(tensors.params, grads, tensors.m, tensors.v, strict=True):
+        if why_not_fused(p, g, [m, v]) or any(x.dtype is not m.dtype or not same_layout(x, m) for x in (p, g)):
+            return foreach
+    return fused
+
+
 def is_dense(x: Tensor) -> bool:
     """Whether the elements fill one block of memory, each once, in any order of the dimensions.
 

@@ -1,5 +1,6 @@
-"""An optimizer that is its equation on foreach ops, for the methods that torch's fused op does not know."""
+"""An optimizer that is its equation, for the methods that are not one scalar in front of Adam's step."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,6 +10,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import from_plain, to_plain
+from .kernels import Tensors, Update, kernel_for
 from .options import Group, check_common
 from .uncompiled import Optimizer
 
@@ -192,18 +194,25 @@ def decay(group: Group, bucket: Bucket) -> None:
         torch._foreach_mul_(bucket.params, 1 - float(group["lr"]) * group["weight_decay"])
 
 
-def take_in(group: Group, bucket: Bucket, grads: list[Tensor]) -> None:
-    """Adam's two averages take in the gradients."""
+def adam_directions(group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+    """Adam's moments take in the gradients; m_hat / (sqrt(v_hat) + eps), new tensors, by Adam's own kernels."""
     beta1, beta2 = map(float, group["betas"])
-    average(bucket.state("exp_avg"), grads, beta1)
-    average_squares(bucket.state("exp_avg_sq"), grads, beta2)
+    found = [torch.zeros_like(m) for m in bucket.state("exp_avg")]
+    root_c2 = math.sqrt(1 - beta2**bucket.t)
+    adam_step(
+        Tensors(found, bucket.state("exp_avg"), bucket.state("exp_avg_sq"), [], []),
+        grads,
+        scale=-root_c2 / (1 - beta1**bucket.t),
+        betas=(beta1, beta2),
+        eps=group["eps"] * root_c2,
+    )
+    return found
 
 
-def debiased(group: Group, bucket: Bucket) -> tuple[list[Tensor], list[Tensor]]:
-    """m_hat and v_hat, new tensors."""
-    beta1, beta2 = map(float, group["betas"])
-    m_hat = torch._foreach_div(bucket.state("exp_avg"), 1 - beta1**bucket.t)
-    return list(m_hat), list(torch._foreach_div(bucket.state("exp_avg_sq"), 1 - beta2**bucket.t))
+def adam_step(tensors: Tensors, grads: list[Tensor], scale: float, betas: tuple[float, float], eps: float) -> None:
+    """theta -= scale * m / (sqrt(v) + eps), once m and v have taken in the gradients."""
+    update = Update(scale, 0.0, *betas, eps, l2=0.0, decay=0.0, maximize=False, m_moves=True, grad_scale=None)
+    kernel_for(tensors, grads)(tensors, grads, update)
 
 
 def average(moments: list[Tensor], grads: list[Tensor], beta: float) -> None:
@@ -217,11 +226,11 @@ def average_squares(moments: list[Tensor], grads: list[Tensor], beta: float) -> 
     torch._foreach_addcmul_(moments, grads, grads, 1 - beta)
 
 
-def normalised(xs: list[Tensor], second: list[Tensor], eps: float) -> list[Tensor]:
-    """x / (sqrt(v) + eps), new tensors; 0 where both are."""
-    denominator = torch._foreach_sqrt(second)
-    torch._foreach_add_(denominator, eps or torch.finfo(second[0].dtype).tiny)
-    return list(torch._foreach_div(xs, list(denominator)))
+def root(second: list[Tensor], eps: float) -> list[Tensor]:
+    """sqrt(v) + eps, new tensors; above 0 where v is 0 and eps is too."""
+    found = list(torch._foreach_sqrt(second))
+    torch._foreach_add_(found, eps or torch.finfo(second[0].dtype).tiny)
+    return found
 
 
 def subtract(params: list[Tensor], steps: list[Tensor], lr: float | Tensor) -> None:

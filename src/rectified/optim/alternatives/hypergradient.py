@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..options import Group, check_common
-from ..plain import Bucket, Plain, debiased, gradients, normalised, subtract, take_in
+from ..plain import Bucket, Plain, adam_directions, gradients, subtract
 
 
 class _Hypergradient(Plain):
@@ -168,5 +168,4 @@ class AdamHD(_Hypergradient):
         )
 
     def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
-        take_in(group, bucket, grads)
-        return normalised(*debiased(group, bucket), group["eps"])
+        return adam_directions(group, bucket, grads)

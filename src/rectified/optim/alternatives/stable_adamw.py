@@ -7,7 +7,7 @@ from torch.optim.optimizer import ParamsT
 from ...warmup import Warmup
 from ..family.member import Member
 from ..options import Group
-from ..plain import Bucket, debiased, gradients, normalised, subtract, take_in
+from ..plain import Bucket, adam_directions, gradients, subtract
 
 
 class StableAdamW(Member):
@@ -70,15 +70,17 @@ class StableAdamW(Member):
 
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
         grads = gradients(group, bucket)
-        take_in(group, bucket, grads)
+        steps = adam_directions(group, bucket, grads)
         if not omega:
             return
-        m_hat, v_hat = debiased(group, bucket)
-        steps = normalised(m_hat, v_hat, group["eps"])
         if group["weight_decay"]:
             torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
-        least = max(group["eps"] ** 2, torch.finfo(v_hat[0].dtype).tiny)
-        shares = torch._foreach_div(torch._foreach_mul(grads, grads), list(torch._foreach_clamp_min(v_hat, least)))
+        debias = 1 - float(group["betas"][1]) ** bucket.t
+        least = max(group["eps"] ** 2, torch.finfo(steps[0].dtype).tiny)
+        v_hat = torch._foreach_div(bucket.state("exp_avg_sq"), debias)
+        torch._foreach_clamp_min_(v_hat, least)
+        shares = torch._foreach_mul(grads, grads)
+        torch._foreach_div_(shares, list(v_hat))
         for step, share in zip(steps, shares, strict=True):
             if share.numel():
                 step.div_(share.mean().sqrt().clamp(min=1))

@@ -6,7 +6,7 @@ from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
 from ..options import Group
-from ..plain import Bucket, debiased, gradients, normalised, subtract, take_in
+from ..plain import Bucket, adam_directions, gradients, subtract
 from .member import Member
 
 
@@ -72,10 +72,9 @@ class LAMB(Member):
         )
 
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        take_in(group, bucket, gradients(group, bucket))
+        steps = adam_directions(group, bucket, gradients(group, bucket))
         if not omega:
             return
-        steps = normalised(*debiased(group, bucket), group["eps"])
         if group["weight_decay"]:
             torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
         lengths, norms = torch._foreach_norm(bucket.params), torch._foreach_norm(steps)

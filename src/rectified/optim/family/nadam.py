@@ -1,12 +1,15 @@
 """NAdam."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
+from ..kernels import Tensors
 from ..options import Group
-from ..plain import Bucket, debiased, decay, gradients, normalised, subtract, take_in
+from ..plain import Bucket, adam_step, average, average_squares, decay, gradients
 from .member import Member
 
 
@@ -82,22 +85,31 @@ class NAdam(Member):
         super().check(group)
 
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads = gradients(group, bucket)
-        take_in(group, bucket, grads)
+        grads, m, v = gradients(group, bucket), bucket.state("exp_avg"), bucket.state("exp_avg_sq")
+        beta1, beta2 = map(float, group["betas"])
         mu, mu_next = _mu(group, bucket.t), _mu(group, bucket.t + 1)
         products = [float(entry.get("mu_product", 1.0)) * mu for entry in bucket.entries]
         for entry, product in zip(bucket.entries, products, strict=True):
             entry["mu_product"] = torch.tensor(product, dtype=torch.float64)
-        if not omega:
-            return
-        decay(group, bucket)
-        steps = list(torch._foreach_mul(grads, [omega * (1 - mu) / (1 - product) for product in products]))
-        ahead = torch._foreach_mul(
-            bucket.state("exp_avg"), [omega * mu_next / (1 - product * mu_next) for product in products]
-        )
-        torch._foreach_add_(steps, ahead)
-        _, v_hat = debiased(group, bucket)
-        subtract(bucket.params, normalised(steps, v_hat, group["eps"]), group["lr"])
+        if omega:
+            decay(group, bucket)
+            root_c2 = math.sqrt(1 - beta2**bucket.t)
+            for product in set(products):  # one, unless mu was changed while some had no gradient
+                of_g, of_m = (1 - mu) / (1 - product), mu_next / (1 - product * mu_next)
+                # of_g g + of_m m_t = (of_g + of_m) (x m_(t-1) + (1 - x) g): Adam's step, with x in place of beta1.
+                mine = [i for i, each in enumerate(products) if each == product]
+                adam_step(
+                    Tensors(
+                        [bucket.params[i] for i in mine], [m[i].clone() for i in mine], [v[i] for i in mine], [], []
+                    ),
+                    [grads[i] for i in mine],
+                    scale=float(group["lr"]) * omega * root_c2 * (of_g + of_m),
+                    betas=(of_m * beta1 / (of_g + of_m), beta2),
+                    eps=group["eps"] * root_c2,
+                )
+        else:
+            average_squares(v, grads, beta2)
+        average(m, grads, beta1)
 
 
 def _mu(group: Group, t: int) -> float:

@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
+from ..kernels import Tensors
 from ..options import Group
-from ..plain import Bucket, average, average_squares, gradients, normalised, subtract
+from ..plain import Bucket, adam_step, average, average_squares, gradients, root, subtract
 from .member import Member, check_rate
 
 
@@ -102,20 +103,24 @@ class RMSprop(Member):
         return [square, *[buffer] * (group["momentum"] > 0), *[mean] * group["centered"]]
 
     def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, second = gradients(group, bucket), bucket.state("square_avg")
-        average_squares(second, grads, group["alpha"])
+        grads, v, alpha = gradients(group, bucket), bucket.state("square_avg"), float(group["alpha"])
         if group["centered"]:
-            mean = bucket.state("grad_avg")
-            average(mean, grads, group["alpha"])
-            second = list(torch._foreach_addcmul(second, mean, mean, -1))
-            torch._foreach_clamp_min_(second, 0)  # alike gradients leave a rounding error, of either sign
+            average(bucket.state("grad_avg"), grads, alpha)
+        if group["centered"] or not omega:
+            average_squares(v, grads, alpha)
         if not omega:
             return
-        steps = normalised(grads, second, group["eps"])
-        torch._foreach_mul_(steps, omega)
-        if group["momentum"] > 0:
-            buffers = bucket.state("momentum_buffer")
-            torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, steps)
-            steps = buffers
-        subtract(bucket.params, steps, group["lr"])
+        moves, scale = bucket.params, float(group["lr"]) * omega
+        if group["momentum"]:
+            moves, scale = bucket.state("momentum_buffer"), -omega
+            torch._foreach_mul_(moves, group["momentum"])
+        if group["centered"]:
+            mean = bucket.state("grad_avg")
+            variance = list(torch._foreach_addcmul(v, mean, mean, -1))
+            torch._foreach_clamp_min_(variance, 0)  # alike gradients leave a rounding error, of either sign
+            torch._foreach_addcdiv_(moves, grads, root(variance, group["eps"]), -scale)
+        else:  # Adam's step with beta1 = 0, whose m is g
+            m = [torch.zeros_like(x) for x in v]
+            adam_step(Tensors(moves, m, v, [], []), grads, scale, (0.0, alpha), group["eps"])
+        if group["momentum"]:
+            subtract(bucket.params, moves, group["lr"])
