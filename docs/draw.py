@@ -29,7 +29,9 @@ def loss(store: Store, methods: Sequence[str]) -> str:
     """The loss by step, and omega, of a study at one lr."""
     (section,) = sections([record for record in store.records() if record.cell.method in methods])
     (at,) = section.curves
-    return beside([panel.drawing for panel in at.panels[:1] if panel.drawing], 1, section.styles)
+    return beside(
+        [panel.drawing for share in at.shares for panel in share.panels[:1] if panel.drawing], 1, section.styles
+    )
 
 
 def gradients(store: Store, methods: Sequence[str]) -> str:

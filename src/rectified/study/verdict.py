@@ -9,7 +9,7 @@ from .outcomes import Metric, Outcomes, Setting, by_setting
 from .results import Record, Status
 from .stats import Interval
 from .tasks import parse_task
-from .words import count, listing, number
+from .words import count, listing, number, some
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _answer(found: Comparison, outcomes: Outcomes, metric: Metric) -> tuple[str,
     sentences = [f"{told} {_rank(found, metric)}", _choice(found)]
     if without:
         sentences.append(
-            f"Not among those compared at their best: {listing(without)}, of which no lr has a value of every seed."
+            f"Not among those compared at their best: {some(without)}, of which no lr has a value of every seed."
         )
     return tuple(filter(None, sentences))
 
@@ -106,12 +106,12 @@ def _rank(found: Comparison, metric: Metric) -> str:
     on = "" if all(d.honest for d in rivals) else " on the seeds that the lrs were chosen on"
     if beaten:
         all_others = len(beaten) == len(found.best) - 1 and len(beaten) > 1
-        names = f"every other method ({listing(beaten)})" if all_others else listing(beaten)
+        names = f"every other method ({some(beaten)})" if all_others else some(beaten)
         parts.append(f"is better than {names}{on}")
     if alike:
-        parts.append(f"is as good as {listing(alike)} to within {metric.tolerance}")
+        parts.append(f"is as good as {some(alike)} to within {metric.tolerance}")
     if rest:
-        parts.append(f"cannot be told from {listing(rest, 'or')} by these seeds")
+        parts.append(f"cannot be told from {some(rest, 'or')} by these seeds")
     return f"It {listing(parts)}."
 
 
@@ -125,7 +125,7 @@ def _choice(found: Comparison) -> str:
         return "Each lr was chosen on one half of the seeds and is told on the other, so that its luck does not count."
     few = max(best.metric.n for best in chosen.values()) < 4
     why = "with fewer than four seeds they cannot be halved" if few else "the seeds could not be halved everywhere"
-    whose = "each lr was" if len(optimistic) == len(chosen) else f"the lr of {listing(optimistic)} was"
+    whose = "each lr was" if len(optimistic) == len(chosen) else f"the lr of {some(optimistic)} was"
     return f"Optimistic: {whose} chosen on the very seeds that it is told on, whose luck counts with it; {why}."
 
 

@@ -30,6 +30,15 @@ def listing(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {last} " + names[-1]
 
 
+def some(names: Sequence[str], last: str = "and", most: int = 8) -> str:
+    """As one says it of many.
+
+    >>> some(["adam", "radam", "sgd"]), some(["adam", "radam", "sgd", "lamb"], "or", most=3)
+    ('adam, radam and sgd', 'adam, radam or 2 others')
+    """
+    return listing(names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"], last)
+
+
 def count(n: int, noun: str) -> str:
     """So many of it.
 

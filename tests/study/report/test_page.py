@@ -217,6 +217,19 @@ def test_a_large_study_stays_small(make, report):
     assert len(report(records)) < 1_000_000
 
 
+def test_many_methods_are_shared_out_over_pictures_that_each_have_the_baseline(make, report):
+    records = [make(method, lr, seed) for method in METHODS for lr in (0.01, 0.1) for seed in range(2)]
+    text = report(records, baseline="sgd")
+    drawn = [attributes["aria-label"] for attributes in Page(text).all("svg") if "aria-label" in attributes]
+    for beginning, told in (("Final test accuracy", " {}: "), ("train loss", " {} from ")):
+        mine = [label for label in drawn if label.startswith(beginning)]
+        assert len(mine) == 2 * 2, "by widths or by lrs"
+        for method in METHODS:
+            assert sum(told.format(method) in label for label in mine) == (4 if method == "sgd" else 2)
+    assert "shared out over 2 pictures, with sgd in each" in words(text)
+    assert "pictures, with" not in words(report([each for each in records if each.cell.method in METHODS[:8]]))
+
+
 def test_no_two_methods_differ_by_colour_alone():
     looks = [(Style(i).marker, Style(i).dash) for i in range(12)]
     assert len({marker for marker, _ in looks}) == 12

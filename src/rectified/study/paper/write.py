@@ -115,11 +115,13 @@ def _drawings(experiment: Experiment, records: Sequence[Record]) -> list[Drawing
     for setting, here in by_setting(records).items():
         section = Section(setting, here, looks)
         if experiment.picture == "loss":
-            found += [at.panels[0].drawing for at in section.curves if at.panels[0].drawing]
+            found += [
+                share.panels[0].drawing for at in section.curves for share in at.shares if share.panels[0].drawing
+            ]
         elif experiment.picture == "gradients":
             found += section.gradients
-        elif experiment.picture == "robustness" and section.robustness:
-            found.append(section.robustness.draw(460, experiment.name))
+        elif experiment.picture == "robustness":
+            found += [each.draw(460, experiment.name) for each in section.robustness]
     if len(found) == 1:
         return [replace(found[0], name=experiment.name)]
     return [replace(drawing, name=f"{experiment.name}-{i}") for i, drawing in enumerate(found, 1)]

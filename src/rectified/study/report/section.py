@@ -1,5 +1,6 @@
 """What the page tells of one setting: numbers, drawings and the verdict, from its records."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from .numbers import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, l
 
 WIDTHS = (820, 400)  # of a figure on a wide page and on a narrow one
 _FILE = 460  # in a file
+_LINES = 8  # that one picture can show
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,20 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The learning curves of so many methods as a picture can show."""
+
+    methods: list[str]
+    panels: list[Panel]
+    stops: list[str]
+
+
+@dataclass(frozen=True)
 class AtLr:
     """The learning curves at one lr."""
 
     lr: float
-    methods: list[str]
-    panels: list[Panel]
-    stops: list[str]
+    shares: list[Share]
 
 
 @dataclass(frozen=True)
@@ -140,10 +149,22 @@ class Section:
         return forest.forest(self.comparison, self.styles, self.metric, width, name)
 
     @cached_property
-    def robustness(self) -> "Robustness | None":
+    def robustness(self) -> "list[Robustness]":
+        """None where no run has ended, else one for as many methods as a picture can show."""
         if not any(group.values or group.counts["diverged"] for group in self.groups):
-            return None
-        return Robustness(self)
+            return []
+        shares = self._shares(self.methods)
+        return [Robustness(self, share, f"{self.mark}{_part(i, shares)}") for i, share in enumerate(shares)]
+
+    def _shares(self, methods: Sequence[str]) -> list[list[str]]:
+        """The methods in equal shares, each with the one that they are compared with."""
+        shares = math.ceil((len(methods) - 1) / (_LINES - 1))
+        if shares < 2:
+            return [list(methods)]
+        first = self.comparison.baseline if self.comparison.baseline in methods else methods[0]
+        rest = [method for method in methods if method != first]
+        size = math.ceil(len(rest) / shares)
+        return [[first, *rest[i : i + size]] for i in range(0, len(rest), size)]
 
     @property
     def thinned(self) -> bool:
@@ -155,7 +176,10 @@ class Section:
 
     def _curves(self, lr: float) -> AtLr:
         here = [record for record in self.records if record.cell.lr == lr]
-        methods = [method for method in self.methods if any(record.cell.method == method for record in here)]
+        shares = self._shares(list(dict.fromkeys(record.cell.method for record in here)))
+        return AtLr(lr, [self._share(lr, share, _part(i, shares), here) for i, share in enumerate(shares)])
+
+    def _share(self, lr: float, methods: list[str], part: str, here: Sequence[Record]) -> Share:
         of = {method: [record for record in here if record.cell.method == method] for method in methods}
         panels = []
         for key, label, larger in (
@@ -163,13 +187,13 @@ class Section:
             (self.metric.key, self.metric.label, self.metric.larger_is_better),
         ):
             found = [curve(method, of[method], key) for method in methods]
-            panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}".replace("+", "")))
+            panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}{part}".replace("+", "")))
         stops = [
             f"{record.cell.method}, seed {record.cell.seed}, in epoch {len(record.rows) + 1}"
             for record in here
-            if record.status == "diverged"
+            if record.cell.method in methods and record.status == "diverged"
         ]
-        return AtLr(lr, methods, panels, stops)
+        return Share(methods, panels, stops)
 
     def _panel(self, found: Sequence[Curve], label: str, larger: bool, name: str) -> Panel:
         ylim = limits([run for c in found for run in c.runs], larger)
@@ -223,9 +247,8 @@ class Section:
 
     def files(self) -> list[Drawing]:
         """The figures for files, each once, at the width of a column."""
-        found = [panel.drawing for at in self.curves for panel in at.panels if panel.drawing]
-        if self.robustness:
-            found.append(self.robustness.draw(_FILE, f"metric-by-lr{self.mark}"))
+        found = [panel.drawing for at in self.curves for share in at.shares for panel in share.panels if panel.drawing]
+        found += [each.draw(_FILE, f"metric-by-lr{each.mark}") for each in self.robustness]
         if any(group.values for group in self.groups):
             label, margin = self.metric.label, self.metric.margin
             found.append(figures.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
@@ -239,37 +262,43 @@ class Section:
 class Robustness:
     """The figure of the metric against lr, and what it leaves out."""
 
-    def __init__(self, section: Section) -> None:
-        self._section = section
-        self._values = [[value] for group in section.groups for value in group.values]
-        self._ylim = limits(self._values, section.metric.larger_is_better)
+    def __init__(self, section: Section, methods: list[str], mark: str) -> None:
+        self.methods, self.mark, self._section = methods, mark, section
+        self._groups = [group for group in section.groups if group.method in methods]
+        values = [[value] for group in section.groups for value in group.values]
+        self._ylim = limits(values, section.metric.larger_is_better)  # the same for all shares
 
     def draw(self, width: int, name: str) -> Drawing:
         s = self._section
-        looks = {method: s.styles[method] for method in s.methods}
-        return figures.robustness(s.groups, looks, s.metric.label, self._ylim, width, name)
+        looks = {method: s.styles[method] for method in self.methods}
+        return figures.robustness(self._groups, looks, s.metric.label, self._ylim, width, name)
 
     @property
     def figures(self) -> list[Drawing]:
-        return [self.draw(width, f"robustness{self._section.mark}-{width}") for width in WIDTHS]
+        return [self.draw(width, f"robustness{self.mark}-{width}") for width in WIDTHS]
 
     @property
     def partial(self) -> bool:
-        return any(group.values and not group.whole for group in self._section.groups)
+        return any(group.values and not group.whole for group in self._groups)
 
     @property
     def diverged(self) -> bool:
-        return bool(self._section.counts["diverged"])
+        return any(group.counts["diverged"] for group in self._groups)
 
     @property
     def undrawn(self) -> list[str]:
-        counts = self._section.counts
         left: tuple[Status, ...] = ("failed", "missing")
+        counts = {status: sum(group.counts[status] for group in self._groups) for status in left}
         return [f"{counts[status]} {status}" for status in left if counts[status]]
 
     @property
     def outside(self) -> list[float]:
-        return beyond(self._values, *self._ylim)
+        return beyond([[value] for group in self._groups for value in group.values], *self._ylim)
+
+
+def _part(i: int, shares: Sequence[object]) -> str:
+    """In the names of what there are several of."""
+    return f"-{i + 1}" if len(shares) > 1 else ""
 
 
 def _parsed(names: Sequence[str]) -> list[Method]:
