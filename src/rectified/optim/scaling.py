@@ -6,13 +6,14 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from ..warmup import Warmup, steps_until
+from ..warmup import Warmup, steps_until, to_plain
 from .adam import Adam
 from .foreign import SecondMoment, refuse, second_moment, steps_taken
 from .options import Group, omega_at, undebiased
 
 Start = Literal["hold", "offset"]
 
+_BLOCK = 32  # steps whose omegas are computed in one go
 CLOCK = "warmup_steps"  # the key in a group: how many steps it has taken
 
 
@@ -40,6 +41,8 @@ class Scaling:
         self.optimizer, self.warmup, self.beta2, self.start = optimizer, warmup, beta2, start
         self._offsets: dict[float, int] = {}
         self._read: dict[int, tuple[str, Any, SecondMoment]] = {}  # a group's index -> what its beta2 was read from
+        self._ahead: dict[SecondMoment, tuple[int, list[float]]] = {}  # the omegas from a step on
+        self._foresees = to_plain(warmup) is not None  # another's may not be asked before its time
         self._scaled: list[tuple[Group, float, Any, Any]] = []  # group, omega, lr before, lr meanwhile
         for index, group in enumerate(optimizer.param_groups):
             self.accept(index, group)
@@ -75,7 +78,18 @@ class Scaling:
         return found
 
     def omega(self, t: int, of: SecondMoment) -> float:
-        """The factor of step t; for a v without bias correction the rectification includes it."""
+        """The factor of step t. Many are computed in one go: between two steps the caches hold none of it any more."""
+        first, known = self._ahead.get(of, (t, []))
+        if 0 <= t - first < len(known):
+            return known[t - first]
+        several = _BLOCK if self._foresees and known and t - first == len(known) else 1
+        if len(self._ahead) > 99:  # a beta2 that is never the same
+            self._ahead.clear()
+        self._ahead[of] = t, [self._omega(t + i, of) for i in range(several)]
+        return self._ahead[of][1][0]
+
+    def _omega(self, t: int, of: SecondMoment) -> float:
+        """For a v without bias correction the rectification includes it."""
         later = self._offset(of.beta2) if self.start == "offset" else 0
         omega = omega_at(self.warmup, t + later, of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
