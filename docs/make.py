@@ -75,6 +75,9 @@ def main() -> None:
     write_figures(store)
     write(HERE / "pictures" / "fashion-mnist.svg", draw.robustness(store))
     insert("study.md", {"verdict": tables.verdict(store)})
+    alternatives = Store.open(HERE / "studies" / "alternatives")
+    cost = json.loads((HERE.parent / "benchmarks" / "results" / "method_cost.json").read_text())
+    insert("alternatives.md", {"alternatives": tables.best_and_cost(alternatives, cost)})
     make_reproduction()
 
 

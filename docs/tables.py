@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scipy import stats
 
@@ -15,6 +16,7 @@ from rectified.study import Store
 from rectified.study.gradients import read_histograms
 from rectified.study.report.gradients import median
 from rectified.study.report.page import sections
+from rectified.study.stats import Interval
 from rectified.study.tasks import parse_task
 from rectified.theory.simulation import Gradients, simulate
 
@@ -138,6 +140,53 @@ def first_gradients(store: Store, at: Sequence[int], methods: Sequence[str]) -> 
         [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
     ]
     return markdown(["method", *(f"step {step}" for step in at), "seeds"], rows)
+
+
+def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
+    """Each method at its best lr, how wide the range of lrs is that are nearly as good, and what a step costs.
+
+    Args:
+        cost: what benchmarks/method_cost.py has written.
+    """
+    (section,) = sections(store.records())
+    found = section.comparison
+    less = {d.method: d.interval for d in found.at_best}
+    rows = []
+    for method, best in found.best.items():
+        assert best is not None, "every run has ended well"
+        robust, lrs = found.robust[method], sorted(section.table[method])
+        lr, width = f"{best.lrs[0]:g}" + ", the last" * (best.lrs[0] == lrs[-1]), "–"
+        if len(lrs) == 1:
+            lr = f"{lrs[0]:g}, its own"
+        elif robust is not None:
+            width = (
+                "≥ " * robust.open + f"{robust.width.estimate:.2f} ({robust.width.low:.2f} to {robust.width.high:.2f})"
+            )
+        times = [
+            statistics.median(x / base for x, base in zip(seconds[method], seconds[found.baseline], strict=True))
+            for seconds in cost["seconds"].values()
+        ]
+        rows.append(
+            [
+                method,
+                lr,
+                _interval(best.metric),
+                _interval(less.get(method), sign="+"),
+                width,
+                *(f"{ratio:.1f}" for ratio in times),
+                f"{cost['state'][method]:.0f}",
+            ]
+        )
+    rows.sort(key=lambda row: float(row[2].split()[0]), reverse=True)
+    costs = [f"a step with {model}" for model in cost["seconds"]]
+    heads = ["method", "best lr", f"{section.metric.label} there", f"less {found.baseline}", "decades of lr"]
+    return markdown([*heads, *costs, "state"], rows)
+
+
+def _interval(interval: Interval | None, sign: str = "") -> str:
+    if interval is None:
+        return "–"
+    return f"{interval.estimate:{sign}.2f} ± {interval.half:.2f}".replace("-", "−")
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:
