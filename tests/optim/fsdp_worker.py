@@ -1,6 +1,6 @@
 """What each rank does in test_sharded.py: FSDP2 and DDP training against one process, and checkpoints across both.
 
-torchrun --nproc-per-node N fsdp_worker.py {train,ddp,save,load} FOLDER
+torchrun --nproc-per-node N fsdp_worker.py {train,others,ddp,save,load} FOLDER
 """
 
 import os
@@ -17,8 +17,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 import rectified
+from rectified.optim import alternatives
 from rectified.optim.kernels import fused
-from rectified.warmup import UntunedLinear
+from rectified.warmup import Rectified, UntunedLinear
 from trajectories import FusedCalls
 
 METHODS = {
@@ -26,6 +27,20 @@ METHODS = {
     "radam-hold": lambda params: rectified.RAdam(params, lr=0.01, start="hold", weight_decay=0.1),
     "adamw": lambda params: rectified.AdamW(params, lr=0.01, warmup=UntunedLinear(), amsgrad=True),
     "capturable": lambda params: rectified.RAdam(params, lr=0.01, capturable=True),
+}
+# Of the others some need a whole tensor's norm, or the whole model's.
+OTHERS = {
+    "rmsprop": lambda params: rectified.RMSprop(params, lr=0.01, momentum=0.9, warmup=Rectified()),
+    "nadam": lambda params: rectified.NAdam(params, lr=0.01),
+    "adadelta": lambda params: rectified.Adadelta(params),
+    "lamb": lambda params: rectified.LAMB(params, lr=0.01, weight_decay=0.1),
+    "gi-adam": lambda params: alternatives.GIAdam(params, lr=0.01),
+    "stable-adamw": lambda params: alternatives.StableAdamW(params, lr=0.01),
+    "sgd-hd": lambda params: alternatives.SGDHD(params, lr=0.01, hyper_lr=0.01, momentum=0.9),
+    "adam-hd": lambda params: alternatives.AdamHD(params, lr=0.01, hyper_lr=1e-4),
+    "cocob": lambda params: alternatives.COCOB(params),
+    "yellowfin": lambda params: alternatives.YellowFin(params, first_lr=0.01, beta=0.9, clip=True),
+    "wrapped": lambda params: rectified.rectify(torch.optim.NAdam(params, lr=0.01)),
 }
 STEPS, HALF = 14, 8
 
@@ -61,7 +76,7 @@ def check(net, straight):
 def main(what, folder):
     dist.init_process_group("gloo")
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    for name, method in METHODS.items():
+    for name, method in (OTHERS if what == "others" else METHODS).items():
         straight = model()
         optimizer = method(straight.parameters())
         net = nn.parallel.DistributedDataParallel(model()) if what == "ddp" else sharded()
@@ -83,6 +98,10 @@ def main(what, folder):
             train(net, ours, range(STEPS), rank, ranks)
             for p, q in zip(net.parameters(), straight.parameters(), strict=True):
                 torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+        elif what == "others":
+            train(straight, optimizer, range(STEPS))
+            train(net, ours, range(STEPS), rank, ranks)
+            check(net, straight)
         else:
             train(straight, optimizer, range(STEPS))
             with FusedCalls() as calls:

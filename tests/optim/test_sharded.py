@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fsdp_worker import METHODS
+from fsdp_worker import METHODS, OTHERS
 
 HERE = Path(__file__).parent
 
@@ -22,12 +22,16 @@ def torchrun(ranks, *args):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.endswith(": right")] == [
-        f"{args[0]} {name}: right" for name in METHODS
+        f"{args[0]} {name}: right" for name in (OTHERS if args[0] == "others" else METHODS)
     ]
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
     torchrun(2, "train", tmp_path)
+
+
+def test_so_it_is_with_the_other_methods(tmp_path):
+    torchrun(2, "others", tmp_path)
 
 
 def test_two_replicas_take_the_steps_of_one(tmp_path):

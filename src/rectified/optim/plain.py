@@ -12,6 +12,7 @@ from torch.optim.optimizer import ParamsT
 from ..warmup import from_plain, to_plain
 from .kernels import Tensors, Update, kernel_for
 from .options import Group, check_common
+from .sharded import is_sharded, whole
 from .uncompiled import Optimizer
 
 Entry = dict[str, Any]  # one parameter's state
@@ -231,6 +232,12 @@ def root(second: list[Tensor], eps: float) -> list[Tensor]:
     found = list(torch._foreach_sqrt(second))
     torch._foreach_add_(found, eps or torch.finfo(second[0].dtype).tiny)
     return found
+
+
+def total(tensors: Iterable[Tensor]) -> float:
+    """The sum of all their elements, of DTensors over all shards."""
+    sums = (x.sum(dtype=torch.float64) for x in tensors)
+    return sum(float(whole(x) if is_sharded(x) else x) for x in sums)
 
 
 def subtract(params: list[Tensor], steps: list[Tensor], lr: float | Tensor) -> None:

@@ -27,3 +27,9 @@ def local(x: Tensor) -> Tensor:
     """This rank's shard of a DTensor."""
     shard: Tensor = x.to_local()  # type: ignore[attr-defined]
     return shard
+
+
+def whole(x: Tensor) -> Tensor:
+    """What all ranks' shards of a DTensor amount to, on each of them."""
+    full: Tensor = x.full_tensor()  # type: ignore[attr-defined]
+    return full

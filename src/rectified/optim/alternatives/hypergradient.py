@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..options import Group, check_common
-from ..plain import Bucket, Plain, adam_directions, gradients, subtract
+from ..plain import Bucket, Plain, adam_directions, gradients, subtract, total
 
 
 class _Hypergradient(Plain):
@@ -22,8 +22,8 @@ class _Hypergradient(Plain):
 
     def move_all(self, group: Group, buckets: list[Bucket]) -> None:
         grads = [gradients(group, bucket) for bucket in buckets]
-        along = sum(
-            float(torch.dot(g.double().flatten(), u.double().flatten()))
+        along = total(
+            g.double() * u
             for bucket, mine in zip(buckets, grads, strict=True)
             for g, u in zip(mine, bucket.state("direction"), strict=True)
         )
@@ -31,7 +31,8 @@ class _Hypergradient(Plain):
         group["learned_lr"] = float(group["lr"]) + group["learned"]
         for bucket, mine in zip(buckets, grads, strict=True):
             steps = self.directions(group, bucket, mine)
-            torch._foreach_copy_(bucket.state("direction"), steps)
+            for kept, step in zip(bucket.state("direction"), steps, strict=True):
+                kept.copy_(step)  # as one foreach op DTensors do not know it
             subtract(bucket.params, steps, group["learned_lr"])
 
 

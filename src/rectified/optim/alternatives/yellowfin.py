@@ -1,14 +1,13 @@
 """YellowFin."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..options import Group
-from ..plain import Bucket, Plain, gradients
+from ..plain import Bucket, Plain, gradients, total
 
 _TINY = 1e-6  # as in the authors' code, beside variances and curvatures
 
@@ -109,7 +108,7 @@ class YellowFin(Plain):
         debias: float = 1 - beta**t
         for bucket, mine in zip(buckets, grads, strict=True):
             torch._foreach_lerp_(bucket.state("grad_avg"), mine, 1 - beta)
-        square = _squared_norm(g for mine in grads for g in mine)
+        square = total(g.double().square() for mine in grads for g in mine)
         recent = [*old.get("recent", []), square][-group["window"] :]
         measured: dict[str, float] = {}
 
@@ -121,7 +120,7 @@ class YellowFin(Plain):
         h_max = math.exp(averaged("log_h_max", math.log(max(recent) + _TINY)))
         mean_square = averaged("square", square)
         distance = averaged("distance", averaged("norm", math.sqrt(square)) / (mean_square + _TINY))
-        mean = _squared_norm(x for bucket in buckets for x in bucket.state("grad_avg"))
+        mean = total(x.double().square() for bucket in buckets for x in bucket.state("grad_avg"))
         variance = max(mean_square - mean / debias**2, _TINY)
         # Another dict, and not the old one with new values, which a saved state may hold.
         group["measured"] = {"t": t, "recent": recent, **measured}
@@ -149,7 +148,3 @@ def single_step(variance: float, distance: float, h_min: float, h_max: float) ->
     root = math.sqrt(h_max / h_min)
     x = max(1 - last, (root - 1) / (root + 1))
     return x * x, (1 - x) ** 2 / h_min
-
-
-def _squared_norm(tensors: Any) -> float:
-    return float(sum((x.double().square().sum() for x in tensors), torch.zeros((), dtype=torch.float64)))
