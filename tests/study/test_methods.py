@@ -91,6 +91,19 @@ def test_an_optimizer_that_cannot_step_so_is_refused_before_anything_runs():
         parse_list("adam,torch.optim.LBFGS")
 
 
+def test_a_keyword_that_another_would_swallow_is_refused():
+    with pytest.raises(
+        ValueError, match=r"'pytorch_optimizer.AdaBound\(gama=1\)': AdaBound makes nothing of 'gama'; it .*gamma"
+    ):
+        parse("pytorch_optimizer.AdaBound(gama=1)")
+    assert parse("pytorch_optimizer.Lion+linear-9(foreach=False)").options == {"foreach": False}
+
+
+def test_options_before_the_warmup_are_told_their_place():
+    with pytest.raises(ValueError, match=r"options stand last, as in adam\+linear-500\(beta2=0.95\)"):
+        parse("torch.optim.Adam(amsgrad=True)+linear-9")
+
+
 def test_trying_out_draws_no_random_number():
     torch.manual_seed(1)
     parse_list("schedulefree.AdamWScheduleFree,pytorch_optimizer.AdaBound")

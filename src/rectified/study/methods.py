@@ -175,6 +175,8 @@ def parse(text: str) -> Method:
     unknown = ValueError(
         f"unknown method {text!r}; there are {', '.join(_OPTIMIZERS)}; with {', '.join('+' + key for key in _WARMUPS)} "
         f"{', '.join(filter(_is_bare, _OPTIMIZERS))}; and others' by where they are, such as torch.optim.Adagrad"
+        + "; options stand last, as in adam+linear-500(beta2=0.95)"
+        * (")+" in text)
     )
     if shape is None:
         raise unknown
@@ -207,9 +209,14 @@ def parse(text: str) -> Method:
         options["betas"] = (options.pop("beta1", first), options.pop("beta2", second))
     method = Method(text.strip(), optimizer, options, None if lr is None else float(lr), around)
     try:
-        method._built(0.1 if lr is None else lr)
+        built = method._built(0.1 if lr is None else lr)
     except Exception as error:  # whatever another's constructor raises
         raise ValueError(f"method {text!r}: {error}") from None
+    if ignored := [key for key in options if not (key in takes or key in built.defaults or hasattr(built, key))]:
+        names = [key for key in takes if key not in ("params", "kwargs")]
+        raise ValueError(
+            f"method {text!r}: {optimizer.__name__} makes nothing of {ignored[0]!r}; it takes {', '.join(names)}"
+        )
     return method
 
 
