@@ -70,6 +70,7 @@ def main() -> None:
     print(page)
     if asked.out is not None:
         found = {"versions": versions("cpu"), "seconds": seconds, "state": state}
+        asked.out.mkdir(parents=True, exist_ok=True)
         write(asked.out / "method_cost.json", json.dumps(found, indent=1) + "\n")
         write(asked.out / "method_cost.md", page + "\n")
 

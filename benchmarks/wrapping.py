@@ -121,6 +121,7 @@ def main() -> None:
     text = "\n".join([*lines, "", "Made by `python benchmarks/wrapping.py --out benchmarks/results`.", ""])
     print(text)
     if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
         write(options.out / "wrapping.md", text)
         write(
             options.out / "wrapping.json", json.dumps({"versions": versions("cpu"), "microseconds": measured}, indent=1)
