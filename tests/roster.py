@@ -9,7 +9,7 @@ import pytest
 
 import reference
 from rectified import Adam, AdamW, RAdam
-from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedExponential, UntunedLinear
+from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ METHODS = [
         {"omega": reference.untuned_exponential},
     ),
     Method("adam+linear", partial(Adam, warmup=Linear(7)), {"omega": partial(reference.linear, steps=7)}),
-    Method("adam-2k", partial(Adam, warmup=Hold(3)), {"omega": partial(reference.hold, steps=3), "m_delay": 3}),
+    Method(
+        "adam-2k", partial(Adam, warmup=SecondMomentOnly(3)), {"omega": partial(reference.hold, steps=3), "m_delay": 3}
+    ),
     Method(
         "adam-2k-amsgrad",
-        partial(Adam, warmup=Hold(3), amsgrad=True),
+        partial(Adam, warmup=SecondMomentOnly(3), amsgrad=True),
         {"omega": partial(reference.hold, steps=3), "m_delay": 3, "amsgrad": True},
     ),
     Method("adam+own", partial(Adam, warmup=OwnWarmup()), {"omega": OwnWarmup().omega}, saves_its_warmup=False),
@@ -93,7 +95,7 @@ METHODS = [
     ),
     Method(
         "adamw-2k",
-        partial(AdamW, warmup=Hold(3)),
+        partial(AdamW, warmup=SecondMomentOnly(3)),
         {**_adamw, "omega": partial(reference.hold, steps=3), "m_delay": 3},
     ),
     Method("radam", RAdam, _radam),
@@ -102,9 +104,9 @@ METHODS = [
         partial(RAdam, threshold=4),
         {**_radam, "omega": partial(reference.rectified, threshold=4)},
     ),
-    Method("radam-exact", partial(RAdam, order="exact"), _exact),
-    Method("radam-exact-hold", partial(RAdam, order="exact", start="hold"), {**_exact, "start": "hold"}),
-    Method("radam-ema", partial(RAdam, order="ema"), {**_exact, "omega": reference.rectified_by_ema}),
+    Method("radam-exact", partial(RAdam, variance="exact"), _exact),
+    Method("radam-exact-hold", partial(RAdam, variance="exact", start="hold"), {**_exact, "start": "hold"}),
+    Method("radam-ema", partial(RAdam, variance="ema"), {**_exact, "omega": reference.rectified_by_ema}),
     Method("radam-hold", partial(RAdam, start="hold"), {**_radam, "start": "hold"}),
     Method("radam-eps-after", partial(RAdam, eps_hat=False), {**_radam, "eps_hat": False}),
     Method(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import reference
 from rectified.warmup import (
     Constant,
-    Hold,
     Linear,
     Rectified,
+    SecondMomentOnly,
     UntunedExponential,
     UntunedLinear,
     Warmup,
@@ -37,8 +37,8 @@ WARMUPS = [
     (UntunedExponential(), reference.untuned_exponential, 0.0),
     (Linear(1), lambda t, b: reference.linear(t, b, 1), 0.0),
     (Linear(700), lambda t, b: reference.linear(t, b, 700), 0.0),
-    (Hold(0), lambda t, b: reference.hold(t, b, 0), 0.0),
-    (Hold(2000), lambda t, b: reference.hold(t, b, 2000), 0.0),
+    (SecondMomentOnly(0), lambda t, b: reference.hold(t, b, 0), 0.0),
+    (SecondMomentOnly(2000), lambda t, b: reference.hold(t, b, 2000), 0.0),
 ]
 every_warmup = pytest.mark.parametrize(("warmup", "twin", "least"), WARMUPS, ids=lambda x: str(x) if x in PLAIN else "")
 PLAIN = [warmup for warmup, _, _ in WARMUPS]
@@ -184,22 +184,22 @@ def test_a_period_of_nothing_is_refused(call, words):
     [
         (Rectified(), "momentum", 0),
         (Rectified(start="hold"), "hold", 0),
-        (Hold(7), None, 7),
-        (Linear(7), None, 0),
-        (Constant(), None, 0),
+        (SecondMomentOnly(7), "hold", 7),
+        (Linear(7), "hold", 0),
+        (Constant(), "hold", 0),
     ],
 )
 def test_start_and_delay_are_told_where_they_exist(warmup, start, delay):
-    assert getattr(warmup, "start", None) == start
-    assert getattr(warmup, "m_delay", 0) == delay
+    assert warmup.start == start
+    assert warmup.m_delay == delay
 
 
 @pytest.mark.parametrize(
     ("short", "full"),
     [
-        (Rectified(), Rectified("first", 5.0, "momentum")),
+        (Rectified(), Rectified("first-order", 5.0, "momentum")),
         (Rectified("exact"), Rectified("exact", 2.0, "momentum")),
-        (Rectified(threshold=4), Rectified("first", 4.0, "momentum")),
+        (Rectified(threshold=4), Rectified("first-order", 4.0, "momentum")),
     ],
 )
 def test_no_threshold_means_the_orders_own(short, full):
@@ -245,4 +245,4 @@ def test_an_unknown_plain_warmup_is_refused_with_what_is_known(plain):
 
 def test_a_plain_warmup_is_checked_like_a_new_one():
     with pytest.raises(ValueError, match="threshold is 3"):
-        from_plain({"name": "Rectified", "order": "first", "threshold": 3, "start": "hold"})
+        from_plain({"name": "Rectified", "variance": "first-order", "threshold": 3, "start": "hold"})

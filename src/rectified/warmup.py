@@ -2,14 +2,8 @@
 
     theta <- theta - lr * omega(t; beta2) * m_hat / (sqrt(v_hat) + eps)
 
-A warmup is any object with ``omega(t, beta2) -> float`` in [0, 1], for t = 1, 2, ..., which may fall again. Four more
-attributes are read where they exist:
-
-- ``start``: what a step does while omega is 0. ``"hold"`` (the default): m and v move, the parameters stand still;
-  ``"momentum"``: theta <- theta - lr * m_hat.
-- ``m_delay``: number of first steps in which only v moves; m's bias correction counts from their end (default 0).
-- ``period(beta2)``: the effective warmup period in closed form (see :func:`effective_period`).
-- ``check(beta2)``: raises ValueError for a beta2 with which the warmup cannot work; called when an optimizer is made.
+A warmup of your own is a subclass of :class:`Warmup`, or any object with ``omega(t, beta2) -> float`` in [0, 1], for
+t = 1, 2, ..., which may fall again.
 
 With ``capturable`` omega is asked for beforehand: at each t up to 65,536, then at 1,024 of every doubling of t, between
 which it is interpolated, up to 16.8 million, where it must have settled. It has to be a function of t and beta2 alone.
@@ -22,17 +16,18 @@ True
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from numbers import Real
+from typing import Any, Literal, get_args
 
 from .theory.checks import check_beta2
-from .theory.rectify import ORDERS, Order, rectification_at
+from .theory.rectify import VARIANCES, Variance, rectification_at
 from .theory.sma import rho, rho_inf
 
 __all__ = [
     "Constant",
-    "Hold",
     "Linear",
     "Rectified",
+    "SecondMomentOnly",
     "Start",
     "UntunedExponential",
     "UntunedLinear",
@@ -44,15 +39,74 @@ __all__ = [
 Start = Literal["momentum", "hold"]
 
 
-@runtime_checkable
-class Warmup(Protocol):
-    """What an optimizer asks of a warmup: the factor omega in [0, 1] of step t = 1, 2, ..."""
+class Warmup:
+    """A factor omega(t; beta2) in [0, 1] in front of step t's update; a subclass defines :meth:`omega`.
 
-    def omega(self, t: int, beta2: float) -> float: ...
+    Attributes:
+        start: what a step does while omega is 0. ``"hold"``: m and v move, the parameters stand still; ``"momentum"``:
+            theta <- theta - lr * m_hat.
+        m_delay: number of first steps in which only v moves; m's bias correction counts from their end.
+
+    >>> class Cosine(Warmup):
+    ...     def omega(self, t, beta2):
+    ...         return 0.5 - 0.5 * math.cos(math.pi * min(t / 100, 1))
+    >>> round(Cosine().omega(50, beta2=0.999), 3), Cosine().start, round(effective_period(Cosine(), beta2=0.999), 3)
+    (0.5, 'hold', 49.5)
+    """
+
+    start: Start = "hold"
+    m_delay: float = 0
+
+    def omega(self, t: int, beta2: float) -> float:
+        """The factor of step t = 1, 2, ..."""
+        raise NotImplementedError(f"{type(self).__name__} is a Warmup without omega(t, beta2): define it")
+
+    def check(self, beta2: float) -> None:
+        """Raise ValueError for a beta2 at which this warmup cannot work; asked when an optimizer is made."""
+
+    def period(self, beta2: float) -> float | None:
+        """The effective warmup period in closed form; None where there is none (see :func:`effective_period`)."""
+        return None
+
+
+class _Adapted(Warmup):
+    """A user's object that has an omega and is no :class:`Warmup`: what it lacks is the base class's."""
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+        self.omega = own.omega  # type: ignore[method-assign]
+        for name in ("start", "m_delay", "check", "period"):
+            if hasattr(own, name):
+                setattr(self, name, getattr(own, name))
+
+    def __repr__(self) -> str:
+        return repr(self.own)
+
+
+def as_warmup(given: Any) -> Warmup:
+    """The warmup that an optimizer was given: itself, or an object with an omega seen as one.
+
+    Raises:
+        TypeError: it has no ``omega(t, beta2)``, or is a class instead of an object.
+        ValueError: its ``start`` is unknown.
+
+    >>> as_warmup("linear")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    TypeError: warmup is 'linear'; it must be a rectified.warmup.Warmup, such as Linear(500) ...
+    """
+    if isinstance(given, type) or not (isinstance(given, Warmup) or callable(getattr(given, "omega", None))):
+        raise TypeError(
+            f"warmup is {given!r}; it must be a rectified.warmup.Warmup, such as Linear(500) or Rectified(), or an "
+            "object of your own with omega(t, beta2)"
+        )
+    warmup = given if isinstance(given, Warmup) else _Adapted(given)
+    if warmup.start not in get_args(Start):
+        raise ValueError(f"warmup.start is {warmup.start!r}; it must be 'momentum' or 'hold'")
+    return warmup
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Warmup):
     """No warmup: omega = 1. Plain Adam.
 
     >>> Constant().omega(1, beta2=0.999)
@@ -67,21 +121,21 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Rectified:
+class Rectified(Warmup):
     r"""RAdam's rectification: omega = r_t once rho_t > threshold, 0 before.
 
     .. math:: r_t = \sqrt{\mathrm{Var}[\psi]|_{\rho_\infty} / \mathrm{Var}[\psi]|_{\rho_t}}
 
     Args:
-        order: ``"first"``, the paper's approximation of the variance; ``"exact"``, its closed form; ``"ema"``, the
-            variance of Adam's own average, with no chi-square law fitted to it.
-        threshold: the rho_t that must be exceeded. ``None`` means 5 (torch.optim) for ``"first"`` and 2, where the
-            variance becomes finite, for the others. The paper's Algorithm 2 is threshold 4.
+        variance: of psi. ``"first-order"``, the paper's approximation; ``"exact"``, its closed form; ``"ema"``, that of
+            Adam's own average, with no chi-square law fitted to it.
+        threshold: the rho_t that must be exceeded. ``None`` means 5 (torch.optim) for ``"first-order"`` and 2, where
+            the variance becomes finite, for the others. The paper's Algorithm 2 is threshold 4.
         start: ``"momentum"`` (the paper, torch.optim) or ``"hold"`` (the authors' code).
 
     Raises:
-        ValueError: an unknown order or start, a threshold below what the order allows (4, or 2); from ``omega``, a
-            beta2 at which rho_t never exceeds the threshold.
+        ValueError: an unknown variance or start, or a threshold below what the variance allows (4, or 2); from
+            ``omega``, a beta2 at which rho_t never exceeds the threshold.
 
     >>> [round(Rectified().omega(t, 0.999), 4) for t in (5, 6, 100)]
     [0.0, 0.0258, 0.2153]
@@ -91,22 +145,25 @@ class Rectified:
     Reference: arXiv:1908.03265, Algorithm 2.
     """
 
-    order: Order = "first"
+    variance: Variance = "first-order"
     threshold: float | None = None
     start: Start = "momentum"
 
     def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise ValueError(f"order is {self.order!r}; it must be one of {', '.join(map(repr, ORDERS))}")
+        if self.variance not in VARIANCES:
+            raise ValueError(f"variance is {self.variance!r}; it must be one of {', '.join(map(repr, VARIANCES))}")
         if self.start not in get_args(Start):
             raise ValueError(f"start is {self.start!r}; it must be 'momentum' or 'hold'")
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", 5.0 if self.order == "first" else 2.0)
-        least = ORDERS[self.order]
+        least = 5.0 if self.variance == "first-order" else 2.0
+        threshold = (
+            least if self.threshold is None else float(_number("threshold", self.threshold, "Rectified(threshold=4)"))
+        )
+        object.__setattr__(self, "threshold", threshold)
+        least = VARIANCES[self.variance]
         if not least <= self.rho_min < math.inf:
             raise ValueError(
-                f"threshold is {self.threshold!r}; order {self.order!r} needs a finite one of at least {least:g}, "
-                "where its variance becomes finite"
+                f"threshold is {self.threshold!r}; variance={self.variance!r} needs a finite one of at least "
+                f"{least:g}, where that variance becomes finite"
             )
 
     @property
@@ -122,7 +179,7 @@ class Rectified:
             raise ValueError(
                 f"beta2 is {beta2!r}, at which rho_t stays below {end:.4g} and never exceeds the threshold "
                 f"{self.rho_min:g}: the optimizer would never leave its start. Use a beta2 above {least:.4g}"
-                + (", or order='exact'" if self.order == "first" and end > ORDERS["exact"] else "")
+                + (", or variance='exact'" if self.variance == "first-order" and end > VARIANCES["exact"] else "")
                 + ", or a warmup that does not rectify, such as UntunedLinear()"
             )
 
@@ -130,13 +187,13 @@ class Rectified:
         length, least = rho(t, beta2), self.threshold
         assert least is not None, "__post_init__ has replaced it"
         if length > least:
-            return rectification_at(length, t, beta2, self.order)
+            return rectification_at(length, t, beta2, self.variance)
         self.check(beta2)
         return 0.0
 
 
 @dataclass(frozen=True)
-class UntunedLinear:
+class UntunedLinear(Warmup):
     r"""Linear warmup over 2 / (1 - beta2) steps, nothing to tune.
 
     .. math:: \omega_t = \min(1, (1 - \beta_2) t / 2)
@@ -155,7 +212,7 @@ class UntunedLinear:
 
 
 @dataclass(frozen=True)
-class UntunedExponential:
+class UntunedExponential(Warmup):
     r"""Exponential warmup with the time constant of v, nothing to tune.
 
     .. math:: \omega_t = 1 - e^{-(1 - \beta_2) t}
@@ -174,7 +231,7 @@ class UntunedExponential:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Warmup):
     r"""Linear ("gradual") warmup over a number of steps that you choose; its first step has lr / steps, not 0.
 
     .. math:: \omega_t = \min(1, t / T_w)
@@ -188,6 +245,7 @@ class Linear:
     steps: int
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", _number("steps", self.steps, "Linear(500)"))
         if not 1 <= self.steps < math.inf:
             raise ValueError(f"steps is {self.steps!r}; Linear needs at least 1")
 
@@ -199,10 +257,10 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Hold:
-    """Adam-2k: for the first steps only v moves; then plain Adam, its m beginning there (omega = 0, then 1).
+class SecondMomentOnly(Warmup):
+    """Adam-2k: in the first steps only v moves; then plain Adam, whose m begins there (omega = 0, then 1).
 
-    >>> [Hold(2000).omega(t, beta2=0.999) for t in (2000, 2001)]
+    >>> [SecondMomentOnly(2000).omega(t, beta2=0.999) for t in (2000, 2001)]
     [0.0, 1.0]
 
     Reference: arXiv:1908.03265, section 3.1.
@@ -212,7 +270,7 @@ class Hold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.steps < math.inf:
-            raise ValueError(f"steps is {self.steps!r}; Hold needs 0 or more")
+            raise ValueError(f"steps is {self.steps!r}; SecondMomentOnly needs 0 or more")
 
     @property
     def m_delay(self) -> int:
@@ -268,7 +326,7 @@ def effective_period(warmup: Warmup, beta2: float) -> float:
     Raises:
         ValueError: beta2 is outside its range, also the one that the warmup itself allows.
 
-    >>> effective_period(Linear(100), beta2=0.999), effective_period(Hold(2000), beta2=0.999)
+    >>> effective_period(Linear(100), beta2=0.999), effective_period(SecondMomentOnly(2000), beta2=0.999)
     (49.5, 2000.0)
     >>> round(effective_period(UntunedExponential(), beta2=0.999)), round(effective_period(Rectified(), beta2=0.999))
     (1000, 1033)
@@ -276,15 +334,15 @@ def effective_period(warmup: Warmup, beta2: float) -> float:
     Reference: arXiv:1910.04209, section 5.
     """
     check_beta2(beta2)
-    closed = getattr(warmup, "period", None)
+    warmup = as_warmup(warmup)
+    warmup.check(beta2)
+    closed = warmup.period(beta2)
     if closed is not None:
-        return float(closed(beta2))
+        return float(closed)
 
     def missing(t: int) -> float:
         return 1.0 - warmup.omega(t, beta2)
 
-    if isinstance(warmup, Rectified):
-        warmup.check(beta2)
     # Dyadic blocks: where the sum converges they end in a geometric series, or at 0.
     total, block = 0.0, math.inf
     for exponent in range(60):
@@ -326,15 +384,22 @@ def _sum(f: Callable[[int], float], start: int, stop: int) -> float:
     return _sum(f, start, middle) + _sum(f, middle, stop)
 
 
+def _number(name: str, value: Any, example: str) -> int | float:
+    """A number of Python's own, so that checkpoints hold plain values; numpy's are taken too."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a number, as in {example}")
+    x = float(value)
+    return int(x) if x.is_integer() else x
+
+
 def _ramp(length: float) -> float:
     """Sum of 1 - t/length over 1 <= t < length."""
     n = math.ceil(length) - 1
     return n - n * (n + 1) / (2 * length)
 
 
-_BY_NAME: dict[str, Any] = {
-    kind.__name__: kind for kind in (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, Hold)
-}
+KINDS = (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, SecondMomentOnly)
+_BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in KINDS}
 
 
 def to_plain(warmup: Any) -> dict[str, Any] | None:

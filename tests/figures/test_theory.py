@@ -113,7 +113,7 @@ def test_what_is_drawn_by_step_is_the_theorys(made):
         assert row["first"] == pytest.approx(first_order(rho(t, BETA2)), nan_ok=True)
         assert math.isinf(row["simulated_ema_error"]) == (t <= 4)
         for order in ("first", "exact", "ema"):
-            r = rectification(t, BETA2, order)
+            r = rectification(t, BETA2, "first-order" if order == "first" else order)
             assert other[f"r_{order}"] == r
             if r:
                 assert other[f"rectified_{order}"] == pytest.approx(r * r * row["ema"] / limit)

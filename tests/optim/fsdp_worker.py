@@ -1,4 +1,4 @@
-"""What each rank does in test_sharded.py: FSDP2 and DDP training against one process, and checkpoints across both.
+"""What each rank does in test_dtensor.py: FSDP2 and DDP training against one process, and checkpoints across both.
 
 torchrun --nproc-per-node N fsdp_worker.py {train,others,ddp,save,load} FOLDER
 """
@@ -17,8 +17,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 import rectified
-from rectified.optim import alternatives
-from rectified.optim.kernels import fused
+from rectified.optim import contrib
+from rectified.optim.step.kernels import fused
 from rectified.warmup import Rectified, UntunedLinear
 from trajectories import FusedCalls
 
@@ -34,12 +34,12 @@ OTHERS = {
     "nadam": lambda params: rectified.NAdam(params, lr=0.01),
     "adadelta": lambda params: rectified.Adadelta(params),
     "lamb": lambda params: rectified.LAMB(params, lr=0.01, weight_decay=0.1),
-    "gi-adam": lambda params: alternatives.GIAdam(params, lr=0.01),
-    "stable-adamw": lambda params: alternatives.StableAdamW(params, lr=0.01),
-    "sgd-hd": lambda params: alternatives.SGDHD(params, lr=0.01, hyper_lr=0.01, momentum=0.9),
-    "adam-hd": lambda params: alternatives.AdamHD(params, lr=0.01, hyper_lr=1e-4),
-    "cocob": lambda params: alternatives.COCOB(params),
-    "yellowfin": lambda params: alternatives.YellowFin(params, first_lr=0.01, beta=0.9, clip=True),
+    "gi-adam": lambda params: contrib.GIAdam(params, lr=0.01),
+    "stable-adamw": lambda params: contrib.StableAdamW(params, lr=0.01),
+    "sgd-hd": lambda params: contrib.SGDHD(params, lr=0.01, hyper_lr=0.01, momentum=0.9),
+    "adam-hd": lambda params: contrib.AdamHD(params, lr=0.01, hyper_lr=1e-4),
+    "cocob": lambda params: contrib.COCOB(params),
+    "yellowfin": lambda params: contrib.YellowFin(params, first_lr=0.01, beta=0.9, clip=True),
     "wrapped": lambda params: rectified.rectify(torch.optim.NAdam(params, lr=0.01)),
 }
 STEPS, HALF = 14, 8

@@ -8,9 +8,9 @@ from torch.optim import lr_scheduler
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rectified
-from rectified.optim import on_device
-from rectified.optim.coefficients import coefficients
-from rectified.warmup import Hold, Linear, Rectified, UntunedLinear
+from rectified.optim.step import capturable as on_device
+from rectified.optim.step.coefficients import coefficients
+from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear
 from roster import both_paths, every_method
 from trajectories import Race, comes_and_goes, gradient, numbers, parameters, race, set_gradients, train
 
@@ -173,7 +173,7 @@ def test_tensor_betas_are_read_when_they_were_written_to_and_not_at_a_step(path)
         (Rectified(), 0.99999),
         (UntunedLinear(), 0.9999),
         (Linear(100_000), 0.9),
-        (Hold(3), 0.999),
+        (SecondMomentOnly(3), 0.999),
     ],
     ids=str,
 )

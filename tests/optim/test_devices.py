@@ -11,10 +11,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rectified import RAdam
-from rectified.optim import kernels, on_device
-from rectified.optim.coefficients import Coefficients
-from rectified.optim.move import move, move_on_device
-from rectified.optim.plan import Clock
+from rectified.optim.step import capturable as on_device
+from rectified.optim.step import kernels
+from rectified.optim.step.coefficients import Coefficients
+from rectified.optim.step.move import move, move_on_device
+from rectified.optim.step.plan import Clock
 from trajectories import parameters
 
 DEVICES = ("cuda:0", "cuda:1", "cpu")

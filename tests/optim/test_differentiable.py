@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 import rectified
-from rectified.warmup import Hold, UntunedLinear
+from rectified.warmup import SecondMomentOnly, UntunedLinear
 from trajectories import numbers, parameters, train
 
 METHODS = [
@@ -13,7 +13,7 @@ METHODS = [
     (rectified.RAdam, {"start": "hold", "weight_decay": 0.1, "decoupled_weight_decay": True}),
     (rectified.AdamW, {"amsgrad": True}),
     (rectified.Adam, {"warmup": UntunedLinear(), "weight_decay": 0.1}),
-    (rectified.Adam, {"warmup": Hold(3), "maximize": True}),
+    (rectified.Adam, {"warmup": SecondMomentOnly(3), "maximize": True}),
 ]
 every = pytest.mark.parametrize(("kind", "options"), METHODS, ids=lambda x: str(getattr(x, "__name__", x)))
 

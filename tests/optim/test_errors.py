@@ -11,7 +11,7 @@ import torch
 
 from messages import says
 from rectified import Adam, AdamW, RAdam
-from rectified.warmup import Hold, Linear, Rectified
+from rectified.warmup import Linear, Rectified, SecondMomentOnly
 from roster import OwnMomentum
 from trajectories import numbers, parameters, set_gradients, train
 
@@ -44,7 +44,7 @@ REFUSED = [
     ({"betas": (0.9, NAN)}, ["index 1", "nan", "[0, 1)"]),
     ({"betas": (0.9, 0.99, 0.999)}, ["betas", "(0.9, 0.99, 0.999)", "two"]),
     ({"weight_decay": -0.01}, ["weight_decay", "-0.01", "0 or more"]),
-    ({"warmup": Rectified(), "betas": (0.9, 0.5)}, ["0.5", "3", "threshold 5", "above 0.6667", "order='exact'"]),
+    ({"warmup": Rectified(), "betas": (0.9, 0.5)}, ["0.5", "3", "threshold 5", "above 0.6667", "variance='exact'"]),
     ({"warmup": Rectified(threshold=4), "betas": (0.9, 0.6)}, ["0.6", "threshold 4", "above 0.6", "UntunedLinear"]),
     ({"warmup": Rectified("exact"), "betas": (0.9, 0.3)}, ["0.3", "threshold 2", "above 0.3333", "UntunedLinear"]),
     ({"warmup": Spoilt(1.0, start="sleep")}, ["start", "'sleep'", "'momentum'", "'hold'"]),
@@ -122,19 +122,19 @@ def test_what_has_no_omega_is_no_warmup(warmup):
 @pytest.mark.parametrize(
     ("make", "fragments"),
     [
-        (lambda: Rectified(order="second"), ["order", "'second'", "'first'", "'exact'"]),
+        (lambda: Rectified(variance="second"), ["variance", "'second'", "'first-order'", "'exact'"]),
         (lambda: Rectified(start="jump"), ["start", "'jump'", "'momentum'", "'hold'"]),
         (lambda: Rectified(threshold=3.99), ["threshold", "3.99", "at least 4"]),
         (lambda: Rectified("exact", threshold=1.99), ["threshold", "1.99", "at least 2"]),
         (lambda: Rectified(threshold=math.inf), ["threshold", "inf"]),
         (lambda: Rectified(threshold=NAN), ["threshold", "nan"]),
-        (lambda: RAdam(parameters(), order="second"), ["order", "'second'"]),
+        (lambda: RAdam(parameters(), variance="second"), ["variance", "'second'"]),
         (lambda: RAdam(parameters(), start="jump"), ["start", "'jump'"]),
         (lambda: RAdam(parameters(), threshold=3), ["threshold", "3", "at least 4"]),
-        (lambda: RAdam(parameters(), betas=(0.9, 0.66)), ["0.66", "above 0.6667", "order='exact'"]),
+        (lambda: RAdam(parameters(), betas=(0.9, 0.66)), ["0.66", "above 0.6667", "variance='exact'"]),
         (lambda: Linear(0), ["steps", "0", "at least 1"]),
         (lambda: Linear(NAN), ["steps", "nan"]),
-        (lambda: Hold(-1), ["steps", "-1", "0 or more"]),
+        (lambda: SecondMomentOnly(-1), ["steps", "-1", "0 or more"]),
     ],
 )
 def test_a_rectifier_refuses_what_it_cannot_mean(make, fragments):
@@ -143,7 +143,7 @@ def test_a_rectifier_refuses_what_it_cannot_mean(make, fragments):
 
 
 @pytest.mark.parametrize(
-    ("options", "least"), [({}, 2 / 3), ({"threshold": 4}, 0.6), ({"order": "exact"}, 1 / 3)], ids=str
+    ("options", "least"), [({}, 2 / 3), ({"threshold": 4}, 0.6), ({"variance": "exact"}, 1 / 3)], ids=str
 )
 def test_the_refused_beta2_end_where_rho_inf_meets_the_threshold(options, least):
     RAdam(parameters(), betas=(0.9, least + 1e-6), **options)
@@ -320,7 +320,7 @@ def test_a_momentum_start_that_is_delayed_warns_when_it_comes():
         lambda: huge(scale=1.0),
         lambda: huge(lr=1e-7),
         lambda: huge(kind=Adam),
-        lambda: huge(kind=Adam, warmup=Hold(3)),
+        lambda: huge(kind=Adam, warmup=SecondMomentOnly(3)),
     ],
     ids=["hold", "ordinary gradients", "small lr", "adam", "adam-2k"],
 )

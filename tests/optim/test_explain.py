@@ -110,17 +110,17 @@ def test_other_optimizers_are_refused():
 
 
 @pytest.mark.parametrize("taken", [0, 3, 8])
-@pytest.mark.parametrize("start", ["hold", "offset"])
-def test_others_that_are_warmed_up_here_are_explained(taken, start):
+@pytest.mark.parametrize("on_zero", ["hold", "skip"])
+def test_others_that_are_warmed_up_here_are_explained(taken, on_zero):
     wrapped, beside = parameters(), parameters()
-    first = rectified.rectify(torch.optim.NAdam(wrapped, lr=0.02), start=start)
+    first = rectified.rectify(torch.optim.NAdam(wrapped, lr=0.02), on_zero=on_zero)
     second = torch.optim.NAdam(beside, lr=0.02)
-    rectified.WarmupLR(second, start=start)
+    rectified.WarmupLR(second, on_zero=on_zero)
     train(first, wrapped, range(1, taken + 1))
     train(second, beside, range(1, taken + 1))
     for told in (rectified.explain(first), rectified.explain(second)):
         (entry,) = told
-        t = taken + 1 + 5 * (start == "offset")
+        t = taken + 1 + 5 * (on_zero == "skip")
         omega = rectified.warmup.Rectified().omega(t, 0.999)
         assert (entry.t, entry.parameters, entry.lr, entry.omega) == (taken + 1, len(wrapped), 0.02, omega)
         assert entry.phase == ("start: hold" if t <= 5 else "warmup")

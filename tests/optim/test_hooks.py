@@ -85,7 +85,7 @@ def test_a_hook_on_saving_has_what_is_saved_in_hand():
 
     optimizer.register_state_dict_post_hook(edit)
     saved = optimizer.state_dict()
-    assert seen == [{"name": "Rectified", "order": "first", "threshold": 5.0, "start": "momentum"}]
+    assert seen == [{"name": "Rectified", "variance": "first-order", "threshold": 5.0, "start": "momentum"}]
     assert "warmup" not in saved["param_groups"][0]
     assert saved["state"][0]["step"] == 7
     assert optimizer.state[params[0]]["step"] == 1

@@ -8,7 +8,8 @@ from torch import nn
 
 import rectified
 from rectified.bench.measure import cpu_peak
-from rectified.optim import StepInBackward, kernels
+from rectified.optim import StepInBackward
+from rectified.optim.step import kernels
 from roster import every_method
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rectified
-from rectified.optim import kernels
+from rectified.optim.step import kernels
 from rectified.warmup import Linear
 from reference import Textbook, linear
 from roster import both_paths, every_method

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import rectified
-from rectified.optim import alternatives, copies, kernels
+from rectified.optim import contrib
+from rectified.optim.step import chunking, kernels
 from roster import BY_NAME, both_paths, every_method
 from trajectories import FusedCalls, gradient, numbers, parameters, race, train
 
@@ -77,7 +78,7 @@ def laid_out(name):
 def test_any_layout_equals_the_twin_and_spares_its_neighbours(method, name, path, cut, monkeypatch):
     if cut:
         for constant, value in (("_PART", 5), ("_OF_A_THREAD", 0), ("_VECTOR", 1)):
-            monkeypatch.setattr(copies, constant, value)
+            monkeypatch.setattr(chunking, constant, value)
     block, inside, p, draw, uncopied = laid_out(name)
     options = {"lr": 0.02, "weight_decay": 0.1}
     optimizer = method.optimizer([p], **options, **path)
@@ -103,11 +104,11 @@ OTHERS = {
     "NAdam": (rectified.NAdam, True),
     "Adadelta": (rectified.Adadelta, False),
     "LAMB": (rectified.LAMB, True),
-    "StableAdamW": (alternatives.StableAdamW, True),
-    "AdamHD": (alternatives.AdamHD, True),
-    "SGDHD": (alternatives.SGDHD, False),
-    "COCOB": (alternatives.COCOB, False),
-    "YellowFin": (alternatives.YellowFin, False),
+    "StableAdamW": (contrib.StableAdamW, True),
+    "AdamHD": (contrib.AdamHD, True),
+    "SGDHD": (contrib.SGDHD, False),
+    "COCOB": (contrib.COCOB, False),
+    "YellowFin": (contrib.YellowFin, False),
 }
 
 
@@ -311,17 +312,17 @@ def test_parts_change_no_bit(method, kind, monkeypatch):
         train(optimizer, params, range(1, 9))
         return [p.detach() for p in params], len(parts) - before
 
-    parts, cut_into_parts = [], copies._parts
+    parts, cut_into_parts = [], chunking._parts
 
     def counted(*args):
         for part in cut_into_parts(*args):
             parts.append(None)
             yield part
 
-    monkeypatch.setattr(copies, "_parts", counted)
+    monkeypatch.setattr(chunking, "_parts", counted)
     whole, few = end()
-    monkeypatch.setattr(copies, "_PART", 100)
-    monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
+    monkeypatch.setattr(chunking, "_PART", 100)
+    monkeypatch.setattr(chunking, "_OF_A_THREAD", 0)
     cut, many = end()
     assert all(torch.equal(x, y) for x, y in zip(whole, cut, strict=True))
     assert few == 8
@@ -329,13 +330,13 @@ def test_parts_change_no_bit(method, kind, monkeypatch):
 
 
 def test_parts_hold_what_fits_and_each_element_once(monkeypatch):
-    monkeypatch.setattr(copies, "_PART", 50)
-    monkeypatch.setattr(copies, "_OF_A_THREAD", 0)
+    monkeypatch.setattr(chunking, "_PART", 50)
+    monkeypatch.setattr(chunking, "_OF_A_THREAD", 0)
     shapes = ((20,), (20,), (20,), (4, 60), (3, 96), (), (0,), (9, 8, 3, 3), (7, 3))
     m = [torch.zeros(shape) for shape in shapes]
     m[7] = m[7].to(memory_format=torch.channels_last)
     sizes = []
-    for part, grads in copies._parts(kernels.Tensors(m, m, m, [], []), m):
+    for part, grads in chunking._parts(kernels.Tensors(m, m, m, [], []), m):
         assert part.v_max == []
         assert all(kernels.is_dense(x) for x in part.m)
         for x in grads:

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 import rectified
 import reference
 from messages import says
-from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedExponential, UntunedLinear
+from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from roster import OwnWarmup
 from trajectories import always, closure, comes_and_goes, numbers, parameters, race, set_gradients, train
 
@@ -24,7 +24,7 @@ OMEGAS = {
     "untuned-linear": (UntunedLinear(), reference.untuned_linear),
     "untuned-exponential": (UntunedExponential(), reference.untuned_exponential),
     "linear": (Linear(7), partial(reference.linear, steps=7)),
-    "hold": (Hold(3), partial(reference.hold, steps=3)),
+    "hold": (SecondMomentOnly(3), partial(reference.hold, steps=3)),
     "own": (OwnWarmup(), OwnWarmup().omega),
 }
 OTHERS = {
@@ -59,20 +59,20 @@ def assert_alike(some, others):
 @every_warmup
 def test_torchs_adam_takes_the_textbooks_steps(warmup, omega):
     params = parameters()
-    optimizer = rectified.rectify(torch.optim.Adam(params, lr=0.02, weight_decay=0.1), warmup)
+    optimizer = rectified.rectify(torch.optim.Adam(params, lr=0.02, weight_decay=0.1), warmup, on_zero="hold")
     twins = [reference.Textbook(numbers(p), lr=0.02, weight_decay=0.1, omega=omega) for p in params]
     race(optimizer, params, twins, range(1, 15))
 
 
 @every_other
 @every_warmup
-@pytest.mark.parametrize("start", ["hold", "offset"])
-def test_any_optimizer_takes_its_own_steps_at_lr_times_omega(make, warmup, omega, start):
+@pytest.mark.parametrize("on_zero", ["hold", "skip"])
+def test_any_optimizer_takes_its_own_steps_at_lr_times_omega(make, warmup, omega, on_zero):
     params, twins = parameters(), parameters()
-    optimizer = rectified.rectify(make(params, lr=0.01, betas=(0.8, 0.99)), warmup, start=start)
+    optimizer = rectified.rectify(make(params, lr=0.01, betas=(0.8, 0.99)), warmup, on_zero=on_zero)
     train(optimizer, params, range(1, 15))
     first = next(t for t in range(1, 20) if omega(t, 0.99) > 0)
-    later = first - 1 if start == "offset" else 0
+    later = first - 1 if on_zero == "skip" else 0
     by_hand(make(twins, lr=0.01, betas=(0.8, 0.99)), twins, range(1, 15), lambda t: omega(t + later, 0.99))
     assert_alike(params, twins)
     assert not torch.equal(params[0], parameters()[0])
@@ -88,7 +88,7 @@ def test_any_optimizer_takes_its_own_steps_at_lr_times_omega(make, warmup, omega
 )
 def test_the_rectification_of_a_v_without_bias_correction_has_it(make, beta2):
     params, twins, plain, scheduled = (parameters() for _ in range(4))
-    train(rectified.rectify(make(params, lr=0.01)), params, range(1, 15))
+    train(rectified.rectify(make(params, lr=0.01), on_zero="hold"), params, range(1, 15))
     by_hand(
         make(twins, lr=0.01),
         twins,
@@ -103,7 +103,7 @@ def test_the_rectification_of_a_v_without_bias_correction_has_it(make, beta2):
 
 def test_rmsprop_rectified_is_radam_without_momentum():
     params, twins = parameters(), parameters()
-    train(rectified.rectify(torch.optim.RMSprop(params, lr=0.01, alpha=0.9)), params, range(1, 15))
+    train(rectified.rectify(torch.optim.RMSprop(params, lr=0.01, alpha=0.9), on_zero="hold"), params, range(1, 15))
     train(rectified.RAdam(twins, lr=0.01, betas=(0, 0.9), start="hold"), twins, range(1, 15))
     assert_alike(params, twins)
 
@@ -414,7 +414,7 @@ def test_what_cannot_be_rectified_is_refused_with_the_reason(make, fragments):
     [
         (lambda o: rectified.rectify("adam"), TypeError, ["'adam'", "torch.optim.Optimizer"]),
         (lambda o: rectified.rectify(o, Rectified), TypeError, ["warmup is", "omega(t, beta2)"]),
-        (lambda o: rectified.rectify(o, start="momentum"), ValueError, ["'momentum'", "'hold'", "'offset'"]),
+        (lambda o: rectified.rectify(o, on_zero="momentum"), ValueError, ["'momentum'", "'hold'", "'skip'"]),
         (lambda o: rectified.rectify(o, beta2=1.0), ValueError, ["1.0", "[0, 1)"]),
         (lambda o: rectified.rectify(rectified.rectify(o, Linear(3)), Linear(3)), ValueError, ["already", "multiply"]),
     ],

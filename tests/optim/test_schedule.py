@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 import rectified
 import reference
 from messages import says
-from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedExponential, UntunedLinear
+from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from trajectories import comes_and_goes, numbers, parameters, race, set_gradients, train
 
 WARMUPS = {
@@ -61,12 +61,12 @@ def test_adam_under_it_takes_the_textbooks_steps(warmup, omega):
         scheduler.step()
 
 
-def test_hold_has_no_lr_for_its_steps_and_offset_none_of_them():
+def test_hold_has_no_lr_for_its_steps_and_skip_none_of_them():
     p, optimizer = one()
-    scheduler = rectified.WarmupLR(optimizer, Hold(2), start="hold")
+    scheduler = rectified.WarmupLR(optimizer, SecondMomentOnly(2), on_zero="hold")
     assert [moved(optimizer, p) for _ in range(4)] == [0, 0, 0.4, pytest.approx(0.4)]
     scheduler.remove()
-    rectified.WarmupLR(optimizer, Hold(2))
+    rectified.WarmupLR(optimizer, SecondMomentOnly(2))
     assert moved(optimizer, p) == pytest.approx(0.4)
 
 

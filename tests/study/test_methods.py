@@ -9,7 +9,7 @@ import rectified
 from rectified import optim
 from rectified.study.ablation import Unrectified
 from rectified.study.methods import known, parse, parse_list
-from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, UntunedLinear
+from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 
 @pytest.mark.parametrize(
@@ -18,19 +18,19 @@ from rectified.warmup import Hold, Linear, Rectified, UntunedExponential, Untune
         ("adam", rectified.Adam, {"warmup": None, "weight_decay": 0}),
         ("adamw", rectified.AdamW, {"decoupled_weight_decay": True}),
         ("sgd", torch.optim.SGD, {"momentum": 0.9}),
-        ("radam", rectified.RAdam, {"warmup": Rectified("first", 5.0, "momentum"), "eps_hat": True}),
-        ("radam-paper", rectified.RAdam, {"warmup": Rectified("first", 4.0, "momentum")}),
+        ("radam", rectified.RAdam, {"warmup": Rectified("first-order", 5.0, "momentum"), "eps_hat": True}),
+        ("radam-paper", rectified.RAdam, {"warmup": Rectified("first-order", 4.0, "momentum")}),
         ("radam-exact", rectified.RAdam, {"warmup": Rectified("exact", 2.0, "momentum")}),
-        ("radam-hold", rectified.RAdam, {"warmup": Rectified("first", 5.0, "hold")}),
-        ("radam-4hold", rectified.RAdam, {"warmup": Rectified("first", 4.0, "hold"), "eps_hat": True}),
+        ("radam-hold", rectified.RAdam, {"warmup": Rectified("first-order", 5.0, "hold")}),
+        ("radam-4hold", rectified.RAdam, {"warmup": Rectified("first-order", 4.0, "hold"), "eps_hat": True}),
         ("radam-4adam", rectified.Adam, {"warmup": Unrectified(1, 4), "eps_hat": True}),
         ("radam-4momentum-4adam", rectified.Adam, {"warmup": Unrectified(5, 8), "eps_hat": True}),
-        ("adam-2k", rectified.Adam, {"warmup": Hold(2000)}),
+        ("adam-2k", rectified.Adam, {"warmup": SecondMomentOnly(2000)}),
         ("adam-eps", rectified.Adam, {"eps": 1e-4, "eps_hat": True, "warmup": None}),
         ("adam+untuned-linear", rectified.Adam, {"warmup": UntunedLinear()}),
         ("adam+untuned-exponential", rectified.Adam, {"warmup": UntunedExponential()}),
         ("adam+linear-500", rectified.Adam, {"warmup": Linear(500)}),
-        ("adam+hold-7", rectified.Adam, {"warmup": Hold(7)}),
+        ("adam+second-moment-only-7", rectified.Adam, {"warmup": SecondMomentOnly(7)}),
         ("adamw+linear-3", rectified.AdamW, {"warmup": Linear(3), "decoupled_weight_decay": True}),
         ("adam+rectified", rectified.Adam, {"warmup": Rectified(), "eps_hat": False}),
         ("rmsprop", rectified.RMSprop, {"warmup": None, "alpha": 0.99}),

@@ -95,14 +95,14 @@ def test_the_rectification_by_it_makes_its_variance_the_limit_at_every_step():
 def test_the_other_orders_are_too_small_in_the_middle_of_their_warmup(beta2, first, exact):
     """In percent, as docs/mathematics.md has them."""
     t = round(1.5 / (1 - beta2))
-    for order, percent in (("first", first), ("exact", exact)):
+    for order, percent in (("first-order", first), ("exact", exact)):
         short = 1 - rectification(t, beta2, order) / rectification(t, beta2, "ema")
         assert 100 * short == pytest.approx(percent, abs=0.51 if percent == 11 else 0.051)
     least = min(
         rectification(t, beta2, "exact") / rectification(t, beta2, "ema") for t in range(3, int(5 / (1 - beta2)))
     )
     assert 0.94595 < least < 1
-    assert rectification(6, beta2, "first") / rectification(6, beta2, "ema") == pytest.approx(2 / 3, abs=0.04)
+    assert rectification(6, beta2, "first-order") / rectification(6, beta2, "ema") == pytest.approx(2 / 3, abs=0.04)
 
 
 @pytest.mark.parametrize(

@@ -112,20 +112,20 @@ def test_the_first_order_is_the_papers(length):
 
 
 def test_known_values_at_the_sixth_step():
-    """The closed form is near the EMA's own variance, 0.1746; the first order is more than twice that."""
+    """The closed form is near the EMA's own variance, 0.1746; the first kind is more than twice that."""
     assert variance(rho(6, 0.999)) == pytest.approx(0.1750, abs=5e-5)
     assert variance_first_order(rho(6, 0.999)) == pytest.approx(0.376, abs=5e-4)
 
 
 @pytest.mark.parametrize(
-    ("order", "beta2", "t", "value"),
+    ("kind", "beta2", "t", "value"),
     [
-        ("first", 0.999, 5, 0.01731),
-        ("first", 0.999, 6, 0.02582),
-        ("first", 0.999, 10, 0.0490),
-        ("first", 0.999, 100, 0.2153),
-        ("first", 0.999, 1000, 0.6453),
-        ("first", 0.95, 5, 0.118),
+        ("first-order", 0.999, 5, 0.01731),
+        ("first-order", 0.999, 6, 0.02582),
+        ("first-order", 0.999, 10, 0.0490),
+        ("first-order", 0.999, 100, 0.2153),
+        ("first-order", 0.999, 1000, 0.6453),
+        ("first-order", 0.95, 5, 0.118),
         ("exact", 0.999, 3, 0.01515),
         ("exact", 0.999, 4, 0.02414),
         ("exact", 0.999, 5, 0.03151),
@@ -136,27 +136,27 @@ def test_known_values_at_the_sixth_step():
         ("exact", 0.95, 5, 0.226),
     ],
 )
-def test_known_values_of_the_rectification(order, beta2, t, value):
-    assert rectification(t, beta2, order) == pytest.approx(value, abs=0.6 * 10.0 ** -len(str(value).split(".")[1]))
+def test_known_values_of_the_rectification(kind, beta2, t, value):
+    assert rectification(t, beta2, kind) == pytest.approx(value, abs=0.6 * 10.0 ** -len(str(value).split(".")[1]))
 
 
 @pytest.mark.parametrize("beta2", [0.65, 0.7, 0.9, 0.95, 0.99, 0.999, 0.99999, 1 - 1e-9])
 @pytest.mark.parametrize("t", [1, 2, 3, 4, 5, 6, 7, 20, 1000, 10**6, 10**11])
 def test_the_rectification_is_the_papers_formula(beta2, t):
-    for order, twin in (
-        ("first", reference.rectified(t, beta2, threshold=4)),
+    for kind, twin in (
+        ("first-order", reference.rectified(t, beta2, threshold=4)),
         ("exact", reference.rectified_exactly(t, beta2, threshold=2)),
     ):
-        assert rectification(t, beta2, order) == pytest.approx(twin, rel=1e-12, abs=0)
+        assert rectification(t, beta2, kind) == pytest.approx(twin, rel=1e-12, abs=0)
 
 
 @given(
     beta2=st.one_of(st.floats(0.61, 0.9), st.floats(-9, -1).map(lambda x: 1 - 10.0**x)),
     t=st.floats(0, 12).map(lambda x: round(10**x)),
-    order=st.sampled_from(["first", "exact"]),
+    kind=st.sampled_from(["first-order", "exact"]),
 )
-def test_the_rectification_grows_from_zero_to_one(beta2, t, order):
-    here, after = rectification(t, beta2, order), rectification(t + 1, beta2, order)
+def test_the_rectification_grows_from_zero_to_one(beta2, t, kind):
+    here, after = rectification(t, beta2, kind), rectification(t + 1, beta2, kind)
     assert 0 <= here <= after * (1 + 4 * ULP) <= 1 + 4 * ULP
     assert after <= 1
 
@@ -191,7 +191,7 @@ def test_variances_vanish_at_the_far_end_and_grow_without_bound_at_the_near_one(
         (lambda: variance_first_order(math.nan), "rho is nan"),
         (lambda: rectification(6, 0.6), "beta2 is 0.6.*above 0.6"),
         (lambda: rectification(6, 1 / 3, "exact"), "beta2 is 0.33.*above 0.3333"),
-        (lambda: rectification(6, 0.999, "third"), "order is 'third'.*'first', 'exact', 'ema'"),
+        (lambda: rectification(6, 0.999, "third"), "variance is 'third'.*'first-order', 'exact', 'ema'"),
         (lambda: rectification(0, 0.999), "t is 0"),
         (lambda: rectification(6.5, 0.999, "ema"), "t is 6.5.*whole"),
         (lambda: rectification("6", 0.999), "t is '6'"),

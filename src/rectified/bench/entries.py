@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .. import Adam, AdamW, RAdam
-from ..warmup import Hold, Linear, UntunedExponential, UntunedLinear
+from ..warmup import Linear, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 Params = list[torch.nn.Parameter]
 Make = Callable[[Params], torch.optim.Optimizer]
@@ -82,13 +82,13 @@ ENTRIES = [
     BASE,
     _ours("RAdam threshold=4", RAdam, threshold=4),
     _ours("RAdam hold", RAdam, start="hold"),
-    _ours("RAdam exact", RAdam, order="exact"),
-    _ours("RAdam ema", RAdam, order="ema"),
+    _ours("RAdam exact", RAdam, variance="exact"),
+    _ours("RAdam ema", RAdam, variance="ema"),
     _ours("RAdam decoupled", RAdam, weight_decay=0.01, decoupled_weight_decay=True),
     _ours("Adam", Adam),
     _ours("Adam amsgrad", Adam, amsgrad=True),
     _ours("Adam-eps", Adam, eps=1e-4, eps_hat=True),
-    replace(_ours("Adam-2k (holding)", Adam, warmup=Hold(2000)), idle=True),
+    replace(_ours("Adam-2k (holding)", Adam, warmup=SecondMomentOnly(2000)), idle=True),
     _ours("AdamW", AdamW),
     _ours("AdamW + untuned linear", AdamW, warmup=UntunedLinear()),
     _ours("AdamW + untuned exponential", AdamW, warmup=UntunedExponential()),

@@ -29,9 +29,9 @@ class _Compared:
     """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
     radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-2k, adam-eps, rmsprop, nadam, adadelta,
     lamb, gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With
-    a warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+hold-500, rmsprop+rectified. Any
-    other optimizer by where it is: "torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500,
-    pytorch_optimizer.AdaBound, schedulefree.RAdamScheduleFree."""
+    a warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+second-moment-only-500,
+    rmsprop+rectified. Any other optimizer by where it is: "torch.optim.NAdam(betas=(0.9,0.99))",
+    torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound, schedulefree.RAdamScheduleFree."""
     lrs: Annotated[str | None, option("LIST")] = None
     """Comma-separated learning rates."""
     seeds: Annotated[str | None, option("LIST")] = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..optim import LAMB, Adadelta, NAdam, RMSprop
-from ..optim.family.member import Member
+from ..optim.variants.member import Member
 from ..theory.simulation import Gradients, draw, moments, one_thread
 from ..warmup import Rectified
 from .table import Table

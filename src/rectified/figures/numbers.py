@@ -17,9 +17,9 @@ from ..theory import (
     variance_slope,
 )
 from ..warmup import (
-    Hold,
     Linear,
     Rectified,
+    SecondMomentOnly,
     UntunedExponential,
     UntunedLinear,
     Warmup,
@@ -37,7 +37,7 @@ WARMUPS: dict[str, Warmup] = {
     "untuned linear": UntunedLinear(),
     "untuned exponential": UntunedExponential(),
     "linear, 2000 steps": Linear(2000),
-    "hold, 2000 steps": Hold(2000),
+    "hold, 2000 steps": SecondMomentOnly(2000),
 }
 
 
@@ -191,7 +191,7 @@ def rectifications(t: int, beta2: float) -> dict[str, float]:
     return {
         "ema": rectification(t, beta2, "ema"),
         "exact": rectification(t, beta2, "exact"),
-        "first": rectification(t, beta2, "first"),
+        "first": rectification(t, beta2, "first-order"),
     }
 
 

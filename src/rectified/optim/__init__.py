@@ -2,14 +2,14 @@
 
 from .adam import Adam
 from .adamw import AdamW
-from .alternatives import COCOB, SGDHD, AdamHD, GIAdam, RandomV0Adam, StableAdamW, YellowFin
+from .contrib import COCOB, SGDHD, AdamHD, GIAdam, RandomV0Adam, StableAdamW, YellowFin
 from .explain import Explanation, explain
-from .family import LAMB, Adadelta, NAdam, RMSprop
 from .groups import decay_groups
 from .in_backward import StepInBackward
 from .radam import RAdam
-from .rectify import rectify
-from .schedule import WarmupLR, linear_scaling
+from .variants import LAMB, Adadelta, NAdam, RMSprop
+from .wrap.rectify import rectify
+from .wrap.schedule import WarmupLR, linear_scaling
 
 __all__ = [
     "COCOB",

@@ -12,12 +12,12 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from ..warmup import Warmup, from_plain, to_plain
-from .move import move, move_on_device
-from .narrow import Rounding
-from .notices import say_excuses, warn_of_huge_start
-from .options import Group, check_group, omega_of
-from .plan import STATES, Bucket, Plan
-from .uncompiled import Optimizer
+from ._torch import Optimizer
+from .step.low_precision import Rounding
+from .step.move import move, move_on_device
+from .step.options import Group, check_group, omega_of
+from .step.plan import STATES, Bucket, Plan
+from .step.warn import say_excuses, warn_of_huge_start
 
 Loss = float | Tensor
 Planned = tuple[Group, Plan, list[tuple[Bucket, list[Tensor]]]]
@@ -245,7 +245,7 @@ class Adam(Optimizer):
     def _forget_plans(self) -> None:
         self._plans = []
 
-    def rewarm(self, group: int | None = None) -> None:
+    def restart_warmup(self, group: int | None = None) -> None:
         """Begin a group's warmup anew, or every group's: for an lr restart, new data, fine-tuning.
 
         Moments and counts go back to 0. Both have to: a warmup answers for a v that rests on few gradients, and a count
@@ -263,7 +263,7 @@ class Adam(Optimizer):
         >>> optimizer = rectified.RAdam([p])
         >>> p.grad = torch.ones(2)
         >>> optimizer.step()
-        >>> optimizer.rewarm()
+        >>> optimizer.restart_warmup()
         >>> rectified.explain(optimizer)[0].t
         1
         """

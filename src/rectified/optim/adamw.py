@@ -8,7 +8,7 @@ from torch.optim.optimizer import ParamsT
 
 from ..warmup import Warmup
 from .adam import Adam
-from .narrow import Rounding
+from .step.low_precision import Rounding
 
 
 class AdamW(Adam):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..warmup import Rectified, to_plain
-from .narrow import NARROW
+from .step.low_precision import NARROW
 
 __all__ = ["from_optimi", "from_pytorch_optimizer", "from_radam"]
 
@@ -80,7 +80,7 @@ def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None
         state_dict: its ``optimizer.state_dict()``.
         degenerated_to_sgd: what that optimizer was told; no state dict has it. ``None`` asks the ``buffer``, in which a
             momentum step shows for ten steps, and else takes the class's default, False. Once every parameter is past
-            its start, this matters to parameters that begin later, and to ``rewarm``.
+            its start, this matters to parameters that begin later, and to ``restart_warmup``.
 
     Returns:
         A state dict for ``rectified.RAdam`` or ``rectified.Adam``.
@@ -99,7 +99,7 @@ def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None
     >>> optimizer = rectified.RAdam([torch.nn.Parameter(torch.ones(1))])
     >>> optimizer.load_state_dict(from_radam(saved))
     >>> optimizer.param_groups[0]["warmup"], rectified.explain(optimizer)[0].t
-    (Rectified(order='first', threshold=5.0, start='hold'), 4)
+    (Rectified(variance='first-order', threshold=5.0, start='hold'), 4)
 
     Reference: github.com/LiyuanLucasLiu/RAdam, radam/radam.py.
     """
@@ -147,7 +147,7 @@ def from_pytorch_optimizer(
     >>> saved = {"state": {0: moments}, "param_groups": [group]}
     >>> optimizer.load_state_dict(from_pytorch_optimizer(saved, degenerated_to_sgd=True))
     >>> optimizer.param_groups[0]["warmup"], rectified.explain(optimizer)[0].t
-    (Rectified(order='first', threshold=5.0, start='momentum'), 4)
+    (Rectified(variance='first-order', threshold=5.0, start='momentum'), 4)
 
     Reference: github.com/kozistr/pytorch_optimizer, pytorch_optimizer/optimizer/radam.py at 4.1.0.
     """
@@ -171,7 +171,7 @@ def from_pytorch_optimizer(
     ours = {
         "decoupled_weight_decay": True,
         "maximize": maximize,
-        "warmup": to_plain(Rectified("first", float(n_sma_threshold), _start(degenerated_to_sgd))),
+        "warmup": to_plain(Rectified("first-order", float(n_sma_threshold), _start(degenerated_to_sgd))),
         "eps_hat": True,
     }
     options = [{"betas": tuple(group["betas"]), "weight_decay": group["weight_decay"], **ours} for group in groups]

@@ -7,10 +7,10 @@ import torch
 
 from ..warmup import first_at
 from .adam import Adam
-from .coefficients import coefficients
-from .family.member import Member
-from .options import Group, number, omega_of
-from .scaling import CLOCK, Scaling
+from .step.coefficients import coefficients
+from .step.options import Group, number, omega_of
+from .variants.member import Member
+from .wrap.scaling import CLOCK, Scaling
 
 
 @dataclass(frozen=True)

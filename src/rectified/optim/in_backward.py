@@ -11,8 +11,8 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from .adam import Adam
-from .plan import Plan
-from .sharded import is_sharded
+from .step.dtensor import is_sharded
+from .step.plan import Plan
 
 
 class StepInBackward:

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..theory.rectify import Order
+from ..theory.rectify import Variance
 from ..warmup import Rectified, Start
 from .adam import Adam
-from .narrow import Rounding
+from .step.low_precision import Rounding
 
 
 class RAdam(Adam):
-    r"""RAdam: Adam with ``warmup=Rectified(order, threshold, start)`` and ``eps_hat=True``.
+    r"""RAdam: Adam with ``warmup=Rectified(variance, threshold, start)`` and ``eps_hat=True``.
 
     .. math::
         \theta_t = \theta_{t-1} - \gamma\,r_t\,
@@ -24,9 +24,10 @@ class RAdam(Adam):
     Args:
         params, lr, betas, eps, weight_decay, foreach, maximize, capturable, differentiable, fused: as in :class:`Adam`.
         decoupled_weight_decay: as the authors' code does it; torch's default, L2, is the default here.
-        order: ``"first"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``, from the
-            EMA's own: both rectify from t = 3 on, so that two momentum steps are left of five.
-        threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first"`` (the paper's Algorithm 2 has 4), else 2.
+        variance: ``"first-order"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``,
+            from the EMA's own: both rectify from t = 3 on, so that two momentum steps are left of five.
+        threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first-order"`` (the paper's Algorithm 2 has 4),
+            else 2.
         start: what happens before. ``"momentum"``: the step above, which can do harm where raw gradients are large.
             ``"hold"``: only m and v move, as in the authors' code.
         eps_hat, state_dtype, rounding: as in :class:`Adam`.
@@ -55,7 +56,7 @@ class RAdam(Adam):
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
         *,
-        order: Order = "first",
+        variance: Variance = "first-order",
         threshold: float | None = None,
         start: Start = "momentum",
         eps_hat: bool = True,
@@ -79,7 +80,7 @@ class RAdam(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=decoupled_weight_decay,
-            warmup=Rectified(order, threshold, start),
+            warmup=Rectified(variance, threshold, start),
             eps_hat=eps_hat,
             state_dtype=state_dtype,
             rounding=rounding,

@@ -12,13 +12,13 @@ Reference: the authors' repository, cifar_imagenet/fourstep.sh; arXiv:1908.03265
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..warmup import Rectified, Start
+from ..warmup import Rectified, Start, Warmup
 
 PAPER = Rectified(threshold=4)
 
 
 @dataclass(frozen=True)
-class Unrectified:
+class Unrectified(Warmup):
     """omega = 1 in the steps from `first` to `last`; in all others the paper's r_t, or its momentum start.
 
     >>> warmup = Unrectified(5, 8)
@@ -26,7 +26,7 @@ class Unrectified:
     [0.0, 1.0, 1.0, 0.044]
     """
 
-    start: ClassVar[Start] = "momentum"
+    start: ClassVar[Start] = "momentum"  # type: ignore[misc]  # no field
 
     first: int
     last: int

@@ -7,7 +7,8 @@
     any other optimizer by where it is: torch.optim.Adagrad   pytorch_optimizer.AdaBound(gamma=1e-3)
 
 A warmup joins on with a plus, where there is none yet: adam+untuned-linear, adam+untuned-exponential, adam+linear-500,
-adam+hold-500, adam+rectified, torch.optim.NAdam+linear-500. Others' optimizers get it from :func:`rectified.rectify`.
+adam+second-moment-only-500, adam+rectified, torch.optim.NAdam+linear-500. Others' optimizers get it from
+:func:`rectified.rectify`.
 
 A method may carry options, which are its optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An lr
 among them fixes the method's lr: it then runs once, not over the study's lrs, as one does that knows no lr (cocob).
@@ -40,7 +41,7 @@ from ..optim import (
     rectify,
 )
 from ..optim.explain import omegas_of
-from ..warmup import Hold, Linear, Rectified, UntunedExponential, UntunedLinear, Warmup, first_at
+from ..warmup import Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear, Warmup, first_at
 from .ablation import Unrectified
 from .options import read_options, split
 
@@ -50,13 +51,13 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
     "radam": (RAdam, {}),
     "radam-paper": (RAdam, {"threshold": 4}),
-    "radam-exact": (RAdam, {"order": "exact"}),
-    "radam-ema": (RAdam, {"order": "ema"}),
+    "radam-exact": (RAdam, {"variance": "exact"}),
+    "radam-ema": (RAdam, {"variance": "ema"}),
     "radam-hold": (RAdam, {"start": "hold"}),
     "radam-4hold": (RAdam, {"threshold": 4, "start": "hold"}),
     "radam-4adam": (Adam, {"warmup": Unrectified(1, 4), "eps_hat": True}),
     "radam-4momentum-4adam": (Adam, {"warmup": Unrectified(5, 8), "eps_hat": True}),
-    "adam-2k": (Adam, {"warmup": Hold(2000)}),
+    "adam-2k": (Adam, {"warmup": SecondMomentOnly(2000)}),
     "adam-eps": (Adam, {"eps": 1e-4, "eps_hat": True}),
     "rmsprop": (RMSprop, {}),
     "nadam": (NAdam, {}),
@@ -74,7 +75,7 @@ _WARMUPS: dict[str, Callable[[int], Warmup]] = {
     "untuned-linear": lambda _: UntunedLinear(),
     "untuned-exponential": lambda _: UntunedExponential(),
     "linear-N": Linear,
-    "hold-N": Hold,
+    "second-moment-only-N": SecondMomentOnly,
     "rectified": lambda _: Rectified(),
 }
 _SHAPE = re.compile(
@@ -119,7 +120,7 @@ class Method:
         if "lr" in takes:
             options["lr"] = lr
         optimizer = self.optimizer(params, **options)
-        return optimizer if self.around is None else rectify(optimizer, self.around)
+        return optimizer if self.around is None else rectify(optimizer, self.around, on_zero="hold")
 
     def _built(self, lr: float = 0.1) -> torch.optim.Optimizer:
         return self.build([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))], lr)

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..kernels import Tensors
-from ..options import Group
-from ..plain import Bucket, adam_step, average, average_squares, gradients, root, subtract
+from ..base import Bucket, adam_step, average, average_squares, gradients, root, subtract
+from ..step.kernels import Tensors
+from ..step.options import Group
 from .member import Member, check_rate
 
 

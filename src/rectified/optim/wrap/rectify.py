@@ -7,10 +7,10 @@ import torch
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from ..warmup import Rectified, Warmup
-from .options import Group
-from .scaling import Scaling, Start
-from .uncompiled import Optimizer
+from ...warmup import Rectified, Warmup
+from .._torch import Optimizer
+from ..step.options import Group
+from .scaling import OnZero, Scaling
 
 
 def rectify(
@@ -18,7 +18,7 @@ def rectify(
     warmup: Warmup | None = None,
     beta2: float | None = None,
     *,
-    start: Start = "hold",
+    on_zero: OnZero = "skip",
 ) -> "Warmed":
     r"""The same optimizer with a warmup in front: its lr is multiplied by omega for as long as each step takes.
 
@@ -39,10 +39,10 @@ def rectify(
         optimizer: any torch.optim.Optimizer. It is used as it is, not copied, and may have stepped before.
         warmup: as in :mod:`rectified.warmup`; ``None`` is ``Rectified()``.
         beta2: decay rate of v; ``None`` reads it from each group at each step: ``betas[1]`` of two, RMSprop's
-            ``alpha``, Adadelta's ``rho``. Linear, Hold and Constant need none.
-        start: what happens while omega is 0, since another's optimizer has no momentum start. ``"hold"``: its lr is 0,
-            so its moments move and its parameters do not. ``"offset"``: there is no such time, omega begins with its
-            first positive value (RAdam's r_6 at t = 1).
+            ``alpha``, Adadelta's ``rho``. Linear, SecondMomentOnly and Constant need none.
+        on_zero: what happens in the first steps, where omega is 0. ``"skip"``: they are left out, and the warmup begins
+            with its first positive omega (RAdam's r_6 at t = 1). ``"hold"``: lr is 0 in them, so that the optimizer's
+            moments move and its parameters do not.
 
     Returns:
         A torch.optim.Optimizer; what is asked of it and it does not know itself it asks of `optimizer`.
@@ -58,7 +58,7 @@ def rectify(
 
     >>> import torch, rectified
     >>> p = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
-    >>> optimizer = rectified.rectify(torch.optim.NAdam([p], lr=0.1), start="offset")
+    >>> optimizer = rectified.rectify(torch.optim.NAdam([p], lr=0.1))
     >>> p.grad = torch.tensor([0.5, 2.0])
     >>> optimizer.step()
     >>> group = optimizer.param_groups[0]
@@ -67,16 +67,16 @@ def rectify(
 
     Reference: arXiv:1908.03265, section 4.2.
     """
-    return Warmed(optimizer, Rectified() if warmup is None else warmup, beta2, start)
+    return Warmed(optimizer, Rectified() if warmup is None else warmup, beta2, on_zero)
 
 
 class Warmed(Optimizer):
     """What :func:`rectify` returns: another optimizer, whose groups, state and saves are its own."""
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None = None, start: Start = "hold"
+        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None = None, on_zero: OnZero = "skip"
     ) -> None:
-        self._begin(Scaling(optimizer, warmup, beta2, start))
+        self._begin(Scaling(optimizer, warmup, beta2, on_zero))
 
     def _begin(self, scaling: Scaling) -> None:
         self.optimizer, self.scaling = scaling.optimizer, scaling
@@ -136,7 +136,7 @@ class Warmed(Optimizer):
             "optimizer": self.optimizer,
             "warmup": scaling.warmup,
             "beta2": scaling.beta2,
-            "start": scaling.start,
+            "on_zero": scaling.on_zero,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

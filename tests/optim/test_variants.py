@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import reference
-import reference_family as twins
+import reference_variants as twins
 from messages import says
 from rectified import LAMB, Adadelta, NAdam, RAdam, RMSprop
-from rectified.warmup import Constant, Hold, Linear, Rectified, UntunedLinear
+from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedLinear
 from roster import OwnWarmup
 from trajectories import Race, closure, comes_and_goes, numbers, parameters, set_gradients, train
 
@@ -32,7 +32,7 @@ WARMUPS = {
     "exact": (Rectified("exact"), reference.rectified_exactly),
     "untuned-linear": (UntunedLinear(), reference.untuned_linear),
     "linear": (Linear(7), partial(reference.linear, steps=7)),
-    "hold": (Hold(3), partial(reference.hold, steps=3)),
+    "hold": (SecondMomentOnly(3), partial(reference.hold, steps=3)),
     "own": (OwnWarmup(), OwnWarmup().omega),
 }
 every_member = pytest.mark.parametrize(("kind", "twin", "options"), MEMBERS.values(), ids=MEMBERS.keys())
@@ -141,11 +141,11 @@ def test_it_goes_on_from_torchs_save_and_torch_from_its(kind, theirs, options):
     train(again, again.param_groups[0]["params"], range(12, 14))
 
 
-@pytest.mark.parametrize("order", ["first", "exact"])
-def test_rmsprop_rectified_is_radam_without_momentum(order):
+@pytest.mark.parametrize("variance", ["first-order", "exact"])
+def test_rmsprop_rectified_is_radam_without_momentum(variance):
     params, others = parameters(), parameters()
-    train(RMSprop(params, lr=0.01, alpha=0.95, warmup=Rectified(order)), params, range(1, 20))
-    train(RAdam(others, lr=0.01, betas=(0, 0.95), start="hold", order=order), others, range(1, 20))
+    train(RMSprop(params, lr=0.01, alpha=0.95, warmup=Rectified(variance)), params, range(1, 20))
+    train(RAdam(others, lr=0.01, betas=(0, 0.95), start="hold", variance=variance), others, range(1, 20))
     for a, b in zip(params, others, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..options import Group, check_common
-from ..plain import Bucket, Plain, adam_directions, gradients, subtract, total
+from ..base import Bucket, Plain, adam_directions, gradients, subtract, total
+from ..step.options import Group, check_common
 
 
 class _Hypergradient(Plain):

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..options import Group
-from ..plain import Bucket, average_squares, gradients, subtract
+from ..base import Bucket, average_squares, gradients, subtract
+from ..step.options import Group
 from .member import Member, check_rate
 
 

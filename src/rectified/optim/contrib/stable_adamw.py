@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..family.member import Member
-from ..options import Group
-from ..plain import Bucket, adam_directions, gradients, subtract
+from ..base import Bucket, adam_directions, gradients, subtract
+from ..step.options import Group
+from ..variants.member import Member
 
 
 class StableAdamW(Member):

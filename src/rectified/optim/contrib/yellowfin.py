@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..options import Group
-from ..plain import Bucket, Plain, gradients, total
+from ..base import Bucket, Plain, gradients, total
+from ..step.options import Group
 
 _TINY = 1e-6  # as in the authors' code, beside variances and curvatures
 

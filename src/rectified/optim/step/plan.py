@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .copies import alike, in_parts
+from .capturable import Schedule, foreach_on_device, fused_on_device
+from .chunking import alike, in_parts
+from .dtensor import local, shards_alike
 from .kernels import Kernel, Tensors, foreach, fused, is_dense, overlaps, same_layout, why_not_fused
-from .narrow import NARROW
-from .on_device import Schedule, foreach_on_device, fused_on_device
+from .low_precision import NARROW
 from .options import Group
-from .sharded import local, shards_alike
 
 State = dict[Tensor, dict[str, Any]]
 STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "compensation")  # torch's names, in the order of Tensors

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..warmup import Rectified, Warmup
-from .scaling import CLOCK, Scaling, Start
+from ...warmup import Rectified, Warmup
+from .scaling import CLOCK, OnZero, Scaling
 
 
 class WarmupLR(LRScheduler):
@@ -29,8 +29,7 @@ class WarmupLR(LRScheduler):
         optimizer: any torch.optim.Optimizer.
         warmup: as in :mod:`rectified.warmup`; ``None`` is ``Rectified()``.
         beta2: as in :func:`rectified.rectify`.
-        start: what happens while omega is 0. ``"offset"``: there is no such time, omega begins with its first positive
-            value, and no lr is 0; ``"hold"``: lr is 0 in those steps.
+        on_zero: as in :func:`rectified.rectify`.
         last_epoch: of an optimizer that was resumed without its state, the steps it has taken, less one; -1 is none.
 
     Raises:
@@ -59,11 +58,11 @@ class WarmupLR(LRScheduler):
         optimizer: torch.optim.Optimizer,
         warmup: Warmup | None = None,
         beta2: float | None = None,
-        start: Start = "offset",
+        on_zero: OnZero = "skip",
         last_epoch: int = -1,
     ) -> None:
         warmup = Rectified() if warmup is None else warmup
-        self.scaling = Scaling(optimizer, warmup, beta2, start, taken=last_epoch + 1)
+        self.scaling = Scaling(optimizer, warmup, beta2, on_zero, taken=last_epoch + 1)
         self._hooks = [
             optimizer.register_step_pre_hook(lambda *_: self.scaling.scale()),
             optimizer.register_step_post_hook(lambda *_: self.scaling.finish()),

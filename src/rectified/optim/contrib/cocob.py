@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..options import Group
-from ..plain import Bucket, Plain, gradients
+from ..base import Bucket, Plain, gradients
+from ..step.options import Group
 
 
 class COCOB(Plain):

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..kernels import Tensors
-from ..options import Group
-from ..plain import Bucket, adam_step, average, average_squares, decay, gradients
+from ..base import Bucket, adam_step, average, average_squares, decay, gradients
+from ..step.kernels import Tensors
+from ..step.options import Group
 from .member import Member
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..warmup import to_plain
+from ...warmup import to_plain
 from .coefficients import Coefficients, coefficients
 from .kernels import Tensors, step_on
 from .options import Group, omega_of
@@ -59,7 +59,7 @@ class Schedule:
 
 
 class DeviceUpdate(NamedTuple):
-    """The numbers of :class:`rectified.optim.kernels.Update`, those that change from step to step as tensors."""
+    """The numbers of :class:`rectified.optim.step.kernels.Update`, those that change from step to step as tensors."""
 
     lr: Tensor  # 0 where everything stays
     go: Tensor  # 0 where everything stays, else 1

@@ -8,8 +8,8 @@ from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
 from ..adam import Adam
-from ..options import Group, number
-from ..plan import State, state_dtype
+from ..step.options import Group, number
+from ..step.plan import State, state_dtype
 
 
 class GIAdam(Adam):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..warmup import Constant, Hold, Linear, Rectified, Warmup
-from .options import Group, number
+from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup
+from ..step.options import Group, number
 
 _PLAIN = "A plain schedule does not ask: Linear(steps)"
 
@@ -52,7 +52,7 @@ def second_moment(
     """
     key, found = _read(optimizer, group)
     beta2 = found.beta2 if given is None else given
-    if math.isnan(beta2) and not isinstance(warmup, Constant | Hold | Linear):
+    if math.isnan(beta2) and not isinstance(warmup, Constant | SecondMomentOnly | Linear):
         raise ValueError(
             f"{type(warmup).__name__} needs beta2, the decay rate of v, which the groups of {type(optimizer).__name__} "
             f"({', '.join(key for key in group if key != 'params')}) do not tell: pass beta2=. {_PLAIN}"

@@ -6,12 +6,12 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from ..warmup import Warmup, steps_until, to_plain
-from .adam import Adam
-from .foreign import SecondMoment, refuse, second_moment, steps_taken
-from .options import Group, omega_at, undebiased
+from ...warmup import Warmup, as_warmup, steps_until, to_plain
+from ..adam import Adam
+from ..step.options import Group, omega_at, undebiased
+from .compat import SecondMoment, refuse, second_moment, steps_taken
 
-Start = Literal["hold", "offset"]
+OnZero = Literal["hold", "skip"]
 
 _BLOCK = 32  # steps whose omegas are computed in one go
 CLOCK = "warmup_steps"  # the key in a group: how many steps it has taken
@@ -25,20 +25,19 @@ class Scaling:
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None, start: Start, taken: int = 0
+        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None, on_zero: OnZero, taken: int = 0
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}; it must be a torch.optim.Optimizer")
-        if not isinstance(warmup, Warmup) or isinstance(warmup, type):
-            raise TypeError(f"warmup is {warmup!r}; it must be an object with omega(t, beta2), such as Rectified()")
-        if start not in get_args(Start):
-            raise ValueError(f"start is {start!r}; it must be 'hold' or 'offset'")
+        as_warmup(warmup)
+        if on_zero not in get_args(OnZero):
+            raise ValueError(f"on_zero is {on_zero!r}; it must be 'hold' or 'skip'")
         if isinstance(optimizer, Adam) and any(group["warmup"] is not None for group in optimizer.param_groups):
             raise ValueError(f"{type(optimizer).__name__} has a warmup of its own, which this would be on top of")
         other = getattr(optimizer, "_scaled_by", None)
         if other is not None and other() is not None:
             raise ValueError(f"{type(optimizer).__name__} is warmed up already: two warmups would multiply")
-        self.optimizer, self.warmup, self.beta2, self.start = optimizer, warmup, beta2, start
+        self.optimizer, self.warmup, self.beta2, self.on_zero = optimizer, warmup, beta2, on_zero
         self._offsets: dict[float, int] = {}
         self._read: dict[int, tuple[str, Any, SecondMoment]] = {}  # a group's index -> what its beta2 was read from
         self._ahead: dict[SecondMoment, tuple[int, list[float]]] = {}  # the omegas from a step on
@@ -90,7 +89,7 @@ class Scaling:
 
     def _omega(self, t: int, of: SecondMoment) -> float:
         """For a v without bias correction the rectification includes it."""
-        later = self._offset(of.beta2) if self.start == "offset" else 0
+        later = self._offset(of.beta2) if self.on_zero == "skip" else 0
         omega = omega_at(self.warmup, t + later, of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 

@@ -6,8 +6,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ..warmup import Rectified, Start, Warmup
-from .narrow import Rounding
+from ...warmup import Rectified, Warmup, as_warmup
+from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
 
@@ -35,7 +35,7 @@ def check_group(group: Group) -> None:
         raise RuntimeError("`capturable` does not support `differentiable`: autograd's graph is made on the host")
     if group["fused"] and group["foreach"]:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together. Leave one of them at None")
-    for name in ("order", "threshold", "start"):
+    for name in ("variance", "threshold", "start"):
         if name in group:
             raise ValueError(f"a group's {name} is part of its warmup: write warmup=Rectified({name}={group[name]!r})")
     check_warmup(group["warmup"], group["betas"][1])
@@ -71,13 +71,7 @@ def check_warmup(warmup: Any, beta2: float | Tensor) -> None:
     """It has an omega and a known start, and starts at this beta2. None is none."""
     if warmup is None:
         return
-    if not isinstance(warmup, Warmup) or isinstance(warmup, type):
-        raise TypeError(f"warmup is {warmup!r}; it must be an object with omega(t, beta2), such as Rectified()")
-    start = getattr(warmup, "start", "hold")
-    if start not in get_args(Start):
-        raise ValueError(f"warmup.start is {start!r}; it must be 'momentum' or 'hold'")
-    if (check := getattr(warmup, "check", None)) is not None:
-        check(float(beta2))
+    as_warmup(warmup).check(float(beta2))
 
 
 def number(value: float | Tensor) -> float:

@@ -14,7 +14,7 @@ from .options import Group, number
 from .plan import Bucket, Plan
 
 if TYPE_CHECKING:
-    from .adam import Adam
+    from ..adam import Adam
 
 log = logging.getLogger("rectified")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import reference
-import reference_family as twins
+import reference_variants as twins
 from messages import says
 from rectified.optim import COCOB, SGDHD, AdamHD, GIAdam, RandomV0Adam, StableAdamW, YellowFin
-from rectified.optim.alternatives.yellowfin import single_step
+from rectified.optim.contrib.yellowfin import single_step
 from rectified.warmup import Linear, Rectified
 from trajectories import Race, comes_and_goes, numbers, parameters, set_gradients, train
 

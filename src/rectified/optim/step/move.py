@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
+from .capturable import device_update
 from .coefficients import coefficients
 from .differentiable import differentiable_step
 from .kernels import Update
-from .on_device import device_update
 from .options import Group
 from .plan import Bucket, Plan
 

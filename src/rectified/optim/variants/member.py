@@ -2,8 +2,8 @@
 
 from typing import Any, ClassVar
 
-from ..options import Group, check_common, check_warmup, omega_at, undebiased
-from ..plain import Bucket, Plain
+from ..base import Bucket, Plain
+from ..step.options import Group, check_common, check_warmup, omega_at, undebiased
 
 
 class Member(Plain):

@@ -10,10 +10,10 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import from_plain, to_plain
-from .kernels import Tensors, Update, kernel_for
-from .options import Group, check_common
-from .sharded import is_sharded, whole
-from .uncompiled import Optimizer
+from ._torch import Optimizer
+from .step.dtensor import is_sharded, whole
+from .step.kernels import Tensors, Update, kernel_for
+from .step.options import Group, check_common
 
 Entry = dict[str, Any]  # one parameter's state
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Kernel, Tensors, same_layout
-from .narrow import Rounding, write_back
+from .low_precision import Rounding, write_back
 
 # Elements of a part, by measurement: 5 MB of float32 tensors and copies. A thread takes no fewer than 2**15 of them.
 _PART = 2**18

@@ -1,0 +1,1 @@
+"""A step: which tensors move together, by which numbers, through which kernel."""
