@@ -4,8 +4,8 @@ from .adam import Adam
 from .adamw import AdamW
 from .contrib import COCOB, SGDHD, AdamHD, GIAdam, RandomV0Adam, StableAdamW, YellowFin
 from .explain import Explanation, explain
-from .groups import decay_groups
 from .in_backward import StepInBackward
+from .param_groups import param_groups_weight_decay
 from .radam import RAdam
 from .variants import LAMB, Adadelta, NAdam, RMSprop
 from .wrap.rectify import rectify
@@ -29,8 +29,8 @@ __all__ = [
     "StepInBackward",
     "WarmupLR",
     "YellowFin",
-    "decay_groups",
     "explain",
     "linear_scaling",
+    "param_groups_weight_decay",
     "rectify",
 ]
