@@ -55,7 +55,7 @@ class Warmup:
     """
 
     start: Start = "hold"
-    m_delay: float = 0
+    m_delay: int = 0
 
     def omega(self, t: int, beta2: float) -> float:
         """The factor of step t = 1, 2, ..."""

@@ -18,8 +18,7 @@ import torch
 import rectified
 import reference
 from rectified import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop, optim
-from rectified.warmup import Hold as SecondMomentOnly
-from rectified.warmup import Linear, Rectified, UntunedLinear
+from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear
 from trajectories import Race, gradient, numbers, parameters
 
 DEVICE = os.environ.get("RECTIFIED_TEST_DEVICE", "cuda")
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # a torch of another version
 # ---------------------------------------------------------------------------------------------------------------------
 # Names of the package that may change are used here, and nowhere below.
 
-EXACT = {"order": "exact"}
+EXACT = {"variance": "exact"}
 OTHERS = {
     "RMSprop": partial(RMSprop, momentum=0.9),
     "RMSprop centered": partial(RMSprop, centered=True),
