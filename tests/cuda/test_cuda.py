@@ -183,11 +183,6 @@ def test_complex_parameters(name, path, dtype):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "radam"])
 @pytest.mark.parametrize("path", [{}, {"capturable": True}], ids=str)
-@pytest.mark.xfail(
-    DEVICE == "cuda",
-    strict=False,
-    reason="a capturable count is then a float64, and torch's kernel for GPUs reads it as a float32",
-)
 def test_a_float64_default_dtype(name, path):
     make, twin = METHODS[name]
     params = make_parameters()
@@ -212,12 +207,12 @@ TORCHS = {
 @paths
 @dtypes
 def test_torchs_class_of_the_same_name_takes_the_same_steps(name, path, dtype):
+    """Torch's without capturable: with it, torch computes rho and the bias corrections in float32, float64 or not."""
     ours, theirs, options = TORCHS[name]
     params = make_parameters(dtype)
     plain = copies(params)
-    torchs = {key: x for key, x in path.items() if key != "fused" or theirs is not torch.optim.RAdam}
-    if DEVICE == "cpu":  # where torch's own has no capturable
-        torchs.pop("capturable", None)
+    left_out = {"capturable", *(["fused"] if theirs is torch.optim.RAdam else [])}  # which torch's RAdam has not
+    torchs = {key: x for key, x in path.items() if key not in left_out}
     optimizer, other = ours(params, lr=LR, **options, **path), theirs(plain, lr=LR, **options, **torchs)
     start = [host(p) for p in params]
     relative = 2 * relative_error(dtype, path)
@@ -775,9 +770,6 @@ def test_an_optimizer_that_is_deleted_leaves_no_memory_behind(name):
 @needs_gpu
 @pytest.mark.parametrize("name", STEPPED)
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.xfail(
-    strict=False, reason="Adam's plans hold the old moments until the next step; a redesign under way ends that"
-)
 def test_a_state_that_is_cleared_is_freed_at_once(name):
     _params, optimizer, before = stepped(STEPPED[name])
     held = torch.cuda.memory_allocated() - before
