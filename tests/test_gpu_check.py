@@ -19,7 +19,7 @@ def test_a_rehearsal_runs_every_part(tmp_path):
     command = [str(ROOT / "benchmarks/gpu/check.sh"), str(out), "--cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((out / "gpu.json").read_text())
+    found = json.loads((out / "cpu-rehearsal.json").read_text())
     assert {name: part["exit_status"] for name, part in found["parts"].items()} == dict.fromkeys(
         ("tests", "step_times", "study"), 0
     )
@@ -33,8 +33,8 @@ def test_a_rehearsal_runs_every_part(tmp_path):
     runs = found["study"]["studies"]["cpu"]["runs"]
     assert len(runs) == 12
     assert all(run["status"] == "done" and run["test_accuracy"] > 5 for run in runs)
-    page = (out / "gpu.md").read_text()
-    assert all(title in page for title in ("## Tests", "## Step times", "### cnn", "## Study"))
+    page = (out / "cpu-rehearsal.md").read_text()
+    assert all(title in page for title in ("## In short", "## Tests", "## Step times", "### cnn", "## Study"))
     files = [path.name for path in out.iterdir()]
     assert len(files) <= 8
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in files)

@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,10 @@ def run(part: Part, out: Path) -> dict[str, Any]:
     return {"exit_status": status, "late": status is None, "seconds": round(time.monotonic() - began, 1)}
 
 
-def machine() -> dict[str, Any]:
-    """The card and the versions."""
+def machine(cpu: bool) -> dict[str, Any]:
+    """The card, the versions and the day."""
     found: dict[str, Any] = {
+        "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
@@ -97,7 +99,7 @@ def machine() -> dict[str, Any]:
         found["triton"] = triton.__version__
     except ImportError:
         pass
-    if torch.cuda.is_available():
+    if not cpu and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         found |= {"card": properties.name, "memory_GiB": round(properties.total_memory / 2**30, 1)}
         ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -120,11 +122,11 @@ def outcomes(out: Path) -> dict[str, Any]:
     failed_tests: dict[str, str] = {}
     for case in ET.parse(xml).getroot().iter("testcase"):
         kinds = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        kind = kinds[0].tag if kinds else "passed"
+        kind = {"failure": "failed"}.get(kinds[0].tag, kinds[0].tag) if kinds else "passed"
         if kind == "skipped" and "xfail" in (kinds[0].get("type") or ""):
             kind = "xfailed"
         counts[kind] = counts.get(kind, 0) + 1
-        if kind in ("failure", "error"):
+        if kind in ("failed", "error"):
             failed_tests[case.get("name", "?")] = (kinds[0].get("message") or "")[:300]
     return {"counts": counts, "failed": failed_tests}
 
@@ -135,23 +137,29 @@ def read(path: Path) -> Any:
 
 
 def page(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
+    """The results as Markdown, in short first."""
     here = results["machine"]
-    versions = ", ".join(f"{name} {here[name]}" for name in ("driver", "torch", "cuda", "triton", "python"))
-    lines = [f"# {here['card'] or 'Rehearsal on the CPU'}", "", f"{versions}. `{results['command']}`", ""]
-    lines += ["| part | outcome | seconds |", "|---|---|---:|"]
+    card = here["card"] or "the CPU (a rehearsal)"
+    memory = [f"{here['memory_GiB']} GiB"] if here["card"] else []
+    names = [name for name in ("driver", "torch", "cuda", "triton", "python") if here[name]]
+    versions = ", ".join([*memory, *(f"{name} {here[name]}" for name in names)])
+    lines = [f"# {card[0].upper()}{card[1:]}", "", f"{here['date']}; {versions}. Made by `{results['command']}`.", ""]
+    if results.get("step_times"):
+        lines += ["## In short", "", step_times.summary(results["step_times"], card)]
+    lines += [f"The parts of the check on {card}:", "", "| part | outcome | seconds |", "|---|---|---:|"]
     for name, ended in results["parts"].items():
         word = "stopped, it was late" if ended["late"] else "ok" if ended["exit_status"] == 0 else "failed"
         lines.append(f"| {name} | {word} | {ended['seconds']} |")
     if tests := results.get("tests"):
         counts = ", ".join(f"{n} {kind}" for kind, n in tests["counts"].items())
-        lines += ["", "## Tests", "", counts or "none ran", ""]
+        lines += ["", "## Tests", "", counts or "none ran"]
+        lines += [""] * bool(tests["failed"])
         lines += [f"- {name}: {why.splitlines()[0] if why else ''}" for name, why in tests["failed"].items()]
     if results.get("step_times"):
-        lines += ["", "## Step times", "", step_times.tables(results["step_times"])]
+        lines += ["", "## Step times", "", step_times.tables(results["step_times"], card).rstrip()]
     if results.get("study"):
-        lines += ["", "## Study", "", small_study.tables(results["study"])]
-    return "\n".join(lines)
+        lines += ["", "## Study", "", small_study.tables(results["study"], card).rstrip()]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -165,18 +173,19 @@ def main() -> int:
         return 2
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("tests.xml", "step_times.json", "study.json"):  # of another call
-        (out / name).unlink(missing_ok=True)
+    for old in ("tests.xml", "step_times.json", "study.json"):  # of another call
+        (out / old).unlink(missing_ok=True)
     command = "benchmarks/gpu/check.sh OUT_DIR" + " --cpu" * given.cpu
-    results: dict[str, Any] = {"command": command, "machine": machine(), "parts": {}}
+    results: dict[str, Any] = {"command": command, "machine": machine(given.cpu), "parts": {}}
+    name = "cpu-rehearsal" if given.cpu else re.sub(r"[^a-z0-9]+", "-", results["machine"]["card"].lower()).strip("-")
     for part in parts(out, given.cpu):
         ended = results["parts"][part.name] = run(part, out)
         if part.name == "tests":
             results["tests"] = outcomes(out)
         else:
             results[part.name] = read(out / f"{part.name}.json")
-        (out / "gpu.json").write_text(json.dumps(results, indent=1))
-        (out / "gpu.md").write_text(page(results))
+        (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (out / f"{name}.md").write_text(page(results))
         print(f"{part.name}: exit status {ended['exit_status']} after {ended['seconds']} s", flush=True)
     print(page(results))
     return int(any(ended["exit_status"] != 0 for ended in results["parts"].values()))

@@ -51,8 +51,8 @@ def study(device: str, workers: int, epochs: int, log: Any) -> dict[str, Any]:
     return {"exit_status": status, "seconds": time.monotonic() - began, "runs": runs}
 
 
-def tables(found: dict[str, Any]) -> str:
-    """The outcome as Markdown: each setting's mean test accuracy on either device."""
+def tables(found: dict[str, Any], card: str) -> str:
+    """The outcome as Markdown: each setting's mean test accuracy on the card and on the CPU beside it."""
     if "skipped" in found:
         return f"Skipped: {found['skipped']}.\n"
     accuracy: dict[tuple[str, float], dict[str, list[float]]] = {}
@@ -61,12 +61,14 @@ def tables(found: dict[str, Any]) -> str:
             of = accuracy.setdefault((run["method"], run["lr"]), {}).setdefault(device, [])
             of += [run["test_accuracy"]] if run["status"] == "done" else []
     devices = list(found["studies"])
-    lines = [f"| method | lr | {' | '.join(f'test accuracy on {device}, %' for device in devices)} |"]
+    called = {device: "the CPU" if device == "cpu" else card for device in devices}
+    lines = [f"Mean test accuracy in % on {' and on '.join(called.values())}:", ""]
+    lines.append(f"| method | lr | {' | '.join(called.values())} |")
     lines.append("|---|---:|" + "---:|" * len(devices))
     for (method, lr), by_device in accuracy.items():
         means = [f"{statistics.mean(x):.1f} ({len(x)} runs)" if (x := by_device.get(d)) else "-" for d in devices]
         lines.append(f"| {method} | {lr:g} | {' | '.join(means)} |")
-    took = ", ".join(f"{one['seconds']:.1f} s on {device}" for device, one in found["studies"].items())
+    took = ", ".join(f"{one['seconds']:.1f} s on {called[device]}" for device, one in found["studies"].items())
     failed = {run["reason"] for one in found["studies"].values() for run in one["runs"] if run["status"] == "failed"}
     return "\n".join([*lines, "", f"From start to report: {took}.", *(f"Failed: {why}" for why in failed), ""])
 
@@ -83,14 +85,14 @@ def main() -> int:
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         found = {"skipped": f"the study's code needs {', '.join(missing)}, which this Python does not have"}
         given.out.write_text(json.dumps(found, indent=1))
-        print(tables(found))
+        print(tables(found, given.device))
         return 0
     found = {"studies": {}}
     with Path(os.devnull).open("w") as log:
         for device in dict.fromkeys((given.device, "cpu")):
             found["studies"][device] = study(device, given.workers, given.epochs, log)
             given.out.write_text(json.dumps(found, indent=1))
-    print(tables(found))
+    print(tables(found, given.device))
     return max(one["exit_status"] for one in found["studies"].values())
 
 

@@ -222,38 +222,56 @@ def measure(model: str, device: str, seconds: float, rounds: int) -> dict[str, A
     return {**found, "entries": medians}
 
 
-def tables(results: dict[str, Any]) -> str:
-    """The results as Markdown, a table for each model."""
-    lines = []
+def device_time(t: dict[str, Any], digits: int) -> str:
+    """Its device time, marked where that is a step's."""
+    return f"{t['device_us']:,.{digits}f}" + ("" if t["launched_ahead"] > 0.5 else " (\\*)")
+
+
+def summary(results: dict[str, Any], card: str) -> str:
+    """Ours and the two of torch's that are nearest, in one Markdown table."""
+    names = (BASE, "torch AdamW fused", "torch RAdam foreach")
+    lines = [
+        f"A step on {card}: µs on the device (in % of that, a copy of the same bytes), µs on the host.",
+        "",
+        "| model | parameters |" + "".join(f" {name}: device | host |" for name in names),
+        "|---|---:|" + "---:|---:|" * len(names),
+    ]
     for model, found in results["models"].items():
-        lines += [f"### {model}: {found['parameters']:,} parameters in {found['tensors']} tensors", ""]
+        row = f"| {model} | {found['parameters']:,} |"
+        for name in names:
+            t = found["entries"].get(name)
+            row += f" {device_time(t, 0)} ({100 * t['of_copy']:.0f} %) | {t['host_us']:,.0f} |" if t else " - | - |"
+        lines.append(row)
+    return "\n".join([*lines, ""])
+
+
+def tables(results: dict[str, Any], card: str) -> str:
+    """The results as Markdown, a table for each model."""
+    lines = [
+        "Medians over rounds. *device*: CUDA events around steps launched while the GPU was kept busy. *of copy*: the",
+        "time of a device-to-device copy of the bytes that a step must read and write, over the device time. *step*:",
+        "one of many in a row. *host*: the Python call alone. (\\*) launching took longer than the GPU was kept busy,",
+        "so that device and host time are a step's.",
+        "",
+    ]
+    for model, found in results["models"].items():
+        lines += [f"### {model} on {card}: {found['parameters']:,} parameters in {found['tensors']} tensors", ""]
         if "skipped" in found:
             lines += [f"Skipped: {found['skipped']}.", ""]
             continue
         lines += [
-            "| | device, us | of copy | step, us | step / rectified RAdam | host, us |",
+            "| | device, µs | of copy | step, µs | step / rectified RAdam | host, µs |",
             "|---|---:|---:|---:|---:|---:|",
         ]
         for name, t in found["entries"].items():
             of_copy = f"{100 * t['of_copy']:.0f} %" if "of_copy" in t else f"{t['GB_per_s']:,.0f} GB/s"
             ratio = f"{t['step_over_base']:.2f}" if "step_over_base" in t else ""
-            late = "" if t["launched_ahead"] > 0.5 else " (\\*)"
             lines.append(
-                f"| {name} | {t['device_us']:,.1f}{late} | {of_copy} | {t['step_us']:,.1f} | {ratio} "
-                f"| {t['host_us']:,.1f} |"
+                f"| {name} | {device_time(t, 1)} | {of_copy} | {t['step_us']:,.1f} | {ratio} | {t['host_us']:,.1f} |"
             )
         lines += ["", *(f"Failed: {name}: {why}" for name, why in found["failed"].items())]
         lines += [""] * bool(found["failed"])
-    return "\n".join(
-        [
-            *lines,
-            "Medians over rounds. *device*: CUDA events around steps launched while the GPU was kept busy. *of copy*:",
-            "the time of a device-to-device copy of the bytes that a step must read and write, over the device time.",
-            "*step*: one of many in a row. *host*: the Python call alone. (\\*) launching took longer than the GPU was",
-            "kept busy, so that device and host time are a step's.",
-            "",
-        ]
-    )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -274,7 +292,7 @@ def main() -> None:
             torch.cuda.empty_cache()
         given.out.write_text(json.dumps(results, indent=1))
         print(f"{model}: {time.monotonic() - began:.1f} s", flush=True)
-    print(tables(results))
+    print(tables(results, given.device))
 
 
 if __name__ == "__main__":
