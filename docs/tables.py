@@ -7,11 +7,11 @@ from typing import Any
 
 from scipy import stats
 
-from rectified.figures.family import by_member, over_last
 from rectified.figures.numbers import periods
 from rectified.figures.simulated import early
 from rectified.figures.table import markdown
 from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
+from rectified.figures.variants import by_variant, over_last
 from rectified.study import Store
 from rectified.study.gradients import read_histograms
 from rectified.study.report.gradients import median
@@ -57,7 +57,7 @@ def assumptions() -> str:
 def family() -> str:
     """What a rectification makes of the other methods' adaptive learning rates."""
     at = (6, 10, 100, 1000, 6000)
-    found = over_last(by_member(paths=20_000, steps=at[-1], seed=0, at=at))
+    found = over_last(by_variant(paths=20_000, steps=at[-1], seed=0, at=at))
     rows = []
     for name in dict.fromkeys(found["method"]):
         mine = found.where(method=name).rows

@@ -35,7 +35,7 @@ FIGURES = [
     *("variance_by_step", "rectified_by_step", "variance_by_mean", "rectified_by_mean"),
     *(f"first_steps_beta2_{beta2!r}" for beta2 in BETAS),
     *("fitted_law_error", "effective_samples", "omega_by_step", "omega_first_steps", "psi_by_law", "update_by_law"),
-    "rectified_by_member",
+    "rectified_by_variant",
 ]
 TABLES = ["periods.csv", "periods.md", "variance_table.csv", "variance_table.md"]
 

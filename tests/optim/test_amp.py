@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rectified
-from roster import every_method
+from roster import representatives
 from trajectories import numbers, parameters, set_gradients, train
 
 SCALE = 1024.0
@@ -34,7 +34,7 @@ def scaled_step(optimizer, scaler, params, step, infinite=False):
     scaler.update()
 
 
-@every_method
+@representatives
 @who_unscales
 def test_the_trajectory_is_the_one_of_unscaled_gradients(method, asked):
     params, plain = parameters(torch.float32), parameters(torch.float32)
@@ -51,7 +51,7 @@ def test_the_trajectory_is_the_one_of_unscaled_gradients(method, asked):
             torch.testing.assert_close(optimizer.state[p][name], other.state[q][name], rtol=1e-5, atol=1e-9)
 
 
-@every_method
+@representatives
 @who_unscales
 @pytest.mark.parametrize("before", [0, 1, 8])
 def test_a_skipped_step_moves_nothing_and_no_clock(method, asked, before):

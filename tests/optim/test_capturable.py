@@ -8,10 +8,11 @@ from torch.optim import lr_scheduler
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rectified
+from rectified.optim.adam import adam_row
 from rectified.optim.step import capturable as on_device
-from rectified.optim.step.coefficients import coefficients
-from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear
-from roster import both_paths, every_method
+from rectified.optim.step.update import Coefficients, coefficients
+from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear, as_warmup
+from roster import both_paths, every_method, representatives
 from trajectories import Race, comes_and_goes, gradient, numbers, parameters, race, set_gradients, train
 
 SYNCS = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal", "aten::nonzero"}
@@ -46,7 +47,7 @@ OPTIONS = {
 }
 
 
-@every_method
+@representatives
 @both_paths
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_takes_its_twins_steps(method, path, options):
@@ -178,17 +179,16 @@ def test_tensor_betas_are_read_when_they_were_written_to_and_not_at_a_step(path)
     ids=str,
 )
 def test_the_table_is_the_warmup_at_every_count(warmup, beta2):
-    group = {"warmup": warmup, "betas": (0.9, beta2)}
-    schedule = on_device.Schedule(group, torch.device("cpu"))
+    schedule = on_device.Schedule(adam_row, warmup, warmup, beta2, torch.device("cpu"))
     for t in (1, 2, 3, 6, 100, 65_535, 65_536):
-        row = schedule.row(torch.tensor(float(t)), 0.9)
+        row = Coefficients(*schedule.row(torch.tensor(float(t))))
         assert float(row.omega) == pytest.approx(warmup.omega(t, beta2), rel=1e-14, abs=0), t
-        assert float(row.scale) == pytest.approx(coefficients(group, t, warmup.omega(t, beta2)).scale, rel=1e-13, abs=0)
+        expected = coefficients(warmup, (0.0, beta2), t, warmup.omega(t, beta2))
+        assert float(row.scale) == pytest.approx(expected.scale, rel=1e-13, abs=0)
     for t in (70_001, 99_999, 100_003, 200_000, 1_234_567, 2**24):
         near = 3e-4 if isinstance(warmup, Linear) else 3e-6  # it has a kink between two counts of the grid
-        assert float(schedule.row(torch.tensor(float(t)), 0.9).omega) == pytest.approx(
-            warmup.omega(t, beta2), rel=near
-        ), t
+        omega = float(schedule.row(torch.tensor(float(t)))[-1])
+        assert omega == pytest.approx(warmup.omega(t, beta2), rel=near), t
 
 
 class Cycles:
@@ -202,12 +202,12 @@ class Cycles:
 
 def test_an_omega_of_ones_own_may_fall_again_long_after_it_has_reached_1():
     """At this beta2 a table of one of ours would end at t = 800, where omega is what it is at the far end."""
-    group = {"warmup": Cycles(), "betas": (0.9, 0.95)}
     assert Cycles().omega(800, 0.95) == Cycles().omega(10**12, 0.95) == 1
-    schedule = on_device.Schedule(group, torch.device("cpu"))
+    cycles = as_warmup(Cycles())
+    schedule = on_device.Schedule(adam_row, cycles, cycles, 0.95, torch.device("cpu"))
     for t in (1, 50, 800, 2001, 2002, 2050, 4001, 40_001, 64_033, 65_536):
-        expected = coefficients(group, t, Cycles().omega(t, 0.95))
-        assert list(map(float, schedule.row(torch.tensor(float(t)), 0.9))) == pytest.approx(expected, rel=1e-13), t
+        expected = coefficients(cycles, (0.0, 0.95), t, Cycles().omega(t, 0.95))
+        assert list(map(float, schedule.row(torch.tensor(float(t))))) == pytest.approx(expected, rel=1e-13), t
 
     params, plain = parameters(), parameters()
     lists, optimizers = (params, plain), []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from roster import BY_NAME, every_method
+from roster import BY_NAME, representatives
 from trajectories import parameters, train
 
 SIZE = 70_001  # more than one thread's share, and no multiple of a vector
@@ -32,7 +32,7 @@ def weights(make, cut=SIZE, steps=7, dtype=torch.float32):
     return torch.cat([p.detach() for p in params])
 
 
-@every_method
+@representatives
 @pytest.mark.parametrize("path", [{}, {"foreach": True}, {"capturable": True}], ids=["fused", "foreach", "capturable"])
 def test_bit_equal_over_runs_threads_and_cuts(method, path, threads):
     def make(params):
@@ -110,7 +110,7 @@ def test_bit_equal_in_another_process_and_from_a_checkpoint_of_this_one(tmp_path
             assert all(torch.equal(x, y) for x, y in zip(weights_here, weights_there, strict=True)), key
 
 
-@every_method
+@representatives
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 4e-7), (torch.float64, 8e-16)], ids=str)
 def test_the_paths_differ_by_round_off(method, dtype, near):
     """The distances that the page states, after eight steps, relative to 1 + |weight|."""

@@ -1,91 +1,121 @@
-"""Parameters on several devices: what there is one of, lr and a GradScaler's tensors, goes to each of them.
+"""Parameters on several devices, and tensors without values: what there is one of goes to each device, nothing is read.
 
-The devices are pretended: a fake tensor has no memory, but a foreach op on two of different devices raises, as it would
-there. The fused op does not look; so what it is handed is looked at.
+The devices are pretended: a fake tensor has no memory, but an op on two of different devices raises, as it would there.
 """
 
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from rectified import RAdam
-from rectified.optim.step import capturable as on_device
-from rectified.optim.step import kernels
-from rectified.optim.step.coefficients import Coefficients
-from rectified.optim.step.move import move, move_on_device
-from rectified.optim.step.plan import Clock
-from trajectories import parameters
+import rectified
+from rectified.optim import contrib
+from rectified.optim.step.capturable import Schedule
+from rectified.optim.step.update import Coefficients
+from rectified.warmup import Linear, Rectified, SecondMomentOnly
 
 DEVICES = ("cuda:0", "cuda:1", "cpu")
 decoupled_or_not = pytest.mark.parametrize("decoupled", [False, True], ids=["L2", "decoupled"])
 scaler_on = pytest.mark.parametrize("scalers", ["cuda:0", "cpu"], ids=lambda device: f"scaler on {device}")
 
+# What memory estimators are run on.
+VALUELESS = {
+    "Adam": rectified.Adam,
+    "Adam, linear": partial(rectified.Adam, warmup=Linear(9)),
+    "Adam-2k": partial(rectified.Adam, warmup=SecondMomentOnly(2), amsgrad=True),
+    "AdamW": rectified.AdamW,
+    "AdamW kahan": partial(rectified.AdamW, rounding="kahan"),
+    "RAdam": rectified.RAdam,
+    "RMSprop": partial(rectified.RMSprop, momentum=0.9, centered=True, warmup=Rectified()),
+    "NAdam": rectified.NAdam,
+    "Adadelta": rectified.Adadelta,
+    "LAMB": rectified.LAMB,
+    "StableAdamW": contrib.StableAdamW,
+    "COCOB": contrib.COCOB,
+    "GIAdam": contrib.GIAdam,
+    "RandomV0Adam": contrib.RandomV0Adam,
+}
+HAVE_CAPTURABLE = [name for name in VALUELESS if name not in ("StableAdamW", "COCOB", "GIAdam", "RandomV0Adam")]
 
-def look(tensors, grads, update):
-    """In the fused op's place."""
-    handed = [x for x in update if isinstance(x, torch.Tensor)]
-    assert {x.device for x in handed} <= {tensors.params[0].device}
-    assert {x.shape for x in handed} <= {torch.Size()}
+
+def on_devices(devices=DEVICES, dtype=torch.float32):
+    params = [torch.nn.Parameter(torch.empty(shape, device=d, dtype=dtype)) for d in devices for shape in ((3, 4), ())]
+    for p in params:
+        p.grad = torch.empty_like(p)
+    return params
 
 
-@pytest.fixture
-def make():
-    """Makes a group, and a bucket of its parameters on each device."""
-    (group,) = RAdam(parameters(), lr=0.1, weight_decay=0.1).param_groups
+@decoupled_or_not
+@scaler_on
+def test_counted_on_the_host_the_scale_goes_to_each_device(decoupled, scalers):
     with FakeTensorMode():
-
-        def made(kernel, decoupled, lr=0.1):
-            buckets = []
-            for device in DEVICES:
-                params, m, v = ([torch.empty(shape, device=device) for shape in ((3, 4), ())] for _ in range(3))
-                entries = [{"step": torch.empty((), device=device)}]
-                tensors = kernels.Tensors(params, m, v, [], [])
-                buckets.append(SimpleNamespace(t=0, tensors=tensors, kernel=kernel, entries=entries))
-            return {**group, "lr": lr, "decoupled_weight_decay": decoupled}, buckets
-
-        yield made
-
-
-def grads_of(bucket):
-    return [torch.empty_like(p) for p in bucket.tensors.params]
+        params = on_devices()
+        optimizer = rectified.RAdam(params, weight_decay=0.1, decoupled_weight_decay=decoupled)
+        for _ in range(3):
+            optimizer.grad_scale = torch.empty((), device=scalers)
+            optimizer.step()
 
 
 @decoupled_or_not
 @scaler_on
-@pytest.mark.parametrize("kernel", [kernels.foreach, look])
-def test_counted_on_the_host_the_scale_goes_to_each_device(kernel, decoupled, scalers, make):
-    group, buckets = make(kernel, decoupled)
-    for bucket in buckets:
-        for omega in (0.0, 0.5):
-            move(group, bucket, grads_of(bucket), omega, torch.empty((), device=scalers))
-
-
-@decoupled_or_not
-@scaler_on
-@pytest.mark.parametrize("kernel", [on_device.foreach_on_device, look])
 @pytest.mark.parametrize("lr", ["a number", "cuda:0", "cpu"])
 @pytest.mark.parametrize("shape", [(), (1,)], ids=str)
-def test_counted_on_the_device_lr_scale_and_verdict_go_to_each(kernel, decoupled, scalers, lr, shape, make):
-    group, buckets = make(kernel, decoupled, 0.1 if lr == "a number" else torch.empty(shape, device=lr))
+def test_counted_on_the_device_lr_scale_and_verdict_go_to_each(decoupled, scalers, lr, shape, monkeypatch):
+    def row(schedule, count):  # without its table, in which a torch without CUDA cannot pretend to look up
+        return [torch.empty((), dtype=torch.float64, device=count.device) for _ in Coefficients._fields]
 
-    def row(count, beta1):  # without its table, in which a fake tensor cannot look up
-        return Coefficients(*(torch.empty((), dtype=torch.float64, device=count.device) for _ in Coefficients._fields))
+    monkeypatch.setattr(Schedule, "row", row)
+    with FakeTensorMode():
+        params = on_devices()
+        rate = 0.1 if lr == "a number" else torch.empty(shape, device=lr)
+        optimizer = rectified.RAdam(
+            params, lr=rate, weight_decay=0.1, decoupled_weight_decay=decoupled, capturable=True
+        )
+        for _ in range(3):
+            optimizer.grad_scale = torch.empty((), device=scalers)
+            optimizer.found_inf = torch.empty((), device=scalers)
+            optimizer.step()
 
-    schedule = SimpleNamespace(row=row, has_momentum=True, beta2=0.999)
-    clocks = [Clock(2, bucket.tensors.params[0].device) for bucket in buckets]
 
-    def advance(go):
-        for clock in clocks:
-            clock.advance(go)
+@pytest.mark.parametrize("make", VALUELESS.values(), ids=VALUELESS.keys())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_step_under_fake_tensors_reads_no_value(make, dtype):
+    with FakeTensorMode():
+        params = on_devices(("cpu",) if make is contrib.COCOB else ("cpu", "cuda:0"), dtype)
+        optimizer = make(params)
+        for _ in range(3):
+            optimizer.step()
+        saved = optimizer.state_dict()
+        optimizer.load_state_dict(saved)
+        optimizer.step()
+    for p in params:
+        states = [x for x in optimizer.state[p].values() if isinstance(x, torch.Tensor) and x.shape == p.shape]
+        assert len(states) >= 1
+        assert all(x.device == p.device for x in states if x.ndim)
 
-    schedules = {clock.ticks.device: schedule for clock in clocks}
-    plan = SimpleNamespace(advance=advance, schedules=schedules, betas=group["betas"])
-    scale, found_inf = (torch.empty((), device=scalers) for _ in range(2))
-    move_on_device(group, plan, [(bucket, grads_of(bucket)) for bucket in buckets], scale, found_inf)
+
+@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("name", VALUELESS)
+def test_a_step_on_the_meta_device_reads_no_value(name, capturable):
+    if capturable and name not in HAVE_CAPTURABLE:
+        pytest.skip(f"{name} has no capturable")
+    params = on_devices(("meta",))
+    optimizer = VALUELESS[name](params, **({"capturable": True} if capturable else {}))
+    for _ in range(3):
+        optimizer.step()
+    assert all(x.is_meta for p in params for x in optimizer.state[p].values() if getattr(x, "shape", None) == (3, 4))
+
+
+@pytest.mark.parametrize("name", HAVE_CAPTURABLE)
+def test_a_capturable_step_under_fake_tensors_reads_no_value(name):
+    with FakeTensorMode():
+        params = on_devices(("cpu",))  # elsewhere a torch without CUDA cannot pretend a copy
+        optimizer = VALUELESS[name](params, capturable=True)
+        for _ in range(3):
+            optimizer.step()
 
 
 def test_the_pretence_notices():
-    with FakeTensorMode(), pytest.raises(RuntimeError, match="same device"):
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="device"):
         torch.empty(3, device="cuda:0") * torch.empty((), device="cuda:1")

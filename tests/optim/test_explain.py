@@ -81,7 +81,7 @@ def test_it_goes_on_from_a_loaded_state():
 @pytest.mark.parametrize(
     ("name", "taken", "words"),
     [
-        ("radam", 0, ["step 1", "start: momentum", "5 steps of start left", "reaches 0.9 in 2736 steps"]),
+        ("radam", 0, ["no step taken", "start: momentum", "5 steps of start left", "ends in 8335 steps, at step 8336"]),
         ("radam-hold", 4, ["step 5", "start: hold", "1 step"]),
         ("radam", 6, ["step 7", "warmup", "lr 0.001 * omega 0.032"]),
         ("adam", 3, ["step 4", "full", "omega 1"]),

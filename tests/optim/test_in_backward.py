@@ -8,9 +8,8 @@ from torch import nn
 
 import rectified
 from rectified.bench.measure import cpu_peak
-from rectified.optim import StepInBackward
-from rectified.optim.step import kernels
-from roster import every_method
+from rectified.optim import StepInBackward, _torch
+from roster import representatives
 
 
 def model():
@@ -28,7 +27,7 @@ def assert_equal(one, other):
         assert torch.equal(p, q)
 
 
-@every_method
+@representatives
 @pytest.mark.parametrize("capturable", [False, True])
 def test_it_is_the_trajectory_of_steps_after_backward(method, capturable):
     net, plain = model(), model()
@@ -153,7 +152,7 @@ def test_a_layer_that_is_thawed_or_added_later_steps_in_step():
 
 
 def test_what_is_said_of_a_parameter_is_said_by_its_own_name(caplog, monkeypatch):
-    monkeypatch.setattr(kernels, "_HAS_OP", False)
+    monkeypatch.setattr(_torch, "HAS_FUSED_ADAM", False)
     net = model()
     StepInBackward(rectified.Adam(net.named_parameters()))
     backward(net, 0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rectified
-from rectified.optim.step import kernels
+from rectified.optim import _torch
 from rectified.warmup import Linear
 from reference import Textbook, linear
 from roster import both_paths, every_method
@@ -17,7 +17,7 @@ from trajectories import FusedCalls, numbers, parameters, race, train
 
 def test_the_op_is_known_to_this_torch():
     """The canary: torch's private op still has the signature that was tested. If not, read what has changed."""
-    assert kernels.has_known_op()
+    assert _torch.has_known_op()
 
 
 @every_method
@@ -32,7 +32,7 @@ def test_plain_parameters_take_the_fused_op_and_say_nothing(method, caplog):
 
 @every_method
 def test_without_the_op_the_foreach_path_serves_and_says_so_once(method, caplog, monkeypatch):
-    monkeypatch.setattr(kernels, "_HAS_OP", False)
+    monkeypatch.setattr(_torch, "HAS_FUSED_ADAM", False)
     params = parameters()
     optimizer = method.optimizer(params, lr=0.01)
     twins = [method.textbook(numbers(p), lr=0.01) for p in params]
@@ -55,7 +55,7 @@ def test_another_signature_is_not_the_known_op(name, overload, change, monkeypat
     if change == "none":
         del overloads[overload]
     monkeypatch.setattr(torch.ops.aten, name, SimpleNamespace(**overloads))
-    assert not kernels.has_known_op()
+    assert not _torch.has_known_op()
 
 
 class Tagged(torch.Tensor):

@@ -8,7 +8,7 @@ import torch
 
 import rectified
 import reference
-from roster import both_paths, every_method
+from roster import both_paths, representatives
 from trajectories import FusedCalls, numbers, parameters, set_gradients, train
 
 NARROW = [torch.bfloat16, torch.float16]
@@ -34,7 +34,7 @@ def test_v_does_not_stall():
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 @both_paths
-@every_method
+@representatives
 def test_kahan_keeps_what_rounding_takes(method, path, dtype):
     """Weight and compensation together follow float64 to 16 bits and more, over steps too small for the weight."""
     params = parameters(dtype, shapes=((40, 3), (7,), ()))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rectified.warmup import Rectified
-from roster import BY_NAME, both_paths, every_method
+from roster import BY_NAME, both_paths, representatives
 from trajectories import comes_and_goes, numbers, parameters, race, set_gradients, train
 
 capturable_or_not = pytest.mark.parametrize("capturable", [False, True], ids=["host", "capturable"])
@@ -23,7 +23,7 @@ def twins_of(method, params, **options):
     return [method.textbook(numbers(p), **options) for p in params]
 
 
-@every_method
+@representatives
 @capturable_or_not
 def test_odd_layouts_through_the_fused_op(method, capturable):
     """torch's Adam(fused=True): slices and transposes come out wrong, and memory beside them is written.
@@ -44,7 +44,7 @@ def test_odd_layouts_through_the_fused_op(method, capturable):
     assert (block == 7.0).all()
 
 
-@every_method
+@representatives
 @both_paths
 def test_per_group_lr_ignored(method, path):
     """timm's RAdamLegacy and jettify's RAdam: a buffer that all groups share gives each of them the first one's lr."""
@@ -55,7 +55,7 @@ def test_per_group_lr_ignored(method, path):
     race(optimizer, params, twins, range(1, 11))
 
 
-@every_method
+@representatives
 @both_paths
 def test_groups_added_later_use_stale_values(method, path):
     """The authors' RAdam, timm's and jettify's: a group added later steps by the r_t of the first group's betas."""
@@ -70,7 +70,7 @@ def test_groups_added_later_use_stale_values(method, path):
     race(optimizer, params + late, twins, range(8, 17), so_far=so_far)
 
 
-@every_method
+@representatives
 @both_paths
 def test_group_level_step_counts(method, path):
     """pytorch_optimizer and optimi: a parameter that appears late takes the group's count, and has no warmup."""
@@ -81,7 +81,7 @@ def test_group_level_step_counts(method, path):
     assert [twin.t for twin in twins] == [17, 16, 12, 20, 20], "the schedule means to have different clocks"
 
 
-@every_method
+@representatives
 @both_paths
 @capturable_or_not
 def test_nan_from_eps_0_and_zero_gradients(method, path, capturable):
@@ -137,7 +137,7 @@ def test_rho_in_float32_in_torch(beta2, first, foreach, monkeypatch):
     assert rectified.index(True) + 1 == first
 
 
-@every_method
+@representatives
 def test_bfloat16_v_stalls(method):
     """torch and pytorch_optimizer, whose moments are bfloat16: unit gradients take v to 0.5 instead of 1."""
     p = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
@@ -172,14 +172,14 @@ def assert_gradients_unwritten(method, options):
             assert g._version == version
 
 
-@every_method
+@representatives
 @both_paths
 def test_maximize_negates_the_users_gradient(method, path):
     """pytorch_optimizer: after a step with maximize, p.grad has the other sign, and accumulates so."""
     assert_gradients_unwritten(method, {"maximize": True, **path})
 
 
-@every_method
+@representatives
 @both_paths
 @pytest.mark.parametrize("maximize", [False, True])
 def test_l2_decay_is_written_into_the_gradient(method, path, maximize):
@@ -187,7 +187,7 @@ def test_l2_decay_is_written_into_the_gradient(method, path, maximize):
     assert_gradients_unwritten(method, {"weight_decay": 0.1, "maximize": maximize, **path})
 
 
-@every_method
+@representatives
 @both_paths
 def test_float64_degraded_to_float32(method, path):
     """The authors' RAdam: it computes in float32 whatever the parameter, which for steps of 1e-10 then stands still."""
@@ -209,7 +209,7 @@ def with_one_step_tensor(optimizer):
     return torch.load(file, weights_only=True)
 
 
-@every_method
+@representatives
 @capturable_or_not
 def test_a_shared_step_tensor_advances_once_per_parameter(method, capturable):
     """torch: a load keeps a step tensor that the saved parameters share, and each of them then adds 1 to it."""

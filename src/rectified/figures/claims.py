@@ -21,7 +21,7 @@ def claims(tables: Mapping[str, Table], beta2: float) -> dict[str, Any]:
         "orders": orders(tables["early"]),
         "fitted": fitted(tables["fitted_law"]),
         "by_law": by_law(tables["by_law"]),
-        "by_member": by_member(tables["by_member"]),
+        "by_variant": by_variant(tables["by_variant"]),
         "periods": _periods(tables["periods"]),
         "bounds": [(t, update_bound(t, BETA1, beta2)) for t in (1, 2, 10)],
         "settled": (1 - BETA1) / (1 + BETA1),
@@ -105,7 +105,7 @@ def by_mean(table: Table, limit: float) -> list[dict[str, Any]]:
     ]
 
 
-def by_member(table: Table) -> dict[str, tuple[float, float]]:
+def by_variant(table: Table) -> dict[str, tuple[float, float]]:
     """Of each method the lowest and the highest variance of omega psi over the last one, where both have an error."""
     found: dict[str, tuple[float, float]] = {}
     for row in table.rows:

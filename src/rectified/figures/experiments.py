@@ -112,10 +112,10 @@ def first_steps(table: Table, beta2: float) -> Panel:
     )
 
 
-def by_member(table: Table) -> Panel:
+def by_variant(table: Table) -> Panel:
     sure = table.keep(lambda row: row["t"] > 4 and row["omega"] > 0)
     return Panel(
-        "rectified_by_member",
+        "rectified_by_variant",
         "Var[ωₜ ψₜ] over that of the last step, simulated",
         STEP,
         [

@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 from rich.console import Console
 
-from . import experiments, family, numbers, simulated, theory
+from . import experiments, numbers, simulated, theory, variants
 from .claims import claims
 from .panel import Panel, files, inline, key
 from .stages import Stages
@@ -96,9 +96,9 @@ def _tables(settings: Settings, stages: Stages) -> dict[str, Table]:
         made["by_mean"] = simulated.by_mean(beta2, paths, steps, seed, advance)
     with stages.stage("simulating heavy tails and correlation", steps) as advance:
         made["by_law"] = simulated.by_law(beta2, paths, steps, seed, advance)
-    with stages.stage("simulating the other methods", len(family.RATES) * steps) as advance:
-        found = family.by_member(paths, steps, seed, numbers.spaced(steps, 10), advance)
-        made["by_member"] = family.over_last(found)
+    with stages.stage("simulating the other methods", len(variants.RATES) * steps) as advance:
+        found = variants.by_variant(paths, steps, seed, numbers.spaced(steps, 10), advance)
+        made["by_variant"] = variants.over_last(found)
     with stages.stage("simulating the table", len(betas) * max(simulated.TABLE_STEPS)) as advance:
         made["early"] = simulated.early(betas, TABLE_TIMES * paths, seed, advance)
     made["variance_table"] = variance_table(made["early"])
@@ -125,7 +125,7 @@ def _panels(tables: dict[str, Table]) -> Iterator[Panel]:
     yield theory.omegas(tables["omegas"], beginning=True)
     yield experiments.by_law(tables["by_law"], "psi")
     yield experiments.by_law(tables["by_law"], "update")
-    yield experiments.by_member(tables["by_member"])
+    yield experiments.by_variant(tables["by_variant"])
 
 
 @cache

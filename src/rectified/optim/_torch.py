@@ -1,14 +1,105 @@
-"""torch.optim.Optimizer, without waiting for torch.compile where nothing is compiled."""
+"""Private names of torch, each with a fallback: no other file uses one.
+
+The documented ``torch._foreach_*`` functions are not counted among them.
+"""
 
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+
+TensorList = list[Tensor] | tuple[Tensor, ...]  # what torch's foreach and fused functions take
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+try:  # as torch.no_grad() does it, in a quarter of its time
+    from torch._C import _set_grad_enabled as set_grad_enabled
+except ImportError:
+    set_grad_enabled = torch.set_grad_enabled  # type: ignore[assignment]
+
+try:
+    from torch._C._autograd import _profiler_enabled as profiler_enabled
+except ImportError:
+
+    def profiler_enabled() -> bool:
+        """Whether a profiler records: assume so, which only costs time."""
+        return True
+
+
+try:
+    from torch._compile import _disable_dynamo as disable_dynamo
+except ImportError:
+    disable_dynamo = torch.compiler.disable
+
+try:
+    from torch.optim.optimizer import _global_optimizer_post_hooks as global_post_hooks
+    from torch.optim.optimizer import _global_optimizer_pre_hooks as global_pre_hooks
+except ImportError:
+    global_pre_hooks, global_post_hooks = {}, {}  # type: ignore[assignment]
+
+try:
+    version_of: Callable[[Tensor], int] = torch._C.TensorBase._version.__get__
+except AttributeError:
+
+    def version_of(x: Tensor) -> int:
+        """How often a tensor was written to; where torch does not tell, never the same twice."""
+        return id(object())
+
+
+# The fused Adam ops. Where a signature is not the one that was tested, foreach ops serve.
+_SIGNATURE = (
+    "(Tensor(a!)[] self, Tensor(b!)[] grads, Tensor(c!)[] exp_avgs, Tensor(d!)[] exp_avg_sqs, "
+    "Tensor(e!)[] max_exp_avg_sqs, Tensor[] state_steps, *, float lr, float beta1, float beta2, float weight_decay, "
+    "float eps, bool amsgrad, bool maximize, Tensor? grad_scale=None, Tensor? found_inf=None) -> ()"
+)
+
+
+def has_known_op() -> bool:
+    """Whether this torch has both fused Adam ops with the signature that was tested, lr being a number or a tensor."""
+    ops = torch.ops.aten
+    try:
+        by_number = [str(op.default._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
+        by_tensor = [str(op.tensor_lr._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
+    except AttributeError:
+        return False
+    return all(schema.endswith(_SIGNATURE) for schema in by_number) and all(
+        schema.endswith(_SIGNATURE.replace("float lr", "Tensor lr")) for schema in by_tensor
+    )
+
+
+HAS_FUSED_ADAM = has_known_op()
+fused_adam: Callable[..., None] = getattr(torch, "_fused_adam_", None)  # type: ignore[assignment]
+fused_adamw: Callable[..., None] = getattr(torch, "_fused_adamw_", None)  # type: ignore[assignment]
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether there are numbers in the tensor: not in one of the meta device, nor in a fake one."""
+    fake = sys.modules.get("torch._subclasses.fake_tensor")  # whoever has made one has imported it
+    return not (x.is_meta or (fake is not None and isinstance(x, fake.FakeTensor)))
+
+
+def fans(x: Tensor) -> tuple[int, int]:
+    """n_in and n_out of a weight of two dimensions or more, as torch.nn.init counts them."""
+    receptive = x[0, 0].numel() if x.ndim > 2 else 1
+    return x.shape[1] * receptive, x.shape[0] * receptive
+
+
+def has_step_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether hooks can be registered on its steps: not where a wrapper has left out Optimizer's constructor."""
+    return hasattr(optimizer, "_optimizer_step_pre_hooks")
+
+
+def register_first_pre_hook(optimizer: torch.optim.Optimizer, hook: Callable[..., Any]) -> Any:
+    """Register a hook before every step, ahead of the others where torch keeps them in order; returns its handle."""
+    handle = optimizer.register_step_pre_hook(hook)
+    move = getattr(optimizer._optimizer_step_pre_hooks, "move_to_end", None)
+    if move is not None:
+        move(handle.id, last=False)
+    return handle
 
 
 def _unless_compiled(kept_out: Callable[P, T]) -> Callable[P, T]:
@@ -27,9 +118,13 @@ def _unless_compiled(kept_out: Callable[P, T]) -> Callable[P, T]:
 
 
 class Optimizer(torch.optim.Optimizer):
-    """The same; the first one of a process does not wait for torch._dynamo."""
+    """torch.optim.Optimizer, whose first instance in a process does not wait for torch._dynamo."""
 
     add_param_group = _unless_compiled(torch.optim.Optimizer.add_param_group)
     zero_grad = _unless_compiled(torch.optim.Optimizer.zero_grad)
     state_dict = _unless_compiled(torch.optim.Optimizer.state_dict)
-    load_state_dict = _unless_compiled(torch.optim.Optimizer.load_state_dict)
+
+    def hooks(self, kind: str) -> dict[int, Callable[..., Any]]:
+        """The hooks registered on this optimizer, such as ``"load_state_dict_pre"``; none where torch keeps none."""
+        found: dict[int, Callable[..., Any]] = getattr(self, f"_optimizer_{kind}_hooks", {})
+        return found

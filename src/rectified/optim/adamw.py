@@ -1,7 +1,5 @@
 """AdamW: Adam with decoupled weight decay."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -9,18 +7,42 @@ from torch.optim.optimizer import ParamsT
 from ..warmup import Warmup
 from .adam import Adam
 from .step.low_precision import Rounding
+from .step.options import Group
 
 
 class AdamW(Adam):
-    """:class:`Adam` with decoupled weight decay, 0.01 by default.
+    r"""Adam with decoupled weight decay, 0.01 by default, and a warmup in front of its update.
+
+    .. math::
+        \theta_t = (1 - \gamma \lambda)\, \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
+            \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    with :class:`rectified.Adam`'s moments m and v. The decay is not scaled by omega.
+
+    Args:
+        params: parameters, named parameters, or dicts of parameter groups.
+        lr: learning rate gamma; a number or a one-element tensor, at least 0.
+        betas: decay rates of the first and the second moment, each in [0, 1).
+        eps: added to the denominator, at least 0.
+        weight_decay: lambda, at least 0.
+        amsgrad: divide by the largest v so far.
+        maximize, foreach, capturable, differentiable, fused: as in :class:`rectified.Adam`.
+        decoupled_weight_decay: True; it is among torch's defaults too.
+        warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
+            :mod:`rectified.warmup`; ``None`` is plain AdamW.
+        eps_hat, state_dtype, rounding: as in :class:`rectified.Adam`.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as :class:`rectified.Adam`.
 
     >>> import torch
+    >>> from rectified.warmup import Linear
     >>> p = torch.nn.Parameter(torch.tensor([1.0]))
-    >>> optimizer = AdamW([p], lr=0.1)
+    >>> optimizer = AdamW([p], lr=0.1, warmup=Linear(10))
     >>> p.grad = torch.tensor([0.5])
     >>> optimizer.step()
     >>> p.data
-    tensor([0.8990])
+    tensor([0.9890])
 
     Reference: arXiv:1711.05101.
     """
@@ -31,7 +53,7 @@ class AdamW(Adam):
         lr: float | Tensor = 1e-3,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        weight_decay: float | Tensor = 1e-2,
         amsgrad: bool = False,
         *,
         maximize: bool = False,
@@ -39,6 +61,7 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
         warmup: Warmup | None = None,
         eps_hat: bool = False,
         state_dtype: torch.dtype = torch.float32,
@@ -56,14 +79,18 @@ class AdamW(Adam):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
-            decoupled_weight_decay=True,
+            decoupled_weight_decay=decoupled_weight_decay,
             warmup=warmup,
             eps_hat=eps_hat,
             state_dtype=state_dtype,
             rounding=rounding,
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:  # a save of Adam's becomes AdamW's, as in torch
-            group["decoupled_weight_decay"] = True
+    def check(self, group: Group) -> None:
+        if not group["decoupled_weight_decay"]:
+            raise ValueError("decoupled_weight_decay is False, and AdamW is Adam with True: use Adam for L2 decay")
+        super().check(group)
+
+    def adopt(self, options: Group) -> Group:
+        # A save of Adam's becomes AdamW's, as in torch.
+        return {**super().adopt(options), "decoupled_weight_decay": True}

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..warmup import first_at
-from .adam import Adam
-from .step.coefficients import coefficients
-from .step.options import Group, number, omega_of
-from .variants.member import Member
-from .wrap.scaling import CLOCK, Scaling
+from .base import BaseOptimizer
+from .step.clock import number_in
+from .step.options import Group, number
+from .wrap.compat import unwrapped
+from .wrap.scaling import Scaling, active
+
+_ALMOST_1 = 1 - 1e-3  # from here on a warmup is over for whoever asks when
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Explanation:
             (omega = 1).
         start_left: steps still to take in the start, this one included; None if it never ends.
         until_09: steps still to take before the first with omega >= 0.9; None if there is none.
+        until_full: steps still to take before the first with omega >= 0.999; None if there is none.
     """
 
     group: int
@@ -39,24 +43,33 @@ class Explanation:
     phase: str
     start_left: int | None
     until_09: int | None
+    until_full: int | None
 
     def __str__(self) -> str:
-        line = f"group {self.group}, {self.parameters} parameters, step {self.t}: {self.phase}"
+        taken = "no step taken" if self.t == 1 else "1 step taken" if self.t == 2 else f"{self.t - 1} steps taken"
+        line = f"group {self.group}, {self.parameters} parameters, {taken}; next, step {self.t}: {self.phase}"
         line += f", lr {self.lr:.3g} * omega {self.omega:.3g}"
         if self.start_left:
             line += f"; {self.start_left} steps of start left"
-        if self.until_09:
-            line += f"; omega reaches 0.9 in {self.until_09} steps"
-        if self.until_09 is None:
+        if self.until_full:
+            line += f"; the warmup ends in {self.until_full} steps, at step {self.t + self.until_full}"
+        elif self.until_full is None and self.until_09:
+            line += f"; omega reaches 0.9 in {self.until_09} steps, and never 1"
+        elif self.until_09 is None:
             line += "; omega never reaches 0.9"
         return line
 
 
-def explain(optimizer: torch.optim.Optimizer) -> list[Explanation]:
+def explain(optimizer: Any) -> list[Explanation]:
     """What the next step of each group will be: one entry per group and step count within it.
 
     Args:
-        optimizer: one of ours, or any other that :func:`rectified.rectify` or :class:`rectified.WarmupLR` warms up.
+        optimizer: one of rectified's, or any other that :func:`rectified.rectify` or :class:`rectified.WarmupLR` warms
+            up; also inside a trainer's wrapper, such as Accelerate's and Lightning's.
+
+    Returns:
+        Explanations in the order of the groups; within a group those of the parameters that have stepped most often
+        come first.
 
     Raises:
         TypeError: it is neither.
@@ -64,30 +77,30 @@ def explain(optimizer: torch.optim.Optimizer) -> list[Explanation]:
     >>> import torch, rectified
     >>> optimizer = rectified.RAdam([torch.nn.Parameter(torch.ones(3))], lr=0.01)
     >>> print(rectified.explain(optimizer)[0])  # doctest: +ELLIPSIS
-    group 0, 1 parameters, step 1: start: momentum, lr 0.01 * omega 0; 5 steps of start left; omega reaches ...
+    group 0, 1 parameters, no step taken; next, step 1: start: momentum, lr 0.01 * omega 0; 5 steps of start ...
     """
-    if not isinstance(optimizer, Adam | Member) and _scaling(optimizer) is None:
+    inner, scaling = unwrapped(optimizer), active(optimizer)
+    if scaling is None and not isinstance(inner, BaseOptimizer):
         raise TypeError(
             f"explain reads rectified's own optimizers, and others that it warms up by rectify() or WarmupLR; this is "
-            f"a {type(optimizer).__qualname__} without"
+            f"a {type(inner).__qualname__} without"
         )
     found = []
-    for index, group in enumerate(optimizer.param_groups):
-        omega_at, lr = omegas_of(optimizer, index), number(group["lr"])
-        counts = _counts(optimizer, group)
+    for index, group in enumerate(inner.param_groups):
+        omega_at, lr = omegas_of(inner, index), float(number(group.get("lr", 1.0)))
+        counts = _counts(inner, group, scaling)
         for t in sorted(counts, reverse=True):
-            omega = omega_at(t)
+            omega = effective = omega_at(t)
             effective = lr * omega
             if omega == 1:
                 phase = "full"
             elif omega:
                 phase = "warmup"
             else:
-                momentum = isinstance(optimizer, Adam) and bool(coefficients(group, t, omega).momentum)
+                momentum = scaling is None and inner.has_momentum_step(group, t)
                 phase = "start: momentum" if momentum else "start: hold"
                 effective = lr if momentum else 0.0
-            left = first_at(omega_at, level=5e-324, after=t - 1)
-            until = first_at(omega_at, level=0.9, after=t - 1)
+            left, until, full = (first_at(omega_at, level, after=t - 1) for level in (5e-324, 0.9, _ALMOST_1))
             found.append(
                 Explanation(
                     group=index,
@@ -99,6 +112,7 @@ def explain(optimizer: torch.optim.Optimizer) -> list[Explanation]:
                     phase=phase,
                     start_left=None if left is None else left - t,
                     until_09=None if until is None else until - t,
+                    until_full=None if full is None else full - t,
                 )
             )
     return found
@@ -106,28 +120,22 @@ def explain(optimizer: torch.optim.Optimizer) -> list[Explanation]:
 
 def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:
     """The factor in front of each step of that group, by t; 1 throughout where there is no warmup."""
-    group, scaling = optimizer.param_groups[index], _scaling(optimizer)
+    optimizer, scaling = unwrapped(optimizer), active(optimizer)
+    group = optimizer.param_groups[index]
     if scaling is not None:
-        moment = scaling.moment(index, group)
+        moment = scaling.moment(optimizer, index, group)
         return lambda t: scaling.omega(t, moment)
-    if isinstance(optimizer, Adam):
-        return lambda t: omega_of(group, t)
-    if isinstance(optimizer, Member):
+    if isinstance(optimizer, BaseOptimizer):
         return lambda t: optimizer.omega(group, t)
     return lambda t: 1.0
 
 
-def _scaling(optimizer: torch.optim.Optimizer) -> Scaling | None:
-    around = getattr(optimizer, "_scaled_by", None)
-    return None if around is None else around()
-
-
-def _counts(optimizer: torch.optim.Optimizer, group: Group) -> dict[int, int]:
+def _counts(optimizer: torch.optim.Optimizer, group: Group, scaling: Scaling | None) -> dict[int, int]:
     """By the step that comes next, how many parameters take it."""
-    if _scaling(optimizer) is not None:
-        return {group[CLOCK] + 1: len(group["params"])}
+    if scaling is not None:
+        return {scaling.clock(optimizer, group) + 1: len(group["params"])}
     counts: dict[int, int] = {}
     for p in group["params"]:
-        t = int(optimizer.state[p]["step"]) + 1 if optimizer.state.get(p) else 1
+        t = int(number_in(optimizer.state[p]["step"])) + 1 if optimizer.state.get(p) else 1
         counts[t] = counts.get(t, 0) + 1
     return counts

@@ -69,7 +69,7 @@ class StepInBackward:
             )
         self.optimizer = optimizer
         self.max_norm = max_norm
-        self._plans: dict[Tensor, Plan] = {}
+        self._plans: dict[int, Plan] = {}  # by the parameter's id
         self._waiting = False
         self._hooks = [p.register_post_accumulate_grad_hook(self._step) for p in params]
         self._hooks.append(optimizer.register_step_pre_hook(_refuse_scaler))
@@ -101,10 +101,12 @@ class StepInBackward:
         if "param_names" in group:  # by which the optimizer speaks of it
             alone["param_names"] = [group["param_names"][i]]
         # Its own plan; at first another's of the group, for with capturable that has the table which all can share.
-        old = self._plans.get(p) or next((self._plans[q] for q in group["params"] if q in self._plans), None)
-        alone, plan, found = self.optimizer._plan(alone, old)
-        self._plans[p] = plan
-        self.optimizer._move([(alone, plan, found)])
+        old = self._plans.get(id(p)) or next(
+            (self._plans[id(q)] for q in group["params"] if id(q) in self._plans), None
+        )
+        work = self.optimizer.plan(alone, old)
+        self._plans[id(p)] = work[1]
+        self.optimizer.take([work])
         group["omega"] = alone["omega"]
         p.grad = None
 

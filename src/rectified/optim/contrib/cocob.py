@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..base import Bucket, Plain, gradients
-from ..step.options import Group
+from ..base import BaseOptimizer
+from ..step.foreach_ops import gradients
+from ..step.options import Group, options_from
+from ..step.plan import Found
 
 
-class COCOB(Plain):
+class COCOB(BaseOptimizer):
     r"""COCOB-Backprop: no learning rate; each weight is what a gambler bets on the sign of its next gradient.
 
     .. math::
@@ -42,17 +44,16 @@ class COCOB(Plain):
     def __init__(
         self, params: ParamsT, alpha: float = 100.0, weight_decay: float = 0.0, *, maximize: bool = False
     ) -> None:
-        super().__init__(params, {"alpha": alpha, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, options_from(locals()))
 
     def check(self, group: Group) -> None:
-        super().check(group)
+        super().check({name: x for name, x in group.items() if name != "alpha"})  # which is no decay rate here
         if not group["alpha"] > 0:
             raise ValueError(f"Invalid alpha value: {group['alpha']}; it must be above 0")
 
-    def move_all(self, group: Group, buckets: list[Bucket]) -> None:
-        for bucket in buckets:
-            columns = zip(bucket.params, gradients(group, bucket), *map(bucket.state, self.STATES), strict=True)
-            for column in columns:
+    def move(self, group: Group, found: list[Found]) -> None:
+        for here in found:
+            for column in zip(here.params, gradients(group, here), *here.states, strict=True):
                 _bet(group["alpha"], *column)
 
 

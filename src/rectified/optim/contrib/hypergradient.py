@@ -4,36 +4,36 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..base import Bucket, Plain, adam_directions, gradients, subtract, total
-from ..step.options import Group, check_common
+from .._torch import TensorList
+from ..base import BaseOptimizer
+from ..step.foreach_ops import adam_directions, gradients, subtract, total
+from ..step.options import Group, options_from
+from ..step.plan import Found
 
 
-class _Hypergradient(Plain):
+class _Hypergradient(BaseOptimizer):
     """theta -= alpha_t u_t, where alpha_t has gone down the loss's derivative by alpha, -g_t . u_(t-1)."""
 
-    def check(self, group: Group) -> None:
-        check_common(group)
-        if not group["hyper_lr"] >= 0:
-            raise ValueError(f"Invalid hyper_lr value: {group['hyper_lr']}; it must be 0 or more")
+    ELEMENTWISE = False
 
-    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+    def directions(self, group: Group, found: Found, grads: TensorList) -> TensorList:
         """The u of this step, new tensors."""
         raise NotImplementedError
 
-    def move_all(self, group: Group, buckets: list[Bucket]) -> None:
-        grads = [gradients(group, bucket) for bucket in buckets]
+    def move(self, group: Group, found: list[Found]) -> None:
+        grads = [gradients(group, here) for here in found]
         along = total(
             g.double() * u
-            for bucket, mine in zip(buckets, grads, strict=True)
-            for g, u in zip(mine, bucket.state("direction"), strict=True)
+            for here, mine in zip(found, grads, strict=True)
+            for g, u in zip(mine, here.states[0], strict=True)
         )
         group["learned"] += group["hyper_lr"] * along
         group["learned_lr"] = float(group["lr"]) + group["learned"]
-        for bucket, mine in zip(buckets, grads, strict=True):
-            steps = self.directions(group, bucket, mine)
-            for kept, step in zip(bucket.state("direction"), steps, strict=True):
+        for here, mine in zip(found, grads, strict=True):
+            steps = self.directions(group, here, mine)
+            for kept, step in zip(here.states[0], steps, strict=True):
                 kept.copy_(step)  # as one foreach op DTensors do not know it
-            subtract(bucket.params, steps, group["learned_lr"])
+            subtract(here.params, steps, group["learned_lr"])
 
 
 class SGDHD(_Hypergradient):
@@ -81,34 +81,21 @@ class SGDHD(_Hypergradient):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "hyper_lr": hyper_lr,
-                "momentum": momentum,
-                "weight_decay": weight_decay,
-                "maximize": maximize,
-                "learned": 0.0,
-                "learned_lr": None,
-            },
-        )
+        super().__init__(params, {**options_from(locals()), "learned": 0.0, "learned_lr": None})
 
-    def check(self, group: Group) -> None:
-        super().check(group)
-        if not group["momentum"] >= 0:
-            raise ValueError(f"Invalid momentum value: {group['momentum']}; it must be 0 or more")
-
-    def names(self, group: Group) -> tuple[str, ...]:
+    def state_names(self, p: Tensor, group: Group) -> tuple[str, ...]:
         return self.STATES if group["momentum"] else self.STATES[:1]
 
-    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
+    def required_states(self) -> tuple[str, ...]:
+        return ("step", "direction")
+
+    def directions(self, group: Group, found: Found, grads: TensorList) -> TensorList:
         if not group["momentum"]:
             return grads
-        buffers = bucket.state("momentum_buffer")
+        _, buffers = found.states
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, grads)
-        return list(torch._foreach_add(grads, buffers, alpha=group["momentum"]))
+        return torch._foreach_add(grads, buffers, alpha=group["momentum"])
 
 
 class AdamHD(_Hypergradient):
@@ -154,19 +141,8 @@ class AdamHD(_Hypergradient):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "hyper_lr": hyper_lr,
-                "weight_decay": weight_decay,
-                "maximize": maximize,
-                "learned": 0.0,
-                "learned_lr": None,
-            },
-        )
+        super().__init__(params, {**options_from(locals()), "learned": 0.0, "learned_lr": None})
 
-    def directions(self, group: Group, bucket: Bucket, grads: list[Tensor]) -> list[Tensor]:
-        return adam_directions(group, bucket, grads)
+    def directions(self, group: Group, found: Found, grads: TensorList) -> TensorList:
+        _, m, v = found.states
+        return adam_directions(group, found.t, found.bucket.kernel, m, v, grads)

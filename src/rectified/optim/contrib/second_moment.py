@@ -1,15 +1,15 @@
 """Adam whose v does not begin at 0, so that its first steps are small without any warmup."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
+from .._torch import fans
 from ..adam import Adam
 from ..step.options import Group, number
-from ..step.plan import State, state_dtype
 
 
 class GIAdam(Adam):
@@ -61,15 +61,14 @@ class GIAdam(Adam):
         )
 
     @torch.no_grad()
-    def _begin(self, group: Group) -> None:
-        scale = self.__dict__.get("grad_scale")
-        for p, g in _newcomers(group, self.state):
-            g = g.to(state_dtype(p, group))
-            if isinstance(scale, Tensor):
-                g = g / number(scale)
-            if group["weight_decay"] and not group["decoupled_weight_decay"]:
-                g = (-g if group["maximize"] else g) + group["weight_decay"] * p
-            _start(self.state, p, _square(g))
+    def new_state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        assert p.grad is not None, "asked for at the first gradient"
+        g, scale = p.grad.to(self.state_dtype(p, group, "exp_avg_sq")), self.__dict__.get("grad_scale")
+        if isinstance(scale, Tensor):
+            g = g / number(scale)
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            g = (-g if group["maximize"] else g) + group["weight_decay"] * p
+        return {"exp_avg_sq": _square(g)}
 
 
 class RandomV0Adam(Adam):
@@ -129,30 +128,17 @@ class RandomV0Adam(Adam):
         )
 
     @torch.no_grad()
-    def _begin(self, group: Group) -> None:
-        for p, _ in _newcomers(group, self.state):
-            v = torch.zeros_like(p, dtype=state_dtype(p, group), memory_format=torch.preserve_format)
-            if p.ndim >= 2 and p.numel():
-                fan_in, fan_out = torch.nn.init._calculate_fan_in_and_fan_out(p)
-                z = torch.randn_like(torch.view_as_real(v)) if v.is_complex() else torch.randn_like(v)
-                z = z.square() * (2 * self.sigma / (fan_in + fan_out))
-                v = torch.view_as_complex(z) if v.is_complex() else z
-            _start(self.state, p, v)
+    def new_state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
+        if p.ndim < 2 or not p.numel():
+            return {}
+        n_in, n_out = fans(p)
+        v = torch.empty_like(p, dtype=self.state_dtype(p, group, "exp_avg_sq"), memory_format=torch.preserve_format)
+        z = torch.randn_like(torch.view_as_real(v)) if v.is_complex() else torch.randn_like(v)
+        z = z.square() * (2 * self.sigma / (n_in + n_out))
+        return {"exp_avg_sq": torch.view_as_complex(z) if v.is_complex() else z}
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "sigma": self.sigma}
-
-
-def _newcomers(group: Group, state: State) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parameters that have their first gradient. What the plan will refuse is left to it."""
-    for p in group["params"]:
-        if p.grad is not None and not p.grad.is_sparse and not state.get(p):
-            yield p, p.grad
-
-
-def _start(state: State, p: Tensor, v: Tensor) -> None:
-    zero = torch.zeros_like(p, dtype=v.dtype, memory_format=torch.preserve_format)
-    state[p] |= {"step": torch.tensor(0.0), "exp_avg": zero, "exp_avg_sq": zero.clone().copy_(v)}
 
 
 def _square(x: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import Bucket, adam_directions, gradients, subtract
-from ..step.options import Group
-from ..variants.member import Member
+from ..base import BaseOptimizer, Work, as_real
+from ..step.foreach_ops import adam_directions, gradients, subtract
+from ..step.options import Group, options_from
+from ..step.plan import Found
 
 
-class StableAdamW(Member):
+class StableAdamW(BaseOptimizer):
     r"""AdamW whose step is shortened, tensor by tensor, where gradients outgrow v.
 
     .. math::
@@ -42,6 +43,7 @@ class StableAdamW(Member):
     """
 
     STATES = ("exp_avg", "exp_avg_sq")
+    ELEMENTWISE = False
 
     def __init__(
         self,
@@ -54,34 +56,30 @@ class StableAdamW(Member):
         maximize: bool = False,
         warmup: Warmup | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "decoupled_weight_decay": True,
-                "maximize": maximize,
-                "warmup": warmup,
-                "omega": None,
-            },
-        )
+        super().__init__(params, {**options_from(locals()), "decoupled_weight_decay": True})
 
-    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads = gradients(group, bucket)
-        steps = adam_directions(group, bucket, grads)
+    def take(self, work: list[Work]) -> None:
+        omegas = [[self.omega(group, here.t) for here in found] for group, _, found in work]
+        for (group, plan, found), factors in zip(work, omegas, strict=True):
+            for here, omega in zip(found, factors, strict=True):
+                self.update(group, as_real(here), omega)
+            plan.advance()
+            if factors:
+                group["omega"] = factors[0]
+
+    def update(self, group: Group, found: Found, omega: float) -> None:
+        """Step a bucket at this omega."""
+        grads, (m, v) = gradients(group, found), found.states
+        steps = adam_directions(group, found.t, found.bucket.kernel, m, v, grads)
         if not omega:
             return
         if group["weight_decay"]:
-            torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
-        debias = 1 - float(group["betas"][1]) ** bucket.t
-        least = max(group["eps"] ** 2, torch.finfo(steps[0].dtype).tiny)
-        v_hat = torch._foreach_div(bucket.state("exp_avg_sq"), debias)
-        torch._foreach_clamp_min_(v_hat, least)
+            torch._foreach_add_(steps, found.params, alpha=float(group["weight_decay"]))
+        v_hat = torch._foreach_div(v, 1 - float(group["betas"][1]) ** found.t)
+        torch._foreach_clamp_min_(v_hat, max(group["eps"] ** 2, torch.finfo(steps[0].dtype).tiny))
         shares = torch._foreach_mul(grads, grads)
-        torch._foreach_div_(shares, list(v_hat))
+        torch._foreach_div_(shares, v_hat)
         for step, share in zip(steps, shares, strict=True):
             if share.numel():
                 step.div_(share.mean().sqrt().clamp(min=1))
-        subtract(bucket.params, steps, float(group["lr"]) * omega)
+        subtract(found.params, steps, float(group["lr"]) * omega)

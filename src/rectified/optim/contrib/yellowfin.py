@@ -1,18 +1,22 @@
 """YellowFin."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..base import Bucket, Plain, gradients, total
-from ..step.options import Group
+from .._torch import TensorList
+from ..base import BaseOptimizer
+from ..step.foreach_ops import gradients, total
+from ..step.options import Group, options_from
+from ..step.plan import Found
 
 _TINY = 1e-6  # as in the authors' code, beside variances and curvatures
 
 
-class YellowFin(Plain):
+class YellowFin(BaseOptimizer):
     r"""SGD with momentum that tunes its learning rate and momentum by a local quadratic model of the loss.
 
     .. math::
@@ -54,6 +58,7 @@ class YellowFin(Plain):
     """
 
     STATES = ("displacement", "grad_avg")
+    ELEMENTWISE = False
 
     def __init__(
         self,
@@ -67,47 +72,32 @@ class YellowFin(Plain):
         clip: bool = False,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "first_lr": first_lr,
-                "beta": beta,
-                "window": window,
-                "weight_decay": weight_decay,
-                "clip": clip,
-                "maximize": maximize,
-                "tuned_lr": first_lr,
-                "tuned_momentum": 0.0,
-                "measured": {},
-            },
-        )
+        measured: dict[str, Any] = {"tuned_lr": first_lr, "tuned_momentum": 0.0, "measured": {}}
+        super().__init__(params, {**options_from(locals()), **measured})
 
     def check(self, group: Group) -> None:
         super().check(group)
         if not group["first_lr"] > 0:
             raise ValueError(f"Invalid first_lr value: {group['first_lr']}; it must be above 0")
-        if not 0 <= group["beta"] < 1:
-            raise ValueError(f"Invalid beta value: {group['beta']}; it must lie in [0, 1)")
         if not group["window"] >= 1:
             raise ValueError(f"Invalid window value: {group['window']}; it must be at least 1")
 
-    def move_all(self, group: Group, buckets: list[Bucket]) -> None:
-        grads = [gradients(group, bucket) for bucket in buckets]
-        shrink = self._tune(group, buckets, grads)
-        for bucket, mine in zip(buckets, grads, strict=True):
-            moves = bucket.state("displacement")
+    def move(self, group: Group, found: list[Found]) -> None:
+        grads = [gradients(group, here) for here in found]
+        shrink = self._tune(group, found, grads)
+        for here, mine in zip(found, grads, strict=True):
+            moves, _ = here.states
             torch._foreach_mul_(moves, group["tuned_momentum"])
             torch._foreach_add_(moves, mine, alpha=-float(group["lr"]) * group["tuned_lr"] * shrink)
-            torch._foreach_add_(bucket.params, moves)
+            torch._foreach_add_(here.params, moves)
 
-    def _tune(self, group: Group, buckets: list[Bucket], grads: list[list[Tensor]]) -> float:
+    def _tune(self, group: Group, found: list[Found], grads: list[TensorList]) -> float:
         """Measure, and set alpha and mu for this step; returns what the gradients are to be multiplied by."""
         beta, old = float(group["beta"]), group["measured"]
         t = old.get("t", 0) + 1
         debias: float = 1 - beta**t
-        for bucket, mine in zip(buckets, grads, strict=True):
-            torch._foreach_lerp_(bucket.state("grad_avg"), mine, 1 - beta)
+        for here, mine in zip(found, grads, strict=True):
+            torch._foreach_lerp_(here.states[1], mine, 1 - beta)
         square = total(g.double().square() for mine in grads for g in mine)
         recent = [*old.get("recent", []), square][-group["window"] :]
         measured: dict[str, float] = {}
@@ -120,7 +110,7 @@ class YellowFin(Plain):
         h_max = math.exp(averaged("log_h_max", math.log(max(recent) + _TINY)))
         mean_square = averaged("square", square)
         distance = averaged("distance", averaged("norm", math.sqrt(square)) / (mean_square + _TINY))
-        mean = total(x.double().square() for bucket in buckets for x in bucket.state("grad_avg"))
+        mean = total(x.double().square() for here in found for x in here.states[1])
         variance = max(mean_square - mean / debias**2, _TINY)
         # Another dict, and not the old one with new values, which a saved state may hold.
         group["measured"] = {"t": t, "recent": recent, **measured}

@@ -6,6 +6,7 @@ own warmup works too; a step gathers its row by the device's count. beta1, which
 
 import math
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -13,10 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...warmup import to_plain
-from .coefficients import Coefficients, coefficients
+from ...warmup import Warmup, to_plain
+from .. import _torch
+from .._torch import TensorList
 from .kernels import Tensors, step_on
-from .options import Group, omega_of
+from .options import Group
+from .plan import Found, Plan
+from .update import Coefficients
+
+Row = Callable[[Warmup | None, float, int], tuple[float, ...]]  # of (warmup, beta2, t); omega stands last
 
 # Every count up to this one has a row; beyond it those of a geometric grid, and what lies between is interpolated.
 _EXACT = 2**16
@@ -27,39 +33,65 @@ _SMALL = 2**18  # elements of a tensor whose copy may be made
 
 
 class Schedule:
-    """The rows of a group's counts, on one device: those of a beta1 of 0, whose bias correction is none.
+    """The rows of a group's counts, on one device.
 
     Beyond the last row, the last one serves: by then a warmup has to be at rest. One of the user's own, which may dip
     again whenever it likes, has all the rows; where they are interpolated, a dip between two of them is not seen.
+
+    Args:
+        row: what a row holds.
+        warmup: as it was given, by which a schedule is known again.
+        seen: the same as an object that can be asked.
     """
 
-    def __init__(self, group: Group, device: torch.device) -> None:
-        self.warmup, self.beta2 = group["warmup"], float(group["betas"][1])
-        self.m_delay = getattr(self.warmup, "m_delay", 0)
-        ours = self.warmup is None or to_plain(self.warmup) is not None
+    def __init__(self, row: Row, warmup: Any, seen: Warmup | None, beta2: float, device: torch.device) -> None:
+        self.warmup, self.beta2 = warmup, beta2
         # A value's table is a value: groups, devices and optimizers share it. A user's object may change its mind.
-        table = (_ours if ours else _table)(self.warmup, self.beta2)
-        counts, numbers = (torch.frombuffer(column, dtype=torch.float64) for column in table)
-        rows = numbers.reshape(len(counts), -1)
+        table = (_shared_table if warmup is None or to_plain(warmup) is not None else _table)(row, seen, beta2)
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.rows, self.counts = rows.to(device, dtype), counts.to(device, dtype)
-        self.has_momentum = bool(Coefficients(*rows.unbind(1)).momentum.any())
-        self.has_delay = self.m_delay > 0
+        self.counts, numbers = (torch.tensor(column.tolist(), dtype=dtype).to(device) for column in table)
+        self.rows = numbers.reshape(len(self.counts), -1)
+        width = len(table[1]) // len(table[0])
+        self.is_used = [any(table[1][i::width]) for i in range(width)]  # whether a column is ever other than 0
 
-    def row(self, count: Tensor, beta1: float) -> Coefficients:
-        """The coefficients of this count, interpolated where it has no row; the last one's beyond it."""
+    def row(self, count: Tensor) -> TensorList:
+        """The row of this count, interpolated where it has none; the last one beyond it."""
         t = count.to(self.counts.dtype).reshape(1)
         right = torch.searchsorted(self.counts, t).clamp_(max=len(self.counts) - 1)
         left = (right - 1).clamp_(min=0)
-        gap = self.counts[right] - self.counts[left]
-        weight = ((self.counts[right] - t) / gap.clamp(min=1)).clamp_(0, 1)
-        at = Coefficients(*torch.lerp(self.rows[right], self.rows[left], weight.unsqueeze(1))[0].unbind())
-        c1 = 1 - beta1 ** (t[0] - self.m_delay).clamp_(min=1)  # before, where m stands still, nothing else moves either
-        return at._replace(scale=at.scale / c1, momentum=at.momentum / c1)
+        after, before = (self.counts.index_select(0, i) for i in (right, left))
+        weight = ((after - t) / (after - before).clamp(min=1)).clamp_(0, 1)
+        above, below = (self.rows.index_select(0, i) for i in (right, left))
+        found: TensorList = torch.lerp(above, below, weight.unsqueeze(1))[0].unbind()
+        return found
 
 
-class DeviceUpdate(NamedTuple):
-    """The numbers of :class:`rectified.optim.step.kernels.Update`, those that change from step to step as tensors."""
+def _table(row: Row, warmup: Warmup | None, beta2: float) -> "tuple[array[float], array[float]]":
+    """The counts, and the numbers of each one's row: no tensors, since those depend on the mode they are made in."""
+    settled = _settled(row, warmup, beta2)
+    counts = list(range(1, min(_EXACT, settled) + 1))
+    if settled > _EXACT:
+        counts += [round(_EXACT * 2 ** (k / _PER_OCTAVE)) for k in range(1, _PER_OCTAVE * _OCTAVES + 1)]
+    rows = (row(warmup, beta2, t) for t in counts)
+    return array("d", counts), array("d", chain.from_iterable(rows))
+
+
+_shared_table = lru_cache(maxsize=8)(_table)
+
+
+def _settled(row: Row, warmup: Warmup | None, beta2: float) -> int:
+    """A count from which all rows are alike: a correction of 1, and an omega that has come to rest."""
+    if warmup is not None and to_plain(warmup) is None:
+        return _LAST  # where it rests only its author knows
+    settled: int = math.ceil(40 / (1 - beta2))
+    last = row(warmup, beta2, 10**12)[-1]
+    while settled < _LAST and abs(row(warmup, beta2, settled)[-1] - last) > 1e-15:
+        settled *= 2
+    return settled
+
+
+class DeviceNumbers(NamedTuple):
+    """:class:`rectified.optim.step.update.Numbers`, those that change from step to step as tensors."""
 
     lr: Tensor  # 0 where everything stays
     go: Tensor  # 0 where everything stays, else 1
@@ -79,29 +111,49 @@ class DeviceUpdate(NamedTuple):
     found_inf: Tensor | None  # 1 where a GradScaler has found an infinity: everything stays where it is
 
 
-def device_update(
+def capturable_step(
     group: Group,
+    warmup: Warmup | None,
+    plan: Plan,
+    found: list[Found],
+    state: dict[Tensor, dict[str, Any]],
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+) -> None:
+    """Take Adam's step of a whole group, counted on the device."""
+    if found_inf is not None:  # a sum over devices, of which each may have found some
+        found_inf = (found_inf > 0).float()
+    plan.advance(None if found_inf is None else 1 - found_inf)
+    beta1 = plan.betas[0] if isinstance(group["betas"][0], Tensor) else group["betas"][0]
+    for here in reversed(found):
+        count = here.count(state)
+        n = device_numbers(group, warmup, plan.schedules[count.device], beta1, count, grad_scale, found_inf)
+        here.bucket.kernel(Tensors(here.params, *here.states), here.grads, n)
+        group["omega"] = n.omega  # of the parameters that have stepped most often, the last here
+
+
+def device_numbers(
+    group: Group,
+    warmup: Warmup | None,
     schedule: Schedule,
     beta1: float,
     count: Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
-) -> DeviceUpdate:
-    """The update of the step with this count. What a GradScaler hands over may be on another device."""
-    row = schedule.row(count, beta1)
+) -> DeviceNumbers:
+    """The numbers of the step with this count. What a GradScaler hands over may be on another device."""
+    row = Coefficients(*schedule.row(count))
+    delay = 0 if warmup is None else warmup.m_delay
+    c1 = 1 - beta1 ** (count.to(row.scale) - delay).clamp_(min=1)  # before, where m stands still, nothing else moves
     grad_scale, found_inf = (x if x is None else x.to(count.device).reshape(()) for x in (grad_scale, found_inf))
     go = row.moves.new_ones(()) if found_inf is None else 1 - found_inf.to(row.moves.dtype)
-    lr = group["lr"]
-    if isinstance(lr, Tensor):
-        # A number on the CPU goes with tensors anywhere; a copy of it to the device would wait, and end a capture.
-        lr = (lr if lr.is_cpu else lr.to(count.device)).reshape(())
-    lr = lr * go
+    lr = lr_on(count.device, group) * go
     decoupled, weight_decay = group["decoupled_weight_decay"], group["weight_decay"]
-    return DeviceUpdate(
+    return DeviceNumbers(
         lr=lr,
         go=go,
-        scale=lr * row.scale,
-        momentum=lr * row.momentum if schedule.has_momentum else None,
+        scale=lr * row.scale / c1,
+        momentum=lr * row.momentum / c1 if schedule.is_used[Coefficients._fields.index("momentum")] else None,
         decay=lr * weight_decay * row.moves if decoupled and weight_decay else None,
         eps=group["eps"],
         root_c2=None if group["eps_hat"] else row.root_c2,
@@ -117,20 +169,29 @@ def device_update(
     )
 
 
-def fused_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate) -> None:
-    """The update by torch's fused op, where m is never delayed.
+def lr_on(device: torch.device, group: Group) -> Any:
+    """The group's lr, as it goes with tensors on that device."""
+    lr = group["lr"]
+    if not isinstance(lr, Tensor):
+        return lr
+    # A number on the CPU goes with tensors anywhere; a copy of it to the device would wait, and end a capture.
+    return (lr if lr.is_cpu else lr.to(device)).reshape(())
+
+
+def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> None:
+    """The step by torch's fused op, where m is never delayed.
 
     The op adds a float eps after its own bias corrections. With eps added before them it is given a count at which they
     are 1, as on the host; with eps after them the true count, and a scale without them.
     """
     params, m, v, v_max, _ = tensors
-    if update.decay is not None:
-        torch._foreach_mul_(params, 1 - update.decay)
-    if update.root_c2 is None:
-        step, scale = step_on(params[0].device), update.scale
+    if n.decay is not None:
+        torch._foreach_mul_(params, 1 - n.decay)
+    if n.root_c2 is None:
+        step, scale = step_on(params[0].device), n.scale
     else:
-        step, scale = update.step, update.lr * update.omega
-    torch._fused_adam_(
+        step, scale = n.step, n.lr * n.omega
+    _torch.fused_adam(
         params,
         grads,
         m,
@@ -138,74 +199,49 @@ def fused_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate)
         v_max,
         [step] * len(params),
         lr=scale if scale.is_cpu else scale.float(),  # which is what the kernels elsewhere read
-        beta1=update.beta1,
-        beta2=update.beta2,
-        weight_decay=update.l2,
-        eps=update.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
+        beta1=n.beta1,
+        beta2=n.beta2,
+        weight_decay=n.l2,
+        eps=n.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
         amsgrad=bool(v_max),
-        maximize=update.maximize,
-        grad_scale=update.grad_scale,
-        found_inf=update.found_inf,
+        maximize=n.maximize,
+        grad_scale=n.grad_scale,
+        found_inf=n.found_inf,
     )
-    _momentum(params, m, update)
+    _momentum(params, m, n)
 
 
-def foreach_on_device(tensors: Tensors, grads: list[Tensor], update: DeviceUpdate) -> None:
-    """The update tensor by tensor: any layout and device, any warmup."""
+def foreach_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> None:
+    """The step tensor by tensor: any layout and device, any warmup."""
     params, m, v, v_max, _ = tensors
-    if update.decay is not None:
-        torch._foreach_mul_(params, 1 - update.decay)
-    eps = update.eps if update.root_c2 is None else update.eps * update.root_c2
+    if n.decay is not None:
+        torch._foreach_mul_(params, 1 - n.decay)
+    eps = n.eps if n.root_c2 is None else n.eps * n.root_c2
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        if update.grad_scale is not None:
-            g = g / update.grad_scale
-        if update.found_inf is not None:
-            g = torch.where(update.found_inf > 0, torch.zeros_like(g), g)
-        g = -g if update.maximize else g
-        g = g + update.l2 * p if update.l2 else g
-        v[i].lerp_(g * g, (update.go * (1 - update.beta2)).to(p.dtype))
+        if n.grad_scale is not None:
+            g = g / n.grad_scale
+        if n.found_inf is not None:
+            g = torch.where(n.found_inf > 0, torch.zeros_like(g), g)
+        g = -g if n.maximize else g
+        g = g + n.l2 * p if n.l2 else g
+        v[i].lerp_(g * g, (n.go * (1 - n.beta2)).to(p.dtype))
         if v_max:
             torch.maximum(v_max[i], v[i], out=v_max[i])
-        m[i].lerp_(g, (update.m_moves * (1 - update.beta1)).to(p.dtype))
+        m[i].lerp_(g, (n.m_moves * (1 - n.beta1)).to(p.dtype))
         denominator = (v_max or v)[i].sqrt() + eps
         denominator.clamp_(min=torch.finfo(p.dtype).tiny)
-        p.sub_(update.scale.to(p.dtype) * m[i] / denominator)
-    _momentum(params, m, update)
+        p.sub_(n.scale.to(p.dtype) * m[i] / denominator)
+    _momentum(params, m, n)
 
 
-def _momentum(params: list[Tensor], m: list[Tensor], update: DeviceUpdate) -> None:
+def _momentum(params: TensorList, m: TensorList, n: DeviceNumbers) -> None:
     """The momentum step, by a number of the device's that is 0 after the start: small tensors in few launches."""
-    if update.momentum is None:
+    if n.momentum is None:
         return
     pairs = list(zip(params, m, strict=True))
     for p, x in pairs:
         if p.numel() > _SMALL:
-            p.addcmul_(x, -update.momentum)  # which needs no copy of it
+            p.addcmul_(x, -n.momentum)  # which needs no copy of it
     if small := [pair for pair in pairs if pair[0].numel() <= _SMALL]:
         moved, moments = map(list, zip(*small, strict=True))
-        torch._foreach_sub_(moved, torch._foreach_mul(moments, update.momentum))
-
-
-def _table(warmup: Any, beta2: float) -> "tuple[array[float], array[float]]":
-    """The counts, and the numbers of each one's row: no tensors, since those depend on the mode they are made in."""
-    group = {"warmup": warmup, "betas": (0.0, beta2)}
-    settled = _settled(group)
-    counts = list(range(1, min(_EXACT, settled) + 1))
-    if settled > _EXACT:
-        counts += [round(_EXACT * 2 ** (k / _PER_OCTAVE)) for k in range(1, _PER_OCTAVE * _OCTAVES + 1)]
-    rows = (coefficients(group, t, omega_of(group, t)) for t in counts)
-    return array("d", counts), array("d", chain.from_iterable(rows))
-
-
-_ours = lru_cache(maxsize=8)(_table)
-
-
-def _settled(group: Group) -> int:
-    """A count from which all rows are alike: a correction of 1, and an omega that has come to rest."""
-    if group["warmup"] is not None and to_plain(group["warmup"]) is None:
-        return _LAST  # where it rests only its author knows
-    settled: int = math.ceil(40 / (1 - group["betas"][1]))
-    last = omega_of(group, 10**12)
-    while settled < _LAST and abs(omega_of(group, settled) - last) > 1e-15:
-        settled *= 2
-    return settled
+        torch._foreach_sub_(moved, torch._foreach_mul(moments, n.momentum))

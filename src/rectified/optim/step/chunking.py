@@ -6,7 +6,7 @@ The step is elementwise, so that large tensors are cut and small ones taken toge
 finds in the cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from math import gcd
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kernels import Kernel, Tensors, same_layout
+from .._torch import TensorList
+from .kernels import Kernel, Tensors
 from .low_precision import Rounding, write_back
 
 # Elements of a part, by measurement: 5 MB of float32 tensors and copies. A thread takes no fewer than 2**15 of them.
@@ -25,35 +26,30 @@ _ELSEWHERE = 2**24  # no cache to fit: it bounds the memory of the copies, and o
 _VECTOR = 32
 
 
-def alike(x: Tensor, moment: Tensor) -> bool:
-    """Whether x has the moment's dtype and layout, so that no copy of it is needed."""
-    return x.dtype is moment.dtype and same_layout(x, moment)
-
-
 @cache
 def in_parts(kernel: Kernel, copy_params: bool, copy_grads: bool, rounding: Rounding = "nearest") -> Kernel:
     """The kernel in parts, on copies of what is not like its moment; rounding is of narrower parameters."""
 
-    def step(tensors: Tensors, grads: list[Tensor], update: Any) -> None:
+    def step(tensors: Tensors, grads: TensorList, n: Any) -> None:
         for (params, m, v, v_max, compensation), some in _parts(tensors, grads):
             work = _like(m, params) if copy_params else params
             if compensation:
                 torch._foreach_add_(work, compensation)
-            kernel(Tensors(work, m, v, v_max, []), _like(m, some) if copy_grads else some, update)
+            kernel(Tensors(work, m, v, v_max), _like(m, some) if copy_grads else some, n)
             if copy_params:
                 write_back(params, work, compensation, rounding)
 
     return step
 
 
-def _like(moments: list[Tensor], some: list[Tensor]) -> list[Tensor]:
+def _like(moments: TensorList, some: TensorList) -> list[Tensor]:
     """Copies in the moments' dtype and layout."""
     copies = list(map(torch.empty_like, moments))
     torch._foreach_copy_(copies, some)
     return copies
 
 
-def _parts(tensors: Tensors, grads: list[Tensor]) -> Iterator[tuple[Tensors, list[Tensor]]]:
+def _parts(tensors: Tensors, grads: TensorList) -> Iterator[tuple[Tensors, TensorList]]:
     """Tensors and their gradients, cut and grouped into parts; complex ones as pairs of reals, each with its own v."""
     if grads[0].is_complex():
         tensors = Tensors(*(list(map(torch.view_as_real, column)) for column in tensors))
@@ -64,7 +60,7 @@ def _parts(tensors: Tensors, grads: list[Tensor]) -> Iterator[tuple[Tensors, lis
         yield tensors, grads
         return
     columns = [column for column in (*tensors, grads) if column]
-    rows: list[Sequence[Tensor]] = []
+    rows: list[TensorList] = []
     filled = 0
     for row in zip(*columns, strict=True):
         for piece in _cut(row, size):
@@ -76,12 +72,12 @@ def _parts(tensors: Tensors, grads: list[Tensor]) -> Iterator[tuple[Tensors, lis
     yield _columns(rows, tensors)
 
 
-def _columns(rows: list[Sequence[Tensor]], tensors: Tensors) -> tuple[Tensors, list[Tensor]]:
+def _columns(rows: list[TensorList], tensors: Tensors) -> tuple[Tensors, TensorList]:
     columns = map(list, zip(*rows, strict=True))
-    return Tensors(*(next(columns) if column else [] for column in tensors)), next(columns)
+    return Tensors(*(next(columns) if column else () for column in tensors)), next(columns)
 
 
-def _cut(row: Sequence[Tensor], size: int) -> Iterator[Sequence[Tensor]]:
+def _cut(row: TensorList, size: int) -> Iterator[TensorList]:
     """A parameter with its states and gradient, cut along the dimension in which a piece of the moments is dense."""
     m = row[1]
     if m.numel() <= size or any(type(x) not in (Tensor, torch.nn.Parameter) for x in row):

@@ -1,38 +1,32 @@
-"""The step as a differentiable function of gradients, parameters and lr, for meta-learning: autograd records it.
+"""The step as a differentiable function of gradients, parameters, lr, betas and decay: autograd records it.
 
 The states are replaced, not written into: what autograd has kept of one step must not change in the next.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from .kernels import Update
-from .plan import Bucket
+from .kernels import Tensors
+from .plan import Found
+from .update import Numbers, update
 
 
-def differentiable_step(bucket: Bucket, grads: list[Tensor], update: Update) -> None:
-    """The update tensor by tensor, with new moments in the parameters' states."""
-    for p, g, entry in zip(bucket.tensors.params, grads, bucket.entries, strict=True):
-        theta, g, m, v = (
-            torch.view_as_real(x) if x.is_complex() else x for x in (p, g, entry["exp_avg"], entry["exp_avg_sq"])
-        )
-        new = {}
-        if update.decay:
-            theta.mul_(1 - update.decay)
-        g = -g if update.maximize else g
-        g = (g + update.l2 * theta).to(m.dtype)
-        v = update.beta2 * v + (1 - update.beta2) * g * g
-        new["exp_avg_sq"] = largest = v
-        if "max_exp_avg_sq" in entry:
-            v_max = entry["max_exp_avg_sq"]
-            new["max_exp_avg_sq"] = largest = torch.maximum(
-                torch.view_as_real(v_max) if v_max.is_complex() else v_max, v
-            )
-        if update.m_moves:
-            new["exp_avg"] = m = update.beta1 * m + (1 - update.beta1) * g
-            if update.scale:
-                theta.sub_((update.scale * m / (largest.sqrt() + update.eps)).to(theta.dtype))
-            if update.momentum:
-                theta.sub_((update.momentum * m).to(theta.dtype))
-        for name, x in new.items():
-            entry[name] = torch.view_as_complex(x) if entry[name].is_complex() else x
+def differentiable_step(found: Found, state: dict[Tensor, dict[str, Tensor]], names: Sequence[str], n: Numbers) -> None:
+    """The reference update, parameter by parameter, with new moments in their states."""
+    _, m_all, v_all, v_max, _ = Tensors(found.params, *found.states)
+    columns = found.owners, found.grads, m_all, v_all, v_max or [None] * len(m_all)
+    for p, g, m, v, largest in zip(*columns, strict=True):
+        # A clone: what autograd keeps of it must not change when p does.
+        theta, g, m, v = map(_real, (p.clone(), g, m, v))
+        largest = largest if largest is None else _real(largest)
+        theta, m, v, largest = update(theta, m, v, g.to(m.dtype), n, largest)
+        for name, x in zip(names, (m, v, largest), strict=False):
+            if x is not None:
+                state[p][name] = torch.view_as_complex(x) if p.is_complex() else x
+        _real(p).copy_(theta)
+
+
+def _real(x: Tensor) -> Tensor:
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x

@@ -1,15 +1,19 @@
-"""The two ways to take a step: torch's fused Adam op, and foreach ops where it is unknown or unwanted.
+"""The two ways to take a step on the host's numbers: torch's fused Adam op, and foreach ops where it cannot serve.
 
-Every method here is ``theta -= scale * m / (sqrt(v) + eps)`` after the moments have moved, with the bias corrections
-and omega folded into ``scale`` (and ``eps``), so the op is given a step count at which its own corrections are 1.
+Both take the step of :func:`rectified.optim.step.update.update`: bias corrections and omega are folded into ``scale``
+(and ``eps``), so the op is given a step count at which its own corrections are 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from .. import _torch
+from .._torch import TensorList
+from .update import Numbers
 
 # 1 - beta^STEP is 1 for every beta below 1. At 1e9 it visibly is not (beta2 = 1 - 1e-9).
 _STEP = 1e30
@@ -17,38 +21,94 @@ _STEP = 1e30
 _DEVICES = ("cpu", "cuda", "mps")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-# The op is private to torch. Where its signature is not the one this was tested with, the foreach path serves.
-_SIGNATURE = (
-    "(Tensor(a!)[] self, Tensor(b!)[] grads, Tensor(c!)[] exp_avgs, Tensor(d!)[] exp_avg_sqs, "
-    "Tensor(e!)[] max_exp_avg_sqs, Tensor[] state_steps, *, float lr, float beta1, float beta2, float weight_decay, "
-    "float eps, bool amsgrad, bool maximize, Tensor? grad_scale=None, Tensor? found_inf=None) -> ()"
-)
+
+class Tensors(NamedTuple):
+    """What steps together: parameters and their states, on one device."""
+
+    params: TensorList
+    m: TensorList
+    v: TensorList
+    v_max: TensorList = ()  # unless amsgrad
+    compensation: TensorList = ()  # what rounding took from the parameters; unless it is Kahan's
 
 
-def has_known_op() -> bool:
-    """Whether this torch has both fused ops with the signature that was tested, lr being a number or a tensor."""
-    ops = torch.ops.aten
-    try:
-        by_number = [str(op.default._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
-        by_tensor = [str(op.tensor_lr._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
-    except AttributeError:
-        return False
-    return all(schema.endswith(_SIGNATURE) for schema in by_number) and all(
-        schema.endswith(_SIGNATURE.replace("float lr", "Tensor lr")) for schema in by_tensor
+Kernel = Callable[[Tensors, TensorList, Any], None]  # with Numbers, or with DeviceNumbers
+
+
+def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
+    """The step by torch's fused op: one pass over the memory."""
+    if not n.m_moves:
+        _second_moment(tensors, grads, n)
+        return
+    params, m, v, v_max, _ = tensors
+    op, weight_decay = _torch.fused_adam, n.l2
+    if n.decay:
+        if n.scale > 1e-6 * n.decay:
+            op, weight_decay = _torch.fused_adamw, n.decay / n.scale  # the op multiplies by scale again
+        else:
+            torch._foreach_mul_(params, 1 - n.decay)
+    op(
+        params,
+        grads,
+        m,
+        v,
+        v_max,
+        [step_on(params[0].device)] * len(params),
+        lr=n.scale,
+        beta1=n.beta1,
+        beta2=n.beta2,
+        weight_decay=weight_decay,
+        eps=n.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
+        amsgrad=bool(v_max),
+        maximize=n.maximize,
+        grad_scale=n.grad_scale,
     )
+    if n.momentum:
+        torch._foreach_add_(params, m, alpha=-n.momentum)
 
 
-_HAS_OP = has_known_op()
+def foreach(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
+    """The step by foreach ops: any layout and device, in a handful of passes."""
+    params, m, v, v_max, _ = tensors
+    if n.decay:
+        torch._foreach_mul_(params, 1 - n.decay)
+    total = _second_moment(tensors, grads, n)
+    if not n.m_moves:
+        return
+    torch._foreach_lerp_(m, total, 1 - n.beta1)
+    if n.scale:
+        denominator = torch._foreach_sqrt(v_max or v)
+        torch._foreach_add_(denominator, n.eps or torch.finfo(params[0].dtype).tiny)
+        torch._foreach_addcdiv_(params, m, denominator, -n.scale)
+    if n.momentum:
+        torch._foreach_add_(params, m, alpha=-n.momentum)
 
 
-def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> str | None:
+def _second_moment(tensors: Tensors, grads: TensorList, n: Numbers) -> TensorList:
+    """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written to."""
+    params, _, v, v_max, _ = tensors
+    total = grads
+    if n.grad_scale is not None:
+        total = torch._foreach_mul(total, 1 / n.grad_scale)
+    if n.maximize:
+        total = torch._foreach_neg(total)
+    if n.l2:
+        total = torch._foreach_add(total, params, alpha=n.l2)
+    torch._foreach_mul_(v, n.beta2)
+    torch._foreach_addcmul_(v, total, total, 1 - n.beta2)
+    if v_max:
+        torch._foreach_maximum_(v_max, v)
+    return total
+
+
+def why_not_fused(param: Tensor, grad: Tensor, states: TensorList) -> str | None:
     """Why the fused op must not step this parameter, not even on copies of it and its gradient; None if it may.
 
     The op pairs raw storage: where layouts differ it is silently wrong, and overwrites memory that is not the
     parameter's. So the states must be dense and alike, and what else it is given is made like them first.
     """
     others = [grad, *states]
-    if not _HAS_OP:
+    if not _torch.HAS_FUSED_ADAM:
         return "this torch has no fused Adam op of the known signature"
     if type(param) not in (Tensor, torch.nn.Parameter) or any(type(x) is not Tensor for x in others):
         return "it, its gradient or its state is a tensor subclass"
@@ -60,14 +120,6 @@ def why_not_fused(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> str 
     if any(x.dtype is not m.dtype or not same_layout(x, m) for x in states):
         return "the fused op needs states of one dtype and layout"
     return None
-
-
-def kernel_for(tensors: "Tensors", grads: list[Tensor]) -> "Kernel":
-    """The fused op where all that it would be given is dense and alike, else foreach ops. Both take the same step."""
-    for p, g, m, v in zip(tensors.params, grads, tensors.m, tensors.v, strict=True):
-        if why_not_fused(p, g, [m, v]) or any(x.dtype is not m.dtype or not same_layout(x, m) for x in (p, g)):
-            return foreach
-    return fused
 
 
 def is_dense(x: Tensor) -> bool:
@@ -108,101 +160,12 @@ def same_layout(x: Tensor, y: Tensor) -> bool:
     return strides[0] == strides[1] or all(p == q for p, q, size in zip(*strides, x.shape, strict=True) if size > 1)
 
 
-class Tensors(NamedTuple):
-    """What steps together: parameters and their states, on one device."""
-
-    params: list[Tensor]
-    m: list[Tensor]
-    v: list[Tensor]
-    v_max: list[Tensor]  # empty unless amsgrad
-    compensation: list[Tensor]  # what rounding took from the parameters; empty unless rounding is Kahan's
-
-
-class Update(NamedTuple):
-    """theta *= 1 - decay; m and v take in g + l2 * theta; theta -= scale * m / (sqrt(v) + eps) + momentum * m."""
-
-    scale: float
-    momentum: float
-    beta1: float
-    beta2: float
-    eps: float
-    l2: float
-    decay: float
-    maximize: bool
-    m_moves: bool  # if not, v alone takes in the gradient
-    grad_scale: Tensor | None  # what a GradScaler has multiplied the gradients by
-
-
-Kernel = Callable[[Tensors, list[Tensor], Any], None]  # with an Update, or a DeviceUpdate
-
-
-def fused(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
-    """The update by torch's fused op: one pass over the memory."""
-    if not update.m_moves:
-        _second_moment(tensors, grads, update)
-        return
-    params, m, v, v_max, _ = tensors
-    scale, decay = update.scale, update.decay
-    op, weight_decay = torch._fused_adam_, update.l2
-    if decay:
-        if scale > 1e-6 * decay:
-            op, weight_decay = torch._fused_adamw_, decay / scale  # the op multiplies by scale again
-        else:
-            torch._foreach_mul_(params, 1 - decay)
-    op(
-        params,
-        grads,
-        m,
-        v,
-        v_max,
-        [step_on(params[0].device)] * len(params),
-        lr=scale,
-        beta1=update.beta1,
-        beta2=update.beta2,
-        weight_decay=weight_decay,
-        eps=update.eps or torch.finfo(params[0].dtype).tiny,  # else an m and a v of 0 give 0/0
-        amsgrad=bool(v_max),
-        maximize=update.maximize,
-        grad_scale=update.grad_scale,
-    )
-    if update.momentum:
-        torch._foreach_add_(params, m, alpha=-update.momentum)
-
-
-def foreach(tensors: Tensors, grads: list[Tensor], update: Update) -> None:
-    """The update by foreach ops: any layout and device, in a handful of passes."""
-    params, m, v, v_max, _ = tensors
-    if update.decay:
-        torch._foreach_mul_(params, 1 - update.decay)
-    total = _second_moment(tensors, grads, update)
-    if not update.m_moves:
-        return
-    torch._foreach_lerp_(m, total, 1 - update.beta1)
-    if update.scale:
-        denominator = torch._foreach_sqrt(v_max or v)
-        torch._foreach_add_(denominator, update.eps or torch.finfo(params[0].dtype).tiny)
-        torch._foreach_addcdiv_(params, m, list(denominator), -update.scale)
-    if update.momentum:
-        torch._foreach_add_(params, m, alpha=-update.momentum)
-
-
-def _second_moment(tensors: Tensors, grads: list[Tensor], update: Update) -> list[Tensor]:
-    """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written."""
-    params, _, v, v_max, _ = tensors
-    total = grads
-    if update.grad_scale is not None:
-        total = list(torch._foreach_mul(total, 1 / update.grad_scale))
-    if update.maximize:
-        total = list(torch._foreach_neg(total))
-    if update.l2:
-        total = list(torch._foreach_add(total, params, alpha=update.l2))
-    torch._foreach_mul_(v, update.beta2)
-    torch._foreach_addcmul_(v, total, total, 1 - update.beta2)
-    if v_max:
-        torch._foreach_maximum_(v_max, v)
-    return total
+def alike(x: Tensor, moment: Tensor) -> bool:
+    """Whether x has the moment's dtype and layout, so that a kernel needs no copy of it."""
+    return x.dtype is moment.dtype and same_layout(x, moment)
 
 
 @cache
 def step_on(device: torch.device) -> Tensor:
+    """The step count given to the fused op where its own bias corrections are to be 1."""
     return torch.tensor(_STEP, dtype=torch.float32, device=device)

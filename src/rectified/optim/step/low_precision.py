@@ -9,22 +9,23 @@ down at random so that the mean is right (stochastic).
 from typing import Literal
 
 import torch
-from torch import Tensor
+
+from .._torch import TensorList
 
 Rounding = Literal["nearest", "kahan", "stochastic"]
 NARROW = (torch.bfloat16, torch.float16)
 
 
-def write_back(params: list[Tensor], work: list[Tensor], compensation: list[Tensor], rounding: Rounding) -> None:
+def write_back(params: TensorList, work: TensorList, compensation: TensorList, rounding: Rounding) -> None:
     """Round what the step was taken on into the parameters; what rounding takes, into the compensation, if any."""
     if rounding == "stochastic":
         _round_at_random(work)
     torch._foreach_copy_(params, work)
-    for p, w, lost in zip(params, work, compensation, strict=False):
-        lost.copy_(w.sub_(p))
+    if compensation:
+        torch._foreach_copy_(compensation, [w.sub_(p) for p, w in zip(params, work, strict=True)])
 
 
-def _round_at_random(wide: list[Tensor]) -> None:
+def _round_at_random(wide: TensorList) -> None:
     """Make each float32 a bfloat16 above or below it, the nearer the likelier: its expectation is the float32.
 
     A bfloat16 is a float32 whose lower 16 bits are 0: a random number of 16 bits is added, then they are cut off. The

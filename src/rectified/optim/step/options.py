@@ -1,91 +1,112 @@
-"""A group's options: what is refused, and with which way out."""
+"""The options of a parameter group: which values are refused, and with which way out."""
 
 import math
+from numbers import Real
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ...warmup import Rectified, Warmup, as_warmup
+from .._torch import has_values
 from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
 
+# Numbers of 0 or more, with torch.optim's words for them where it has some.
+_NOT_NEGATIVE = {
+    "lr": "learning rate",
+    "eps": "epsilon value",
+    "weight_decay": "weight_decay value",
+    "momentum": "momentum value",
+    "momentum_decay": "momentum_decay value",
+    "hyper_lr": "hyper_lr value",
+}
+_RATES = ("alpha", "rho", "beta")
 
-def check_group(group: Group) -> None:
-    """Raise for an option that no step of Adam could use. Where torch.optim has a like check its words stand here."""
-    check_common(group)
-    if group["rounding"] not in get_args(Rounding):
-        raise ValueError(
-            f"rounding is {group['rounding']!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}"
-        )
-    if group["rounding"] != "nearest" and group["state_dtype"] is not torch.float32:
-        raise ValueError(
-            f"rounding is {group['rounding']!r} and state_dtype {group['state_dtype']}; it needs torch.float32, "
-            "in which the step is taken before it is rounded"
-        )
-    if group["differentiable"] and group["rounding"] != "nearest":
-        raise RuntimeError(
-            f"rounding={group['rounding']!r} does not support `differentiable`, whose step autograd records: leave "
-            "rounding at 'nearest', or make the parameters float32"
-        )
-    if group["differentiable"] and group["fused"]:
-        raise RuntimeError("`fused` does not support `differentiable`: leave fused at None")
-    if group["differentiable"] and group["capturable"]:
-        raise RuntimeError("`capturable` does not support `differentiable`: autograd's graph is made on the host")
-    if group["fused"] and group["foreach"]:
-        raise RuntimeError("`fused` and `foreach` cannot be `True` together. Leave one of them at None")
-    for name in ("variance", "threshold", "start"):
+
+def check_options(group: Group) -> None:
+    """Raise for a number that no step could use, of those that the group has.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is outside its range, or a tensor of several elements.
+
+    >>> check_options({"lr": "1e-3"})
+    Traceback (most recent call last):
+    TypeError: lr is '1e-3', a str; it must be a number of 0 or more, such as lr=0.001
+    """
+    for name, words in _NOT_NEGATIVE.items():
+        if name not in group:
+            continue
+        x = group[name]
+        if isinstance(x, Tensor) and x.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element, but it has {x.numel()}")
+        _check_type(name, x, "a number of 0 or more, such as lr=0.001" if name == "lr" else "a number of 0 or more")
+        if _known(x) and not x >= 0:
+            raise ValueError(f"Invalid {words}: {x}; it must be 0 or more")
+    for name in _RATES:
         if name in group:
-            raise ValueError(f"a group's {name} is part of its warmup: write warmup=Rectified({name}={group[name]!r})")
-    check_warmup(group["warmup"], group["betas"][1])
-
-
-def check_common(group: Group) -> None:
-    """lr, eps, betas and weight_decay, where a group has them."""
-    lr = group.get("lr", 0)
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
-    if not lr >= 0:
-        raise ValueError(f"Invalid learning rate: {lr}; it must be 0 or more")
-    if not group.get("eps", 0) >= 0:
-        raise ValueError(f"Invalid epsilon value: {group['eps']}; it must be 0 or more")
+            _check_rate(group[name], name, f"Invalid {name} value: {group[name]}")
     if "betas" in group:
-        _check_betas(group["betas"])
-    if not group.get("weight_decay", 0) >= 0:
-        raise ValueError(f"Invalid weight_decay value: {group['weight_decay']}; it must be 0 or more")
+        betas = group["betas"]
+        if not isinstance(betas, tuple | list):
+            raise TypeError(f"betas is {betas!r}, a {type(betas).__name__}; it must be two numbers, (beta1, beta2)")
+        if len(betas) != 2:
+            raise ValueError(f"Invalid betas: {betas}; there are two, (beta1, beta2)")
+        for index, beta in enumerate(betas):
+            _check_rate(beta, f"betas[{index}]", f"Invalid beta parameter at index {index}: {beta}")
 
 
-def _check_betas(betas: Any) -> None:
-    """Two of them, each a decay rate."""
-    if len(betas) != 2:
-        raise ValueError(f"Invalid betas: {betas}; there are two, (beta1, beta2)")
-    for index, beta in enumerate(betas):
-        if isinstance(beta, Tensor) and beta.numel() != 1:
-            raise ValueError(f"Tensor betas[{index}] must be 1-element, but it has {beta.numel()}")
-        if not 0 <= beta < 1:
-            raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
+def _check_rate(x: Any, name: str, words: str) -> None:
+    if isinstance(x, Tensor) and x.numel() != 1:
+        raise ValueError(f"Tensor {name} must be 1-element, but it has {x.numel()}")
+    _check_type(name, x, "a decay rate in [0, 1)")
+    if _known(x) and not 0 <= x < 1:
+        raise ValueError(f"{words}; it must lie in [0, 1)")
 
 
-def check_warmup(warmup: Any, beta2: float | Tensor) -> None:
-    """It has an omega and a known start, and starts at this beta2. None is none."""
-    if warmup is None:
-        return
-    as_warmup(warmup).check(float(beta2))
+def _check_type(name: str, x: Any, what: str) -> None:
+    if not isinstance(x, Real | Tensor):
+        raise TypeError(f"{name} is {x!r}, a {type(x).__name__}; it must be {what}")
+
+
+def _known(x: Any) -> bool:
+    return not isinstance(x, Tensor) or has_values(x)
+
+
+def check_paths(group: Group) -> None:
+    """Raise where two of `foreach`, `fused`, `capturable` and `differentiable` exclude each other."""
+    if group.get("differentiable") and group.get("fused"):
+        raise RuntimeError("`fused` does not support `differentiable`: leave fused at None")
+    if group.get("differentiable") and group.get("capturable"):
+        raise RuntimeError("`capturable` does not support `differentiable`: autograd's graph is made on the host")
+    if group.get("fused") and group.get("foreach"):
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together. Leave one of them at None")
+
+
+def check_rounding(group: Group) -> None:
+    """Raise for a rounding that is unknown, or that the group's other options exclude."""
+    rounding, dtype = group["rounding"], group["state_dtype"]
+    if rounding not in get_args(Rounding):
+        raise ValueError(f"rounding is {rounding!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}")
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"state_dtype is {dtype!r}; it must be a torch.dtype, such as torch.float32")
+    if rounding != "nearest" and dtype is not torch.float32:
+        raise ValueError(
+            f"rounding is {rounding!r} and state_dtype {dtype}; it needs torch.float32, in which the step is taken "
+            "before it is rounded"
+        )
+    if group["differentiable"] and rounding != "nearest":
+        raise RuntimeError(
+            f"rounding={rounding!r} does not support `differentiable`, whose step autograd records: leave rounding at "
+            "'nearest', or make the parameters float32"
+        )
 
 
 def number(value: float | Tensor) -> float:
     """A number, or the one in a tensor."""
     return value.item() if isinstance(value, Tensor) else value
-
-
-def omega_of(group: Group, t: int) -> float:
-    """The warmup's factor for step t of Adam's group."""
-    if group["warmup"] is None:
-        return 1.0
-    if t <= getattr(group["warmup"], "m_delay", 0):
-        return 0.0
-    return omega_at(group["warmup"], t, float(group["betas"][1]))
 
 
 def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
@@ -100,3 +121,18 @@ def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
 def undebiased(warmup: Warmup | None, t: int, beta2: float) -> float:
     """What a rectification is multiplied by where v has no bias correction: it is derived for one that has."""
     return math.sqrt(1 - beta2**t) if isinstance(warmup, Rectified) else 1.0
+
+
+def check_warmup(warmup: Any, beta2: float | Tensor) -> Warmup | None:
+    """The warmup, once it is known to be one that starts at this beta2; None is none."""
+    if warmup is None:
+        return None
+    found = as_warmup(warmup)
+    if _known(beta2):
+        found.check(float(beta2))
+    return found
+
+
+def options_from(constructor: dict[str, Any]) -> Group:
+    """The options among a constructor's ``locals()``: all but the object itself and its parameters."""
+    return {name: x for name, x in constructor.items() if name not in ("self", "params", "__class__")}

@@ -1,76 +1,64 @@
 """What one parameter group does at a step, decided once and kept while nothing it rests on changes.
 
-Which tensors have gradients, which step counts they have, which kernel may take them: finding this out takes longer
-than the arithmetic of a small model's step. So it is remembered, and every step checks, tensor by tensor, that it
-still holds.
+Which tensors have gradients, which counts they have, which kernel may take them: finding this out takes longer than the
+arithmetic of a small model's step. So it is remembered, and every step checks, tensor by tensor, that it still holds.
+What is remembered are numbers (positions, addresses, strides): a plan keeps no tensor of the user's alive.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import is_, itemgetter
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
-from .capturable import Schedule, foreach_on_device, fused_on_device
-from .chunking import alike, in_parts
+from .._torch import TensorList, has_values
+from .clock import Clock
 from .dtensor import local, shards_alike
-from .kernels import Kernel, Tensors, foreach, fused, is_dense, overlaps, same_layout, why_not_fused
-from .low_precision import NARROW
-from .options import Group
+from .kernels import Kernel
 
 State = dict[Tensor, dict[str, Any]]
-STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "compensation")  # torch's names, in the order of Tensors
+Columns = list[TensorList]  # by state name, in the order of the optimizer's STATES; empty where it has none
 
 
-class Clock:
-    """The step counts of a group: one tensor, of which each parameter's ``state["step"]`` is an element.
+class Found(NamedTuple):
+    """A bucket's tensors at this step."""
 
-    One addition advances them all, and every count is true at any moment, also for whoever reads the state.
-    """
+    bucket: "Bucket"
+    owners: TensorList  # as the group and the state have them
+    params: TensorList  # as they are stepped: the same, or a rank's shards of them
+    grads: TensorList  # the user's: not to be written to
+    states: Columns
 
-    def __init__(self, size: int, device: torch.device) -> None:
-        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch.optim
-        with torch.inference_mode(False):  # whose tensors have no version
-            self.ticks = torch.zeros(size, dtype=dtype, device=device)
-        self.elements = self.ticks.unbind()
-        self.present = torch.zeros_like(self.ticks)  # 1 where a parameter has a gradient
-        self.version = -1
+    @property
+    def t(self) -> int:
+        """The step they are about to take, from 1."""
+        return self.bucket.t + 1
 
-    def adopt(self, entries: list[dict[str, Any] | None]) -> list[int]:
-        """Make every entry's step an element of this clock, its count kept; returns the counts."""
-        ticks = self.ticks.tolist()
-        counts = []
-        # All are read before any is written: an entry moved to another parameter brings that one's element along.
-        for entry, element, tick in zip(entries, self.elements, ticks, strict=True):
-            step = entry.get("step", 0) if entry is not None else 0
-            counts.append(tick if step is element else float(step))
-        if counts != ticks:
-            self.ticks.copy_(torch.tensor(counts, dtype=self.ticks.dtype, device="cpu"))
-        for entry, element in zip(entries, self.elements, strict=True):
-            if entry is not None:
-                entry["step"] = element
-        self.version = self.ticks._version
-        return [int(count) for count in counts]
+    def count(self, state: State) -> Tensor:
+        """The count in the state of its first parameter."""
+        step: Tensor = state[self.owners[0]]["step"]
+        return step
 
-    def holds(self) -> bool:
-        """Whether nobody else has written to a ``state["step"]``."""
-        return self.ticks._version == self.version
 
-    def advance(self, go: Tensor | None = None) -> None:
-        """Count a step where there is a gradient; none if `go` is 0."""
-        self.ticks.add_(self.present if go is None else self.present * go.to(self.ticks))
-        self.version = self.ticks._version
+# Mapped methods of C: this comparison is what a small model's step costs beside the op.
+_strides: Callable[[Tensor], tuple[int, ...]] = Tensor.stride
+_places: Callable[[Tensor], int] = Tensor.data_ptr
+_sizes: Callable[[Tensor], int] = Tensor.numel
+_dtypes: Callable[[Tensor], torch.dtype] = Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 
 class Bucket:
-    """Parameters of one group, step count, device, dtype and kernel: they step by one call.
+    """Parameters of one group, count, device, dtype and kernel: they step by one call.
 
     Args:
         t: steps they have taken.
-        params, entries: the parameters, and the ``state[p]`` of each.
-        names: of the tensors in each entry beside its step.
+        kernel: takes their step.
+        indices: their positions in the group; None is all of them.
+        names, positions: of the tensors in each one's state, and where in the optimizer's STATES these stand.
+        width: the number of STATES.
         sharded: they are DTensors, and step shard by shard.
     """
 
@@ -78,214 +66,120 @@ class Bucket:
         self,
         t: int,
         kernel: Kernel,
-        params: list[Tensor],
-        entries: list[dict[str, Any]],
-        names: list[str],
+        indices: list[int] | None,
+        names: Sequence[str],
+        positions: Sequence[int],
+        width: int,
         sharded: bool,
     ) -> None:
-        self.t = t
-        self.kernel = kernel
-        self.params = params
-        self.entries = entries
-        self.sharded = sharded
-        columns = {name: [entry[name] for entry in entries] for name in names}
-        whole = [params, *(columns.get(name, []) for name in STATES)]
-        self.tensors = Tensors(*([local(x) for x in column] if sharded else column for column in whole))
-        self.held = [(itemgetter("step"), [entry["step"] for entry in entries])]
-        self.held += [(itemgetter(name), column) for name, column in columns.items()]
-        self.moving = list(chain(*self.tensors))
-        self.layout = self._layout()
-        self.grad_strides = [p.grad.stride() for p in params if p.grad is not None]
+        self.t, self.kernel, self.indices, self.sharded = t, kernel, indices, sharded
+        self.again = 0  # how often its parameters have been listed in the group before
+        self.times = 1  # how often they are listed in all
+        self.scalars: list[float] = []  # the further numbers that they share
+        self._read = itemgetter("step", *names)
+        self._positions, self._width = positions, width
+        self._seen: Any = None
+        self._grad_strides: list[Any] = []
 
-    def gradients(self, state: State) -> list[Tensor] | None:
-        """The gradients; None where anything is not what it was when the plan was made."""
-        params = self.params
-        grads: list[Any] = [p.grad for p in params]
+    def gather(self, params: list[Tensor], state: State) -> tuple[Found, TensorList]:
+        """Its tensors as they are now, and the counts of their states."""
+        owners: TensorList = params if self.indices is None else [params[i] for i in self.indices]
+        mine = owners
+        grads: list[Any] = [p.grad for p in mine]
+        steps, *columns = zip(*map(self._read, map(state.get, owners)), strict=True)
+        if self.sharded:
+            mine, grads, *columns = ([local(x) for x in column] for column in (mine, grads, *columns))
+        states: Columns = [()] * self._width
+        for position, column in zip(self._positions, columns, strict=True):
+            states[position] = column
+        return Found(self, owners, mine, grads, states), steps
+
+    def find(self, params: list[Tensor], state: State) -> Found | None:
+        """Its tensors; None where anything is not what it was when the plan was made."""
+        if self._seen is None:
+            return None
         try:
             if self.sharded:
-                if not all(shards_alike(p, [g]) for p, g in zip(params, grads, strict=True)):
+                mine = params if self.indices is None else [params[i] for i in self.indices]
+                if not all(p.grad is not None and shards_alike(p, [p.grad]) for p in mine):
                     return None
-                # FSDP may give a parameter another shard.
-                if [local(p).data_ptr() for p in params] != [x.data_ptr() for x in self.tensors.params]:
-                    return None
-            holds = (
-                list(map(_strides, grads)) == self.grad_strides
-                # `x.data = ...` moves x elsewhere, to another layout, dtype or device
-                and self._layout() == self.layout
-                and all(map(is_, map(state.get, params), self.entries))
-                and all(all(map(is_, map(get, self.entries), column)) for get, column in self.held)
-            )
-        except (TypeError, RuntimeError, KeyError):  # None and a sparse gradient have no strides; a moment is gone
+            found, steps = self.gather(params, state)
+            holds = list(map(_strides, found.grads)) == self._grad_strides and _look(found, steps) == self._seen
+        except (TypeError, RuntimeError, KeyError, AttributeError):  # no gradient, a sparse one; a state is gone
             return None
-        if not holds:
-            return None
-        return [local(g) for g in grads] if self.sharded else grads
+        return found if holds else None
 
-    def _layout(self) -> tuple[list[Any], ...]:
-        moving = self.moving
-        sizes = map(Tensor.numel, self.tensors.params)
-        return list(map(_strides, moving)), list(map(Tensor.data_ptr, moving)), list(sizes)
+    def note(self, params: list[Tensor], state: State) -> Found:
+        """Its tensors, and remember what they look like."""
+        found, steps = self.gather(params, state)
+        if all(map(has_values, chain(found.params, steps))):  # others have no place in memory to be known by
+            self._grad_strides, self._seen = list(map(_strides, found.grads)), _look(found, steps)
+        return found
+
+
+def _look(found: Found, steps: Iterable[Tensor]) -> tuple[list[Any], ...]:
+    """What a step rests on; ``x.data = ...`` moves x elsewhere, to another layout, dtype or device."""
+    moving = [*found.params, *chain.from_iterable(found.states)]
+    return (
+        list(map(_strides, moving)),
+        list(map(_places, chain(moving, steps))),
+        list(map(_sizes, found.params)),
+        list(map(_dtypes, moving)),
+    )
 
 
 class Plan:
-    """The buckets of one group."""
+    """The buckets of one group, made by :meth:`rectified.optim.base.BaseOptimizer.plan`.
 
-    def __init__(self, group: Group, state: State, old: "Plan | None" = None) -> None:
-        self.params: list[Tensor] = list(group["params"])
-        self.options = _options(group)
-        # With capturable a tensor beta is read here, and not at a step.
-        self.betas = tuple(map(float, group["betas"])) if group["capturable"] else ()
-        self.idle = [p for p in self.params if p.grad is None]
-        self.excuses: dict[str, int] = {}  # why the fused op is not used -> the first parameter it concerns
-        for i, p in enumerate(self.params):  # before anything is written
-            _refuse(p, state.get(p, {}), group, f"parameter {i}")
+    Args:
+        buckets: in the order in which they step.
+        idle: positions of the parameters without a gradient.
+        params: of the group, which are not kept alive.
+        options: those of the group's that decide about kernels.
+        clocks: the group's counts, by device.
+        reasons: why the fused op is not used -> the position of the first parameter that this concerns.
+    """
 
-        kept = old is not None and _same(old.params, self.params)
-        self.clocks: dict[torch.device, Clock] = {}  # one, or with capturable one a device
-        self.schedules: dict[torch.device, Schedule] = {}
-        counts = [0] * len(self.params)
-        on = [p.device if group["capturable"] else torch.device("cpu") for p in self.params]
-        for device in dict.fromkeys(on):
-            clock = old.clocks.get(device) if old is not None and kept else None
-            self.clocks[device] = clock = clock or Clock(len(self.params), device)
-            mine = [here == device for here in on]
-            with_grad = [m and p.grad is not None for m, p in zip(mine, self.params, strict=True)]
-            entries = [
-                state[p] if g else (state.get(p) or None) if m else None
-                for m, g, p in zip(mine, with_grad, self.params, strict=True)
-            ]
-            counts = [c if m else o for c, o, m in zip(clock.adopt(entries), counts, mine, strict=True)]
-            clock.present.copy_(torch.tensor(with_grad))
-            if group["capturable"]:
-                known = old.schedules.get(device) if old is not None else None
-                fits = known is not None and (known.warmup, known.beta2) == (group["warmup"], self.betas[1])
-                self.schedules[device] = known if known is not None and fits else Schedule(group, device)
+    def __init__(
+        self,
+        buckets: list[Bucket],
+        idle: list[int],
+        params: list[Tensor],
+        options: tuple[Any, ...],
+        clocks: dict[torch.device, Clock],
+        reasons: dict[str, int],
+    ) -> None:
+        self.buckets, self.idle, self.size, self.options = buckets, idle, len(params), options
+        self.clocks, self.reasons = clocks, reasons
+        self._params: list[ReferenceType[Tensor]] = list(map(ref, params))
+        self.schedules: dict[torch.device, Any] = {}  # with capturable, the numbers of every count
+        self.betas: tuple[float, ...] = ()  # with capturable, as they were when the plan was made
 
-        found: dict[Any, list[Tensor]] = {}
-        for i, p in enumerate(self.params):
-            if p.grad is None:
-                continue
-            entry = state[p]
-            wide = state_dtype(p, group)
-            names = _names(p, group)
-            for name in names:
-                entry[name] = _following(p, entry.get(name), p.dtype if name == "compensation" else wide)
-            sharded = shards_alike(p, [p.grad, *(entry[name] for name in names)])
-            others = [p.grad, *(entry[name] for name in names if name != "compensation")]
-            theta, grad, *states = map(local, [p, *others]) if sharded else [p, *others]
-            kernel: Any = foreach_on_device if group["capturable"] else foreach
-            delayed = bool(self.schedules) and self.schedules[p.device].has_delay
-            if not (delayed or group["foreach"] or group["fused"] is False or group["differentiable"]):
-                reason = why_not_fused(theta, grad, states)
-                if reason is None:
-                    kernel = fused_on_device if group["capturable"] else fused
-                else:
-                    self.excuses.setdefault(reason, i)
-            copied = not alike(theta, states[0]), not alike(grad, states[0])
-            if kernel in (foreach, foreach_on_device) or any(copied) or theta.is_complex():
-                kernel = in_parts(kernel, *copied, group["rounding"] if wide is not p.dtype else "nearest")
-            found.setdefault((counts[i], kernel, sharded, p.device, p.dtype), []).append(p)
-        self.buckets = [
-            Bucket(t, kernel, params, [state[p] for p in params], _names(params[0], group), sharded)
-            for (t, kernel, sharded, *_), params in found.items()
-        ]
-        self.buckets.sort(key=lambda bucket: -bucket.t)
+    def is_for(self, params: list[Tensor]) -> bool:
+        """Whether it was made for these very parameters."""
+        return len(params) == self.size and all(x() is p for x, p in zip(self._params, params, strict=True))
 
-    def gradients(self, group: Group, state: State) -> list[tuple[Bucket, list[Tensor]]] | None:
-        """The buckets with their gradients; None where the plan no longer holds."""
-        if (
-            not all(clock.holds() for clock in self.clocks.values())
-            or not _same(group["params"], self.params)
-            or self.options != _options(group)
-        ):
+    def find(self, params: list[Tensor], state: State, options: tuple[Any, ...]) -> list[Found] | None:
+        """The tensors of each bucket; None where the plan no longer holds."""
+        if len(params) != self.size or self.options != options:
             return None
-        for p in self.idle:
-            if p.grad is not None:
+        for clock in self.clocks.values():
+            if not clock.holds():
+                return None
+        for i in self.idle:
+            if params[i].grad is not None:
                 return None
         found = []
         for bucket in self.buckets:
-            grads = bucket.gradients(state)
-            if grads is None:
+            here = bucket.find(params, state)
+            if here is None:
                 return None
-            found.append((bucket, grads))
+            found.append(here)
         return found
 
     def advance(self, go: Tensor | None = None) -> None:
         """Count one step for every parameter that has a gradient; none if `go`, on the device, is 0."""
         for bucket in self.buckets:
-            bucket.t += 1
+            bucket.t += bucket.times
         for clock in self.clocks.values():
             clock.advance(go)
-
-
-def state_dtype(p: Tensor, group: Group) -> torch.dtype:
-    """The dtype of the parameter's moments, in which its step is taken."""
-    dtype: torch.dtype = group["state_dtype"]
-    return dtype if p.dtype in NARROW else p.dtype
-
-
-def _names(p: Tensor, group: Group) -> list[str]:
-    """The tensors in the parameter's state, beside its step."""
-    kahan = group["rounding"] == "kahan" and p.dtype in NARROW
-    return [*STATES[:2], *STATES[2:3] * bool(group["amsgrad"]), *STATES[3:] * kahan]
-
-
-def _refuse(p: Tensor, entry: dict[str, Any], group: Group, whose: str) -> None:
-    """Raise for what no step can be taken with."""
-    if p.dtype in NARROW and group["state_dtype"] not in (torch.float32, p.dtype):
-        raise RuntimeError(
-            f"{whose} is {p.dtype} and state_dtype {group['state_dtype']}: that must be torch.float32 or {p.dtype}"
-        )
-    if p.dtype is torch.float16 and group["rounding"] == "stochastic":
-        raise RuntimeError(
-            f"{whose} is torch.float16; rounding='stochastic' is for torch.bfloat16. 'kahan' serves both"
-        )
-    if p.grad is not None and p.grad.is_sparse:
-        raise RuntimeError(
-            f"{whose} of shape {tuple(p.shape)} has a sparse gradient. Adam does not support sparse gradients, please "
-            "consider SparseAdam instead, or make it dense (for an embedding: sparse=False)"
-        )
-    if p.grad is not None and overlaps(p):
-        raise RuntimeError(
-            f"{whose} of shape {tuple(p.shape)} has several elements at one place of memory (strides {p.stride()}), "
-            "so that no step in place exists: give the optimizer the tensor that was expanded"
-        )
-    for name in STATES:
-        if name in entry and entry[name].shape != p.shape:
-            raise RuntimeError(
-                f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(entry[name].shape)}: it was resized "
-                "after it had stepped. Begin it afresh with `del optimizer.state[parameter]`"
-            )
-
-
-def _following(p: Tensor, moment: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The moment, new if there is none, of this dtype and with its parameter's layout and device.
-
-    One from a checkpoint, or of a model that was converted or moved since, may have others. Of a parameter that is not
-    dense, the moment is dense, its dimensions in the parameter's order.
-    """
-    if moment is None:
-        return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
-    dense = p if is_dense(p) else torch.empty_like(p, device="meta", memory_format=torch.preserve_format)
-    if moment.dtype is dtype and moment.device == p.device and same_layout(moment, dense):
-        return moment
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(moment)
-
-
-# Mapped methods of C: this comparison is what a small model's step costs beside the op.
-_strides: Callable[[Tensor], tuple[int, ...]] = Tensor.stride
-
-
-def _same(some: list[Tensor], others: list[Tensor]) -> bool:
-    return len(some) == len(others) and all(map(is_, some, others))
-
-
-def _options(group: Group) -> tuple[Any, ...]:
-    named = (group[name] for name in ("amsgrad", "foreach", "fused", "differentiable", "state_dtype", "rounding"))
-    return *named, _scheduled(group) if group["capturable"] else None
-
-
-def _scheduled(group: Group) -> tuple[Any, ...]:
-    """What a schedule rests on. A tensor beta that is written to has another version: no value is read."""
-    beta1, beta2 = ((x, x._version) if isinstance(x, Tensor) else x for x in group["betas"])
-    return group["warmup"], beta2, beta1 if isinstance(beta1, tuple) else None

@@ -1,20 +1,17 @@
-"""What the optimizers tell unasked, each thing once."""
+"""What the optimizers say unasked, each thing once: why a step is slow, and that a momentum start is huge."""
 
 import logging
 import sys
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from .coefficients import coefficients
+from .._torch import has_values
 from .options import Group, number
-from .plan import Bucket, Plan
-
-if TYPE_CHECKING:
-    from ..adam import Adam
+from .plan import Found
+from .update import Numbers, is_zero
 
 log = logging.getLogger("rectified")
 
@@ -22,12 +19,16 @@ log = logging.getLogger("rectified")
 HUGE = 0.1
 
 
-def say_excuses(optimizer: "Adam", group: Group, plan: Plan) -> None:
-    """Log, once per reason and optimizer, why parameters step by foreach ops and not by the fused one."""
-    said: set[str] = optimizer.__dict__.setdefault("_said", set())
-    for reason, i in plan.excuses.items():
-        if reason not in said:
-            said.add(reason)
+def tell_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
+    """Log, once per reason and optimizer, why parameters step by foreach ops and not by the fused one.
+
+    Args:
+        reasons: each with the position in the group of the first parameter that it concerns.
+    """
+    logged: set[str] = optimizer.__dict__.setdefault("_logged", set())
+    for reason, i in reasons.items():
+        if reason not in logged:
+            logged.add(reason)
             name = group["param_names"][i] if "param_names" in group else f"parameter {i}"
             log.warning(
                 "%s takes the slower foreach path for %s of shape %s (and whatever is like it): %s",
@@ -38,25 +39,24 @@ def say_excuses(optimizer: "Adam", group: Group, plan: Plan) -> None:
             )
 
 
-def warn_of_huge_start(
-    optimizer: "Adam",
-    work: Iterable[tuple[Group, Plan, list[tuple[Bucket, list[Tensor], float]]]],
-    grad_scale: Tensor | None,
-) -> None:
-    """Warn, once per optimizer, of a first momentum step that is large against the weights."""
-    moved, weights = [], []
-    for group, _, moves in work:
-        for bucket, grads, omega in moves:
-            if omega or bucket.t != getattr(group["warmup"], "m_delay", 0):
-                continue
-            if coefficients(group, bucket.t + 1, omega).momentum:
-                moved += [number(group["lr"]) * norm.item() for norm in torch._foreach_norm(grads)]
-                weights += [norm.item() for norm in torch._foreach_norm(bucket.tensors.params)]
-    if not moved or optimizer.__dict__.get("_warned"):
+def warn_of_huge_start(optimizer: Any, moves: Iterable[tuple[Found, Numbers]]) -> None:
+    """Warn, once per optimizer, of a first momentum step that is large against the weights.
+
+    Args:
+        moves: what is about to step, with its numbers.
+    """
+    first = [(found, n) for found, n in moves if n.is_first and not is_zero(n.momentum)]
+    if not first or optimizer.__dict__.get("_warned"):
         return
-    step, weight = (sum(x * x for x in norms) ** 0.5 for norms in (moved, weights))
-    if grad_scale is not None:
-        step /= number(grad_scale)
+    if not all(has_values(x) for found, _ in first for x in (*found.params, *found.grads)):
+        return
+    step = weight = 0.0
+    for found, n in first:
+        # In the first momentum step m_hat is the gradient.
+        scale = number(n.momentum) * (1 - number(n.beta1)) / (1 if n.grad_scale is None else number(n.grad_scale))
+        step += sum((scale * norm.item()) ** 2 for norm in torch._foreach_norm(found.grads))
+        weight += sum(norm.item() ** 2 for norm in torch._foreach_norm(found.params))
+    step, weight = step**0.5, weight**0.5
     if weight > 0 and step > HUGE * weight:
         optimizer.__dict__["_warned"] = True
         warnings.warn(

@@ -1,16 +1,24 @@
 """Adadelta."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import Bucket, average_squares, gradients, subtract
-from ..step.options import Group
-from .member import Member, check_rate
+from ..step.foreach_ops import average_squares, gradients, subtract
+from ..step.options import Group, options_from
+from ..step.plan import Found
+from .variant import States, Variant, incoming
 
 
-class Adadelta(Member):
+class _Numbers(NamedTuple):
+    omega: Any
+    lr: Any
+
+
+class Adadelta(Variant):
     r"""Adadelta with a warmup in front of its update.
 
     .. math::
@@ -27,7 +35,7 @@ class Adadelta(Member):
     Without a warmup it takes torch.optim.Adadelta's steps, and continues its checkpoints.
 
     Args:
-        params, lr, weight_decay, maximize: as in :class:`rectified.Adam`.
+        params, lr, weight_decay, foreach, capturable, maximize, differentiable: as in :class:`rectified.Adam`.
         rho: decay rate of v and u, in [0, 1).
         eps: added under both roots, at least 0; with 0 nothing ever moves.
         warmup: an object with ``omega(t, rho)``; ``None`` is Adadelta as it is.
@@ -57,37 +65,37 @@ class Adadelta(Member):
         rho: float = 0.9,
         eps: float = 1e-6,
         weight_decay: float = 0.0,
+        foreach: bool | None = None,
         *,
+        capturable: bool = False,
         maximize: bool = False,
+        differentiable: bool = False,
         warmup: Warmup | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "rho": rho,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "maximize": maximize,
-                "warmup": warmup,
-                "omega": None,
-            },
-        )
+        super().__init__(params, options_from(locals()))
 
-    def rate(self, group: Group) -> float:
-        return float(group["rho"])
+    def beta2(self, group: Group) -> Any:
+        return group["rho"]
 
-    def check(self, group: Group) -> None:
-        check_rate("rho", group["rho"])
-        super().check(group)
+    def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> _Numbers:
+        return _Numbers(omega, group["lr"])
 
-    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, (v, u) = gradients(group, bucket), map(bucket.state, self.STATES)
-        tiny = torch.finfo(v[0].dtype).tiny  # with eps = 0 both roots begin at 0
-        average_squares(v, grads, group["rho"])
-        roots = [torch._foreach_add(x, group["eps"] or tiny) for x in (u, v)]
-        steps = torch._foreach_mul(torch._foreach_sqrt(torch._foreach_div(roots[0], list(roots[1]))), grads)
-        average_squares(u, list(steps), group["rho"])
-        if omega:
-            torch._foreach_mul_(steps, omega)
-            subtract(bucket.params, list(steps), group["lr"])
+    def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: _Numbers) -> tuple[Tensor, States]:
+        rho, g, v, u = float(group["rho"]), incoming(group, theta, g), states["square_avg"], states["acc_delta"]
+        eps = group["eps"] or torch.finfo(v.dtype).tiny  # with eps = 0 both roots begin at 0
+        v = rho * v + (1 - rho) * g * g
+        delta = ((u + eps) / (v + eps)).sqrt() * g
+        u = rho * u + (1 - rho) * delta * delta
+        return theta - n.lr * n.omega * delta, {"square_avg": v, "acc_delta": u}
+
+    def update(self, group: Group, found: Found, n: _Numbers) -> None:
+        grads, (v, u), rho = gradients(group, found), found.states, float(group["rho"])
+        eps = group["eps"] or torch.finfo(v[0].dtype).tiny
+        average_squares(v, grads, rho)
+        steps, below = torch._foreach_add(u, eps), torch._foreach_add(v, eps)
+        torch._foreach_div_(steps, below)
+        torch._foreach_sqrt_(steps)
+        torch._foreach_mul_(steps, grads)
+        average_squares(u, steps, rho)
+        if n.omega:
+            subtract(found.params, steps, float(n.lr) * n.omega)

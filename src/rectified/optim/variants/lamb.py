@@ -1,16 +1,27 @@
 """LAMB."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import Bucket, adam_directions, gradients, subtract
-from ..step.options import Group
-from .member import Member
+from ..step.foreach_ops import adam_directions, gradients, subtract
+from ..step.options import Group, options_from
+from ..step.plan import Found
+from .variant import States, Variant, incoming
 
 
-class LAMB(Member):
+class _Numbers(NamedTuple):
+    omega: Any
+    lr: Any
+    c1: Any  # 1 - beta1^t
+    root_c2: Any  # sqrt(1 - beta2^t)
+    t: Any
+
+
+class LAMB(Variant):
     r"""LAMB: Adam's update for each tensor at the length of the tensor, with a warmup in front.
 
     .. math::
@@ -24,7 +35,7 @@ class LAMB(Member):
     does here is a plain warmup (docs/mathematics.md has the simulation).
 
     Args:
-        params, lr, betas, maximize: as in :class:`rectified.Adam`.
+        params, lr, betas, foreach, maximize, capturable, differentiable: as in :class:`rectified.Adam`.
         eps: added to the denominator, at least 0.
         weight_decay: lambda, part of what is normalised.
         warmup: an object with ``omega(t, beta2)``; ``None`` is LAMB as it is.
@@ -45,6 +56,7 @@ class LAMB(Member):
     """
 
     STATES = ("exp_avg", "exp_avg_sq")
+    ELEMENTWISE = False
 
     def __init__(
         self,
@@ -54,33 +66,36 @@ class LAMB(Member):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         warmup: Warmup | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "decoupled_weight_decay": True,
-                "maximize": maximize,
-                "warmup": warmup,
-                "omega": None,
-            },
-        )
+        super().__init__(params, {**options_from(locals()), "decoupled_weight_decay": True})
 
-    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        steps = adam_directions(group, bucket, gradients(group, bucket))
-        if not omega:
+    def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> _Numbers:
+        beta1, beta2 = map(float, group["betas"])
+        return _Numbers(omega, group["lr"], 1 - beta1**t, (1 - beta2**t) ** 0.5, t)
+
+    def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: _Numbers) -> tuple[Tensor, States]:
+        (beta1, beta2), g = map(float, group["betas"]), incoming(group, theta, g)
+        m = beta1 * states["exp_avg"] + (1 - beta1) * g
+        v = beta2 * states["exp_avg_sq"] + (1 - beta2) * g * g
+        d = m / n.c1 / (v.sqrt() / n.root_c2 + (group["eps"] or torch.finfo(v.dtype).tiny))
+        d = d + group["weight_decay"] * theta
+        length, norm = torch.linalg.vector_norm(theta), torch.linalg.vector_norm(d)
+        both = (length > 0) & (norm > 0)
+        ratio = torch.where(both, length, 1) / torch.where(both, norm, 1)
+        return theta - n.lr * n.omega * ratio * d, {"exp_avg": m, "exp_avg_sq": v}
+
+    def update(self, group: Group, found: Found, n: _Numbers) -> None:
+        steps = adam_directions(group, n.t, found.bucket.kernel, *found.states, gradients(group, found))
+        if not n.omega:
             return
         if group["weight_decay"]:
-            torch._foreach_add_(steps, bucket.params, alpha=group["weight_decay"])
-        lengths, norms = torch._foreach_norm(bucket.params), torch._foreach_norm(steps)
-        ratios = [
-            torch.where((length > 0) & (norm > 0), length / norm, 1.0)
-            for length, norm in zip(lengths, norms, strict=True)
-        ]
-        torch._foreach_mul_(steps, ratios)
-        subtract(bucket.params, steps, float(group["lr"]) * omega)
+            torch._foreach_add_(steps, found.params, alpha=float(group["weight_decay"]))
+        lengths, norms = (torch.stack(torch._foreach_norm(x)) for x in (found.params, steps))
+        ratios = torch.where((lengths > 0) & (norms > 0), lengths / norms, 1.0)
+        torch._foreach_mul_(steps, ratios.unbind())
+        subtract(found.params, steps, float(n.lr) * n.omega)

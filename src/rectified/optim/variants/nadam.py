@@ -1,19 +1,31 @@
 """NAdam."""
 
-import math
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import Bucket, adam_step, average, average_squares, decay, gradients
+from .._torch import version_of
+from ..step.foreach_ops import adam_step, average, average_squares, decay, gradients
 from ..step.kernels import Tensors
-from ..step.options import Group
-from .member import Member
+from ..step.options import Group, options_from
+from ..step.plan import Found, Plan
+from .variant import States, Variant, incoming
 
 
-class NAdam(Member):
+class _Numbers(NamedTuple):
+    omega: Any
+    moves: Any  # 1 where omega is above 0, else 0
+    lr: Any
+    root_c2: Any  # sqrt(1 - beta2^t)
+    mu: Any
+    of_g: Any  # (1 - mu_t) / (1 - product up to t)
+    of_m: Any  # mu_(t+1) / (1 - product up to t + 1)
+
+
+class NAdam(Variant):
     r"""Adam with Nesterov's momentum, and a warmup in front of its update.
 
     .. math::
@@ -28,7 +40,8 @@ class NAdam(Member):
     torch keeps in a float32 whatever the parameters are, is kept in a float64).
 
     Args:
-        params, lr, betas, eps, weight_decay, decoupled_weight_decay, maximize: as in :class:`rectified.Adam`.
+        params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable, differentiable: as
+            in :class:`rectified.Adam`.
         momentum_decay: psi_mu, at least 0.
         warmup: an object with ``omega(t, beta2)``; ``None`` is NAdam as it is.
 
@@ -50,6 +63,7 @@ class NAdam(Member):
     """
 
     STATES = ("exp_avg", "exp_avg_sq")
+    SCALARS: ClassVar = {"mu_product": 1.0}
 
     def __init__(
         self,
@@ -61,56 +75,71 @@ class NAdam(Member):
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         warmup: Warmup | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "momentum_decay": momentum_decay,
-                "decoupled_weight_decay": decoupled_weight_decay,
-                "maximize": maximize,
-                "warmup": warmup,
-                "omega": None,
-            },
+        super().__init__(params, options_from(locals()))
+
+    def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> _Numbers:
+        beta2 = float(group["betas"][1])
+        mu, mu_next = _mu(group, t), _mu(group, t + 1)
+        product = scalars[0] * mu
+        return _Numbers(
+            omega=omega,
+            moves=(omega > 0) * 1.0,
+            lr=group["lr"],
+            root_c2=(1 - beta2**t) ** 0.5,
+            mu=mu,
+            of_g=(1 - mu) / (1 - product),
+            of_m=mu_next / (1 - product * mu_next),
         )
 
-    def check(self, group: Group) -> None:
-        if not group["momentum_decay"] >= 0:
-            raise ValueError(f"Invalid momentum_decay value: {group['momentum_decay']}; it must be 0 or more")
-        super().check(group)
+    def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: _Numbers) -> tuple[Tensor, States]:
+        (beta1, beta2), g = map(float, group["betas"]), incoming(group, theta, g)
+        m = beta1 * states["exp_avg"] + (1 - beta1) * g
+        v = beta2 * states["exp_avg_sq"] + (1 - beta2) * g * g
+        if group["decoupled_weight_decay"]:
+            theta = theta * (1 - n.lr * n.moves * group["weight_decay"])
+        eps = group["eps"] * n.root_c2 if group["eps"] else torch.finfo(v.dtype).tiny
+        psi = n.root_c2 / (v.sqrt() + eps)
+        theta = theta - n.lr * n.omega * psi * (n.of_g * g + n.of_m * m)
+        return theta, {"exp_avg": m, "exp_avg_sq": v}
 
-    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, m, v = gradients(group, bucket), bucket.state("exp_avg"), bucket.state("exp_avg_sq")
-        beta1, beta2 = map(float, group["betas"])
-        mu, mu_next = _mu(group, bucket.t), _mu(group, bucket.t + 1)
-        products = [float(entry.get("mu_product", 1.0)) * mu for entry in bucket.entries]
-        for entry, product in zip(bucket.entries, products, strict=True):
-            entry["mu_product"] = torch.tensor(product, dtype=torch.float64)
-        if omega:
-            decay(group, bucket)
-            root_c2 = math.sqrt(1 - beta2**bucket.t)
-            for product in set(products):  # one, unless mu was changed while some had no gradient
-                of_g, of_m = (1 - mu) / (1 - product), mu_next / (1 - product * mu_next)
-                # of_g g + of_m m_t = (of_g + of_m) (x m_(t-1) + (1 - x) g): Adam's step, with x in place of beta1.
-                mine = [i for i, each in enumerate(products) if each == product]
-                adam_step(
-                    Tensors(
-                        [bucket.params[i] for i in mine], [m[i].clone() for i in mine], [v[i] for i in mine], [], []
-                    ),
-                    [grads[i] for i in mine],
-                    scale=float(group["lr"]) * omega * root_c2 * (of_g + of_m),
-                    betas=(of_m * beta1 / (of_g + of_m), beta2),
-                    eps=group["eps"] * root_c2,
-                )
+    def update(self, group: Group, found: Found, n: _Numbers) -> None:
+        grads, (m, v), (beta1, beta2) = gradients(group, found), found.states, map(float, group["betas"])
+        if n.omega:
+            if group["decoupled_weight_decay"]:
+                decay(group, found.params)
+            # of_g g + of_m m_t = (of_g + of_m) (x m_(t-1) + (1 - x) g): Adam's step, with x in place of beta1.
+            adam_step(
+                found.bucket.kernel,
+                Tensors(found.params, [x.clone() for x in m], v),
+                grads,
+                scale=float(n.lr) * n.omega * n.root_c2 * (n.of_g + n.of_m),
+                betas=(n.of_m * beta1 / (n.of_g + n.of_m), beta2),
+                eps=group["eps"] * n.root_c2,
+            )
         else:
             average_squares(v, grads, beta2)
         average(m, grads, beta1)
 
+    def advance_scalars(self, plan: Plan, found: Found, n: _Numbers) -> None:
+        bucket = found.bucket
+        if not bucket.scalars:
+            return
+        bucket.scalars = [bucket.scalars[0] * n.mu] if not isinstance(n.mu, Tensor) else bucket.scalars
+        if bucket.indices is None and len(plan.clocks) == 1:
+            (clock,) = plan.clocks.values()
+            clock.others["mu_product"].values.mul_(n.mu)
+        else:
+            torch._foreach_mul_([self.state[p]["mu_product"] for p in found.owners], n.mu)
+        for clock in plan.clocks.values():
+            products = clock.others["mu_product"]
+            products.version = version_of(products.values)
 
-def _mu(group: Group, t: int) -> float:
-    return float(group["betas"][0] * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])))
+
+def _mu(group: Group, t: Any) -> Any:
+    return float(group["betas"][0]) * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"]))

@@ -1,17 +1,26 @@
 """RMSprop."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import Bucket, adam_step, average, average_squares, gradients, root, subtract
+from ..step.foreach_ops import adam_step, average, average_squares, gradients, root, subtract
 from ..step.kernels import Tensors
-from ..step.options import Group
-from .member import Member, check_rate
+from ..step.options import Group, options_from
+from ..step.plan import Found
+from .variant import States, Variant, incoming
 
 
-class RMSprop(Member):
+class _Numbers(NamedTuple):
+    omega: Any
+    moves: Any  # 1 where omega is above 0, else 0
+    lr: Any
+
+
+class RMSprop(Variant):
     r"""RMSprop, plain, centered or with momentum, with a warmup in front of its normalised gradient.
 
     .. math::
@@ -34,7 +43,7 @@ class RMSprop(Member):
     constant, where a centered torch.optim.RMSprop may take the root of a rounding error below 0, and gives NaN.
 
     Args:
-        params, lr, weight_decay, maximize: as in :class:`rectified.Adam`.
+        params, lr, weight_decay, maximize, capturable, foreach, differentiable: as in :class:`rectified.Adam`.
         alpha: decay rate of v, in [0, 1).
         eps: added to the root, at least 0.
         momentum: mu, at least 0.
@@ -70,57 +79,61 @@ class RMSprop(Member):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
-        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
         maximize: bool = False,
+        differentiable: bool = False,
+        *,
         warmup: Warmup | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "alpha": alpha,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "momentum": momentum,
-                "centered": centered,
-                "maximize": maximize,
-                "warmup": warmup,
-                "omega": None,
-            },
-        )
+        super().__init__(params, options_from(locals()))
 
-    def rate(self, group: Group) -> float:
-        return float(group["alpha"])
+    def beta2(self, group: Group) -> Any:
+        return group["alpha"]
 
-    def check(self, group: Group) -> None:
-        check_rate("alpha", group["alpha"])
-        if not group["momentum"] >= 0:
-            raise ValueError(f"Invalid momentum value: {group['momentum']}; it must be 0 or more")
-        super().check(group)
-
-    def names(self, group: Group) -> list[str]:
+    def state_names(self, p: Tensor, group: Group) -> list[str]:
         square, buffer, mean = self.STATES
-        return [square, *[buffer] * (group["momentum"] > 0), *[mean] * group["centered"]]
+        momentum = isinstance(group["momentum"], Tensor) or group["momentum"] > 0
+        return [square, *[buffer] * momentum, *[mean] * bool(group["centered"])]
 
-    def update(self, group: Group, bucket: Bucket, omega: float) -> None:
-        grads, v, alpha = gradients(group, bucket), bucket.state("square_avg"), float(group["alpha"])
-        if group["centered"]:
-            average(bucket.state("grad_avg"), grads, alpha)
-        if group["centered"] or not omega:
+    def required_states(self) -> tuple[str, ...]:
+        return ("step", "square_avg")
+
+    def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> _Numbers:
+        return _Numbers(omega, (omega > 0) * 1.0, group["lr"])
+
+    def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: _Numbers) -> tuple[Tensor, States]:
+        alpha, g = float(group["alpha"]), incoming(group, theta, g)
+        v = alpha * states["square_avg"] + (1 - alpha) * g * g
+        new, variance = {"square_avg": v}, v
+        if "grad_avg" in states:
+            mean = new["grad_avg"] = alpha * states["grad_avg"] + (1 - alpha) * g
+            variance = (v - mean * mean).clamp(min=0)
+        d = n.omega * g / (variance.sqrt() + (group["eps"] or torch.finfo(v.dtype).tiny))
+        if "momentum_buffer" in states:
+            b = states["momentum_buffer"]
+            d = new["momentum_buffer"] = b + n.moves * (group["momentum"] * b + d - b)
+        return theta - n.lr * n.moves * d, new
+
+    def update(self, group: Group, found: Found, n: _Numbers) -> None:
+        grads, alpha = gradients(group, found), float(group["alpha"])
+        v, buffers, means = found.states
+        if means:
+            average(means, grads, alpha)
+        if means or not n.omega:
             average_squares(v, grads, alpha)
-        if not omega:
+        if not n.omega:
             return
-        moves, scale = bucket.params, float(group["lr"]) * omega
-        if group["momentum"]:
-            moves, scale = bucket.state("momentum_buffer"), -omega
-            torch._foreach_mul_(moves, group["momentum"])
-        if group["centered"]:
-            mean = bucket.state("grad_avg")
-            variance = list(torch._foreach_addcmul(v, mean, mean, -1))
+        moves, scale = found.params, float(n.lr) * n.omega
+        if buffers:
+            moves, scale = buffers, -n.omega
+            torch._foreach_mul_(moves, float(group["momentum"]))
+        if means:
+            variance = torch._foreach_addcmul(v, means, means, -1)
             torch._foreach_clamp_min_(variance, 0)  # alike gradients leave a rounding error, of either sign
             torch._foreach_addcdiv_(moves, grads, root(variance, group["eps"]), -scale)
         else:  # Adam's step with beta1 = 0, whose m is g
             m = [torch.zeros_like(x) for x in v]
-            adam_step(Tensors(moves, m, v, [], []), grads, scale, (0.0, alpha), group["eps"])
-        if group["momentum"]:
-            subtract(bucket.params, moves, group["lr"])
+            adam_step(found.bucket.kernel, Tensors(moves, m, v), grads, scale, (0.0, alpha), group["eps"])
+        if buffers:
+            subtract(found.params, buffers, n.lr)

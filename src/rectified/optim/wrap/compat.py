@@ -1,4 +1,4 @@
-"""What is known of other people's optimizers: the decay rate of their v, and whether rectification's theory fits."""
+"""Other libraries' optimizers: the decay rate of their v, whether rectification's theory fits, what wraps them."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup
+from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup, as_warmup
 from ..step.options import Group, number
 
 _PLAIN = "A plain schedule does not ask: Linear(steps)"
@@ -34,6 +34,19 @@ _NOT_RECTIFIABLE = {
 _MAXIMA = ("amsgrad", "ams_bound")
 
 
+def unwrapped(optimizer: Any) -> Any:
+    """The optimizer that really steps, inside the wrappers of trainers (Accelerate's, Lightning's, :func:`rectify`'s).
+
+    >>> import torch, rectified
+    >>> inner = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    >>> unwrapped(rectified.rectify(inner, rectified.warmup.Linear(3))) is inner
+    True
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer) and inner is not optimizer:
+        optimizer = inner
+    return optimizer
+
+
 class SecondMoment(NamedTuple):
     """How an optimizer averages squared gradients."""
 
@@ -44,11 +57,11 @@ class SecondMoment(NamedTuple):
 def second_moment(
     optimizer: torch.optim.Optimizer, group: Group, given: float | None, warmup: Warmup
 ) -> tuple[str, SecondMoment]:
-    """That of a group, and the key in it from which it was read; `given` counts more.
+    """How a group averages squared gradients, and the key in it from which that was read; a given beta2 counts more.
 
     Raises:
-        ValueError: nothing in the group is known to be it, and the warmup needs it; it is outside [0, 1); or the warmup
-            does not start with it.
+        ValueError: nothing in the group is known to be beta2, and the warmup needs it; it is outside [0, 1); or the
+            warmup does not start with it.
     """
     key, found = _read(optimizer, group)
     beta2 = found.beta2 if given is None else given
@@ -59,8 +72,7 @@ def second_moment(
         )
     if not math.isnan(beta2) and not 0 <= beta2 < 1:
         raise ValueError(f"beta2 is {beta2!r}; it must lie in [0, 1)")
-    if (check := getattr(warmup, "check", None)) is not None:
-        check(beta2)
+    as_warmup(warmup).check(beta2)
     return key, SecondMoment(beta2, found.debiased)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._compile import _disable_dynamo
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch import Tensor
 
 from ...warmup import Rectified, Warmup
-from .._torch import Optimizer
+from .._torch import Optimizer, disable_dynamo
+from ..step.clock import refuse_count
 from ..step.options import Group
-from .scaling import OnZero, Scaling
+from .compat import unwrapped
+from .scaling import CLOCK, OnZero, Scaling
 
 
 def rectify(
@@ -76,10 +77,10 @@ class Warmed(Optimizer):
     def __init__(
         self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None = None, on_zero: OnZero = "skip"
     ) -> None:
-        self._begin(Scaling(optimizer, warmup, beta2, on_zero))
+        self._begin(optimizer, Scaling(optimizer, warmup, beta2, on_zero, lasting=False))
 
-    def _begin(self, scaling: Scaling) -> None:
-        self.optimizer, self.scaling = scaling.optimizer, scaling
+    def _begin(self, optimizer: torch.optim.Optimizer, scaling: Scaling) -> None:
+        self.optimizer, self.scaling = optimizer, scaling
         super().__setstate__({})  # torch's own: the step hooks
 
     # What is the wrapped optimizer's own. A load replaces its lists, so that nothing may be kept here.
@@ -117,13 +118,13 @@ class Warmed(Optimizer):
     def __setattr__(self, name: str, value: Any) -> None:
         # By these a GradScaler speaks to the optimizer that steps.
         if name in ("grad_scale", "found_inf"):
-            setattr(self.optimizer, name, value)
+            setattr(unwrapped(self.optimizer), name, value)
         else:
             super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in ("grad_scale", "found_inf"):
-            delattr(self.optimizer, name)
+            delattr(unwrapped(self.optimizer), name)
         else:
             super().__delattr__(name)
 
@@ -131,71 +132,68 @@ class Warmed(Optimizer):
         return f"{type(self).__name__}({self.scaling.warmup!r}, {self.optimizer!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        scaling = self.scaling
-        return {
-            "optimizer": self.optimizer,
-            "warmup": scaling.warmup,
-            "beta2": scaling.beta2,
-            "on_zero": scaling.on_zero,
-        }
+        return {"optimizer": self.optimizer, "scaling": self.scaling}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._begin(Scaling(**state))
+        self._begin(state["optimizer"], state["scaling"].copied(state["optimizer"]))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step of the wrapped optimizer; returns what that returns."""
         if torch.compiler.is_compiling():
             return self._untraced_step(closure)
-        if (
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-        ):
-            return self._hooked_step(closure)
         return self._step(closure)
 
-    step.hooked = True  # type: ignore[attr-defined]  # as in Adam: torch's wrapper is called where there are hooks
+    # Left alone by torch, whose wrapper would call the global hooks here and in the wrapped optimizer: twice a step.
+    step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
-        self.scaling.scale()
+        args, kwargs = ((self,) if closure is None else (self, closure)), {}
+        for hook in self.hooks("step_pre").values():
+            replaced = hook(self, args, kwargs)
+            if replaced is not None:
+                args, kwargs = replaced
         try:
-            result = self.optimizer.step() if closure is None else self.optimizer.step(closure)
+            result = self.optimizer.step(*args[1:], **kwargs)
         except BaseException:
             self.scaling.forget()
             raise
-        self.scaling.finish()
+        for hook in self.hooks("step_post").values():
+            hook(self, args, kwargs)
         return result
 
-    _hooked_step = Optimizer.profile_hook_step(_step)
-
-    # As in Adam, what torch.compile has of a step is the call.
-    @_disable_dynamo
+    # As in BaseOptimizer, what torch.compile has of a step is the call.
+    @disable_dynamo
     def _untraced_step(self, closure: Callable[[], Any] | None = None) -> Any:
-        return self._hooked_step(closure)
+        return self._step(closure)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Of the wrapped optimizer."""
         self.optimizer.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group to the wrapped optimizer; its clock starts now."""
+        """Add a group to the wrapped optimizer; its clock starts now. Raises as :func:`rectify`, changing nothing."""
         self.optimizer.add_param_group(param_group)
+        inner = unwrapped(self.optimizer)
         try:
-            self.scaling.accept(len(self.param_groups) - 1, self.param_groups[-1])
+            self.scaling.accept(inner, len(self.param_groups) - 1, self.param_groups[-1])
         except ValueError:
             self.param_groups.pop()
             raise
-        self.scaling.begin()
+        self.scaling.clock(inner, self.param_groups[-1])
 
     def state_dict(self) -> dict[str, Any]:
         """The wrapped optimizer's, with the counts in its groups."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load into the wrapped optimizer. A save from before there was a warmup goes on from its states' count."""
-        self.optimizer.load_state_dict(state_dict)
-        self.scaling.begin()
+        """Load into the wrapped optimizer. A save from before there was a warmup goes on from its states' count.
+
+        Raises:
+            ValueError: the save does not fit the wrapped optimizer, or its counts are none; nothing is changed then.
+        """
+        load(unwrapped(self.optimizer), self.optimizer.load_state_dict, state_dict)
+        for group in self.param_groups:
+            self.scaling.clock(unwrapped(self.optimizer), group)
 
     def register_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> Any:
         return self.optimizer.register_state_dict_pre_hook(hook, prepend)
@@ -208,3 +206,40 @@ class Warmed(Optimizer):
 
     def register_load_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> Any:
         return self.optimizer.register_load_state_dict_post_hook(hook, prepend)
+
+
+def load(optimizer: torch.optim.Optimizer, load_state_dict: Callable[[Any], Any], state_dict: Any) -> None:
+    """Load a save into another library's optimizer, all of it or nothing.
+
+    Raises:
+        ValueError: the save does not fit it; what it was is put back.
+    """
+    before = dict(optimizer.__dict__)
+    groups = [(group, dict(group)) for group in optimizer.param_groups]
+    entries = [(entry, dict(entry)) for entry in optimizer.state.values() if isinstance(entry, dict)]
+    state = dict(optimizer.state)
+    try:
+        _refuse_counts(state_dict)
+        load_state_dict(state_dict)
+    except BaseException as error:
+        optimizer.__dict__.clear()
+        optimizer.__dict__.update(before)
+        for mine, copy in (*groups, *entries):
+            mine.clear()
+            mine.update(copy)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        if isinstance(error, ValueError) or not isinstance(error, Exception):
+            raise
+        raise ValueError(f"this is no state of {type(optimizer).__name__}: {error!r}") from error
+
+
+def _refuse_counts(state_dict: Any) -> None:
+    """Raise for a save whose counts of steps are none."""
+    for index, group in enumerate(state_dict["param_groups"]):
+        if CLOCK in group:
+            refuse_count(group[CLOCK], f"group {index}", ValueError)
+    for key, entry in state_dict["state"].items():
+        step = entry.get("step") if isinstance(entry, dict) else None
+        if isinstance(step, int | float) or (isinstance(step, Tensor) and step.numel() == 1):
+            refuse_count(float(step), f"parameter {key}", ValueError)

@@ -1,80 +1,144 @@
 """The learning rates of any optimizer, times omega for as long as a step takes."""
 
 from typing import Any, Literal, get_args
-from weakref import ref
+from weakref import ReferenceType, WeakKeyDictionary, WeakMethod, finalize, ref
 
 import torch
 from torch import Tensor
 
 from ...warmup import Warmup, as_warmup, steps_until, to_plain
-from ..adam import Adam
+from .._torch import has_step_hooks, register_first_pre_hook, version_of
+from ..base import BaseOptimizer
 from ..step.options import Group, omega_at, undebiased
-from .compat import SecondMoment, refuse, second_moment, steps_taken
+from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
 OnZero = Literal["hold", "skip"]
 
 _BLOCK = 32  # steps whose omegas are computed in one go
 CLOCK = "warmup_steps"  # the key in a group: how many steps it has taken
 
+# Which scaling acts on an optimizer: kept here, so that nothing is hidden on objects that are not ours.
+_ACTIVE: "WeakKeyDictionary[torch.optim.Optimizer, ReferenceType[Scaling]]" = WeakKeyDictionary()
+
 
 class Scaling:
-    """What :func:`rectified.rectify` and :class:`rectified.WarmupLR` do around a step.
+    """What :func:`rectified.rectify` and :class:`rectified.WarmupLR` do around a step: lr times omega meanwhile.
 
-    A group's clock lies in the group, where the optimizer's own ``state_dict`` finds it. It counts the steps in which a
-    parameter of the group had a gradient. An optimizer that has stepped before goes on from the count in its states.
+    It acts by hooks on the optimizer that really steps: inside the wrapper of a trainer, whose own ``step`` may be a
+    call that only accumulates. A group's clock lies in the group, where the optimizer's own ``state_dict`` finds it. It
+    counts the steps in which a parameter of the group had a gradient. An optimizer that has stepped before goes on from
+    the count in its states.
+
+    It holds no reference to the optimizer, so that both are freed at once when nobody else holds them.
+
+    Args:
+        optimizer: the optimizer, or a wrapper around it.
+        taken: the steps of a group whose states have no count.
+        lasting: act for as long as the optimizer lives; if not, for as long as this object does.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None, on_zero: OnZero, taken: int = 0
+        self,
+        optimizer: torch.optim.Optimizer,
+        warmup: Warmup,
+        beta2: float | None,
+        on_zero: OnZero,
+        taken: int = 0,
+        lasting: bool = True,
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
+        if not isinstance(unwrapped(optimizer), torch.optim.Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}; it must be a torch.optim.Optimizer")
         as_warmup(warmup)
         if on_zero not in get_args(OnZero):
             raise ValueError(f"on_zero is {on_zero!r}; it must be 'hold' or 'skip'")
-        if isinstance(optimizer, Adam) and any(group["warmup"] is not None for group in optimizer.param_groups):
-            raise ValueError(f"{type(optimizer).__name__} has a warmup of its own, which this would be on top of")
-        other = getattr(optimizer, "_scaled_by", None)
-        if other is not None and other() is not None:
-            raise ValueError(f"{type(optimizer).__name__} is warmed up already: two warmups would multiply")
-        self.optimizer, self.warmup, self.beta2, self.on_zero = optimizer, warmup, beta2, on_zero
-        self._offsets: dict[float, int] = {}
+        own = {"warmup": warmup, "beta2": beta2, "on_zero": on_zero, "taken": taken, "lasting": lasting}
+        self.__setstate__(own)
+        self.attach(optimizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs to be attached to a copy of the optimizer."""
+        return {name: getattr(self, name) for name in ("warmup", "beta2", "on_zero", "taken", "lasting")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.warmup: Warmup = state["warmup"]
+        self.beta2: float | None = state["beta2"]
+        self.on_zero: OnZero = state["on_zero"]
+        self.taken: int = state["taken"]
+        self.lasting: bool = state["lasting"]
+        self._skipped: dict[float, int] = {}
         self._read: dict[int, tuple[str, Any, SecondMoment]] = {}  # a group's index -> what its beta2 was read from
         self._ahead: dict[SecondMoment, tuple[int, list[float]]] = {}  # the omegas from a step on
-        self._foresees = to_plain(warmup) is not None  # another's may not be asked before its time
-        self._scaled: list[tuple[Group, float, Any, Any]] = []  # group, omega, lr before, lr meanwhile
-        for index, group in enumerate(optimizer.param_groups):
-            self.accept(index, group)
-        optimizer._scaled_by = ref(self)  # type: ignore[attr-defined]
-        self.begin(taken)
+        self._foresees = to_plain(self.warmup) is not None  # another's may not be asked before its time
+        self._scaled: list[
+            tuple[Group, float, Any, Any, int]
+        ] = []  # group, omega, lr before, lr meanwhile, its version
+        self._hooks: list[Any] = []
 
-    def accept(self, index: int, group: Group) -> None:
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Act on this optimizer's steps from now on.
+
+        Raises:
+            ValueError: it cannot be warmed up so. Nothing is changed then.
+        """
+        inner = unwrapped(optimizer)
+        name = type(inner).__name__
+        if isinstance(inner, BaseOptimizer) and any(map(inner.given_warmup, inner.param_groups)):
+            raise ValueError(f"{name} has a warmup of its own, which this would be on top of")
+        if active(inner) is not None:
+            raise ValueError(f"{name} is warmed up already: two warmups would multiply")
+        for index, group in enumerate(inner.param_groups):
+            self.accept(inner, index, group)
+        if not has_step_hooks(inner):
+            raise ValueError(
+                f"{name} is a wrapper whose steps cannot be watched: warm up the optimizer inside it, before it is "
+                "wrapped (with Accelerate, before prepare)"
+            )
+        before, after, forget = (
+            method if self.lasting else _WhileAlive(method) for method in (self.before, self.after, self.forget)
+        )
+        self._hooks = [
+            register_first_pre_hook(inner, before),
+            inner.register_step_post_hook(after),
+            inner.register_state_dict_pre_hook(forget),
+        ]
+        _ACTIVE[inner] = ref(self)
+        if not self.lasting:
+            finalize(self, _remove, self._hooks)
+        for group in inner.param_groups:
+            self.clock(inner, group)
+
+    def detach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Act no more, so that another warmup may take this one's place."""
+        self.forget()
+        for hook in self._hooks:
+            hook.remove()
+        _ACTIVE.pop(unwrapped(optimizer), None)
+
+    def copied(self, optimizer: torch.optim.Optimizer) -> "Scaling":
+        """The same for a copy of the optimizer; where the copy is acted upon already, what acts there."""
+        return active(optimizer) or Scaling(optimizer, **self.__getstate__())
+
+    def accept(self, optimizer: torch.optim.Optimizer, index: int, group: Group) -> None:
         """Raise where this group's steps cannot be warmed up so."""
         if "lr" not in group:
-            raise ValueError(f"group {index} of {type(self.optimizer).__name__} has no lr that a warmup could scale")
-        refuse(self.optimizer, group, self.warmup)
-        self.omega(1, self.moment(index, group))
+            raise ValueError(f"group {index} of {type(optimizer).__name__} has no lr that a warmup could scale")
+        refuse(optimizer, group, self.warmup)
+        self.omega(1, self.moment(optimizer, index, group))
 
-    def begin(self, taken: int = 0) -> None:
-        """Give a clock to each group that has none: a new one, or one of a save from before there was a warmup."""
-        self._read = {}
-        for group in self.optimizer.param_groups:
-            if CLOCK not in group:
-                group[CLOCK] = steps_taken(self.optimizer, group) or taken
+    def clock(self, optimizer: torch.optim.Optimizer, group: Group) -> int:
+        """How many steps the group has taken; a group without a clock, added or loaded since, gets it here."""
+        if CLOCK not in group:
+            group[CLOCK] = steps_taken(optimizer, group) or self.taken
+        steps: int = group[CLOCK]
+        return steps
 
-    def omegas(self) -> list[float]:
-        """Of each group the factor of the step that it takes next."""
-        groups = self.optimizer.param_groups
-        if len(groups) == 1:
-            return [self.omega(groups[0][CLOCK] + 1, self.moment(0, groups[0]))]
-        found: list[float] = []
-        known: dict[Any, float] = {}
-        for index, group in enumerate(groups):
-            at = group[CLOCK] + 1, self.moment(index, group)
-            if at not in known:
-                known[at] = self.omega(*at)
-            found.append(known[at])
-        return found
+    def omegas(self, optimizer: torch.optim.Optimizer) -> list[float]:
+        """For each group the factor of the step that it takes next."""
+        optimizer = unwrapped(optimizer)
+        return [
+            self.omega(self.clock(optimizer, group) + 1, self.moment(optimizer, index, group))
+            for index, group in enumerate(optimizer.param_groups)
+        ]
 
     def omega(self, t: int, of: SecondMoment) -> float:
         """The factor of step t. Many are computed in one go: between two steps the caches hold none of it any more."""
@@ -89,52 +153,46 @@ class Scaling:
 
     def _omega(self, t: int, of: SecondMoment) -> float:
         """For a v without bias correction the rectification includes it."""
-        later = self._offset(of.beta2) if self.on_zero == "skip" else 0
-        omega = omega_at(self.warmup, t + later, of.beta2)
+        later = self._skips(of.beta2) if self.on_zero == "skip" else 0
+        omega = omega_at(as_warmup(self.warmup), t + later, of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 
-    def moment(self, index: int, group: Group) -> SecondMoment:
+    def moment(self, optimizer: torch.optim.Optimizer, index: int, group: Group) -> SecondMoment:
         """The group's beta2, read anew where what it was read from is another object; a tensor at every step."""
         key, value, moment = self._read.get(index, ("", None, None))
         if moment is not None and group.get(key) is value:
             return moment
-        key, moment = second_moment(self.optimizer, group, self.beta2, self.warmup)
+        key, moment = second_moment(optimizer, group, self.beta2, self.warmup)
         value = group.get(key)
         if not isinstance(value, Tensor | list) and not any(isinstance(x, Tensor) for x in _parts(value)):
             self._read[index] = key, value, moment
         return moment
 
-    def _offset(self, beta2: float) -> int:
-        if beta2 not in self._offsets:
-            first = steps_until(self.warmup, beta2, level=5e-324)
+    def _skips(self, beta2: float) -> int:
+        """The number of first steps with an omega of 0."""
+        if beta2 not in self._skipped:
+            first = steps_until(as_warmup(self.warmup), beta2, level=5e-324)
             if first is None:
                 raise ValueError(f"{self.warmup!r} never gives an omega above 0 at beta2 = {beta2!r}")
-            self._offsets[beta2] = first - 1
-        return self._offsets[beta2]
+            self._skipped[beta2] = first - 1
+        return self._skipped[beta2]
 
-    def scale(self) -> None:
-        """Before the step."""
-        if self._scaled:
-            self.forget()
+    def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Before a step: scale the lrs. A tensor lr is replaced meanwhile, since groups and others may share it."""
+        self.forget()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             _refuse_capture()
-        groups = self.optimizer.param_groups
-        for group, omega in zip(groups, self.omegas(), strict=True):  # may raise: nothing is scaled yet
-            before = lr = group["lr"]
-            if isinstance(lr, Tensor):
-                before = lr.detach().clone()
-                with torch.no_grad():
-                    lr.mul_(omega)  # in place: others may hold this tensor
-            else:
-                group["lr"] = lr = lr * omega
-            self._scaled.append((group, omega, before, lr))
+        for group, omega in zip(optimizer.param_groups, self.omegas(optimizer), strict=True):  # may raise
+            before = group["lr"]
+            group["lr"] = meanwhile = before.detach() * omega if isinstance(before, Tensor) else before * omega
+            self._scaled.append((group, omega, before, meanwhile, _version(meanwhile)))
 
-    def finish(self) -> None:
+    def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """After a step that was taken: restore, and count it for the groups that had a gradient."""
-        found_inf = self.optimizer.__dict__.get("found_inf")
+        found_inf = optimizer.__dict__.get("found_inf")
         skipped = found_inf is not None and isinstance(found_inf, Tensor) and found_inf.item()  # for a GradScaler
-        for group, omega, before, meanwhile in self._scaled:
-            _restore(group, omega, before, meanwhile)
+        for group, omega, before, meanwhile, version in self._scaled:
+            _restore(group, omega, before, meanwhile, version)
             if skipped:
                 continue
             for p in group["params"]:
@@ -144,31 +202,53 @@ class Scaling:
                     break
         self._scaled.clear()
 
-    def forget(self) -> None:
+    def forget(self, *_: Any) -> None:
         """Restore the lrs of a step that was not taken."""
         for scaled in self._scaled:
             _restore(*scaled)
         self._scaled.clear()
 
-    def end(self) -> None:
-        """Let another warmup take this one's place."""
-        self.forget()
-        del self.optimizer._scaled_by  # type: ignore[attr-defined]
+
+class _WhileAlive:
+    """A method of an object that this does not keep alive; nothing once the object is gone."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = WeakMethod(method)
+
+    def __call__(self, *args: Any) -> None:
+        method = self._method()
+        if method is not None:
+            method(*args)
 
 
-def _restore(group: Group, omega: float, before: Any, meanwhile: Any) -> None:
+def _remove(hooks: list[Any]) -> None:
+    for hook in hooks:
+        hook.remove()
+
+
+def active(optimizer: torch.optim.Optimizer) -> Scaling | None:
+    """The scaling that acts on an optimizer, or inside a wrapper of it."""
+    inner = unwrapped(optimizer)
+    found = _ACTIVE.get(inner) if isinstance(inner, torch.optim.Optimizer) else None
+    return None if found is None else found()
+
+
+def _restore(group: Group, omega: float, before: Any, meanwhile: Any, version: int) -> None:
     """The lr as it was. Where the optimizer has set its own, that one, over omega."""
     now = group["lr"]
-    if now is meanwhile:
-        if isinstance(now, Tensor):
-            with torch.no_grad():
-                now.copy_(before)
-        else:
-            group["lr"] = before
-    elif now == meanwhile or not omega:
-        group["lr"] = before
+    untouched = now is meanwhile and _version(now) == version
+    group["lr"] = before
+    if untouched or not omega or (now is not meanwhile and bool(now == meanwhile)):
+        return
+    if isinstance(before, Tensor):
+        with torch.no_grad():
+            before.copy_(torch.as_tensor(now / omega))
     else:
         group["lr"] = now / omega
+
+
+def _version(lr: Any) -> int:
+    return version_of(lr) if isinstance(lr, Tensor) else 0
 
 
 def _refuse_capture() -> None:

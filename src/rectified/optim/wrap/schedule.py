@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
+from ..step.clock import refuse_count
+from .compat import unwrapped
 from .scaling import CLOCK, OnZero, Scaling
 
 
@@ -63,12 +65,7 @@ class WarmupLR(LRScheduler):
     ) -> None:
         warmup = Rectified() if warmup is None else warmup
         self.scaling = Scaling(optimizer, warmup, beta2, on_zero, taken=last_epoch + 1)
-        self._hooks = [
-            optimizer.register_step_pre_hook(lambda *_: self.scaling.scale()),
-            optimizer.register_step_post_hook(lambda *_: self.scaling.finish()),
-            optimizer.register_state_dict_pre_hook(lambda *_: self.scaling.forget()),
-        ]
-        super().__init__(optimizer, last_epoch)
+        super().__init__(unwrapped(optimizer), last_epoch)
 
     def get_lr(self) -> list[float | Tensor]:
         """The lrs as they are: what this scheduler sets between steps."""
@@ -76,16 +73,20 @@ class WarmupLR(LRScheduler):
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The lrs of the step to come, with omega."""
-        self.scaling.begin()  # a load may have brought new groups
         return [
             _copy(group["lr"]) * omega
-            for group, omega in zip(self.optimizer.param_groups, self.scaling.omegas(), strict=True)
+            for group, omega in zip(self.optimizer.param_groups, self.scaling.omegas(self.optimizer), strict=True)
         ]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a copied or pickled state: the copy warms up the copy of the optimizer."""
+        self.__dict__.update(state)
+        self.scaling = self.scaling.copied(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """The counts of the groups, and torch's own entries."""
-        kept = {key: x for key, x in super().state_dict().items() if key not in ("scaling", "_hooks")}
-        return {**kept, "counts": [group[CLOCK] for group in self.optimizer.param_groups]}
+        kept = {key: x for key, x in super().state_dict().items() if key != "scaling"}
+        return {**kept, "counts": [self.scaling.clock(self.optimizer, group) for group in self.optimizer.param_groups]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a save.
@@ -94,19 +95,19 @@ class WarmupLR(LRScheduler):
             ValueError: it has counts for another number of groups, or none; nothing is changed then.
         """
         counts, groups = state_dict.get("counts"), self.optimizer.param_groups
-        if counts is None or len(counts) != len(groups):
+        if not isinstance(counts, list) or len(counts) != len(groups):
             raise ValueError(
                 f"the save has counts {counts}, but the optimizer {len(groups)} groups: it is another scheduler's"
             )
+        for index, count in enumerate(counts):
+            refuse_count(count, f"group {index}", ValueError)
         for group, count in zip(groups, counts, strict=True):
             group[CLOCK] = count
         super().load_state_dict({key: x for key, x in state_dict.items() if key != "counts"})
 
     def remove(self) -> None:
         """End the warmup here: lr is scaled no more."""
-        for hook in self._hooks:
-            hook.remove()
-        self.scaling.end()
+        self.scaling.detach(self.optimizer)
 
 
 def linear_scaling(lr: float, batch_size: int, base_batch_size: int = 256) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..optim import LAMB, Adadelta, NAdam, RMSprop
-from ..optim.variants.member import Member
+from ..optim.variants.variant import Variant
 from ..theory.simulation import Gradients, draw, moments, one_thread
 from ..warmup import Rectified
 from .table import Table
@@ -28,7 +28,7 @@ class Rate:
             a method's v lacks of a bias correction its omega has.
     """
 
-    make: Callable[..., Member]
+    make: Callable[..., Variant]
     of: Callable[[State, State, int, Tensor], Tensor]
 
 
@@ -67,7 +67,7 @@ LR = 1e-6  # LAMB's parameters must keep their length
 
 
 @one_thread()
-def by_member(
+def by_variant(
     paths: int, steps: int, seed: int, at: Sequence[int], on_step: Callable[[], object] = lambda: None
 ) -> Table:
     """Each method with its default options on independent gradients from N(0, 1), rectified by the closed form.

@@ -1,0 +1,136 @@
+"""What the variants share: omega in front of an update that is not Adam's, and the paths that it takes."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...warmup import Warmup
+from ..base import BaseOptimizer, Work, as_real
+from ..step.capturable import Row, lr_on
+from ..step.options import Group, undebiased
+from ..step.plan import Found, Plan
+from ..step.update import omega_of
+
+States = dict[str, Tensor]
+
+
+class Variant(BaseOptimizer):
+    """An optimizer with a warmup in front of its update.
+
+    A subclass gives its :meth:`numbers` and its :meth:`equation`, from which the steps of ``capturable`` and
+    ``differentiable`` follow; and :meth:`update`, the same by foreach ops in place.
+
+    While omega is 0 the averages take in the gradients and the parameters stand still, whatever ``warmup.start`` says.
+    """
+
+    DEBIASED: ClassVar[bool] = True
+    """Whether v has a bias correction; if not, a rectification, which is derived for one that has, includes it."""
+
+    def omega(self, group: Group, t: int) -> float:
+        return self.row(group)(self.warmup(group), float(self.beta2(group)), t)[0]
+
+    def row(self, group: Group) -> Row:
+        return debiased_row if self.DEBIASED else undebiased_row
+
+    def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> Any:
+        """What step t multiplies by: numbers, or with capturable tensors of one element.
+
+        Args:
+            scalars: the parameter's SCALARS before the step.
+        """
+        raise NotImplementedError
+
+    def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: Any) -> tuple[Tensor, States]:
+        """The method as its paper has it: theta and states after a step, nothing written to."""
+        raise NotImplementedError
+
+    def update(self, group: Group, found: Found, n: Any) -> None:
+        """The same for all of a bucket at once, in place."""
+        raise NotImplementedError
+
+    def advance_scalars(self, plan: Plan, found: Found, n: Any) -> None:
+        """Move the SCALARS of a bucket on, after its step."""
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if not group.get("differentiable"):
+            return
+        for name, x in group.items():
+            values = x if isinstance(x, tuple | list) and name != "params" else (x,)
+            if name not in ("lr", "weight_decay") and any(isinstance(v, Tensor) and v.requires_grad for v in values):
+                raise RuntimeError(
+                    f"{name} requires a gradient, but the step of {type(self).__name__} is differentiable in "
+                    "parameters, gradients, lr and weight_decay alone: pass a number"
+                )
+
+    def take(self, work: list[Work]) -> None:
+        steps = []
+        for group, plan, found in work:
+            pairs = []
+            for here in found if not group.get("capturable") else ():
+                omega = self.omega(group, here.t)
+                pairs.append((as_real(here), omega, self.numbers(group, here.t, omega, here.bucket.scalars)))
+            steps.append((group, plan, found, pairs))
+        for group, plan, found, pairs in steps:
+            if group.get("capturable"):
+                self._on_device(group, plan, found)
+                continue
+            for here, _, n in pairs:
+                if group.get("differentiable"):
+                    self._recorded(group, here, n)
+                else:
+                    self.update(group, here, n)
+                self.advance_scalars(plan, here, n)
+            plan.advance()
+            if pairs:
+                group["omega"] = pairs[0][1]  # of the parameters that have stepped most often
+
+    def _recorded(self, group: Group, found: Found, n: Any) -> None:
+        """The step as autograd records it: new states take the place of the old, which it may have kept."""
+        for i, (p, g) in enumerate(zip(found.params, found.grads, strict=True)):
+            theta, states = self.equation(group, p.clone(), g, self._states(found, i), n)
+            for name, x in states.items():
+                entry = self.state[found.owners[i]]
+                entry[name] = torch.view_as_complex(x) if entry[name].is_complex() else x
+            p.copy_(theta)
+
+    def _on_device(self, group: Group, plan: Plan, found: list[Found]) -> None:
+        """The step of a group that is counted on the device, tensor by tensor."""
+        plan.advance()
+        for here in reversed(found):
+            step = here.count(self.state)
+            omega = plan.schedules[step.device].row(step)[0]
+            scalars = [self.state[here.owners[0]][name] for name in self.SCALARS]
+            here = as_real(here)
+            n = self.numbers({**group, "lr": lr_on(step.device, group)}, step.to(omega), omega, scalars)
+            for i, (p, g) in enumerate(zip(here.params, here.grads, strict=True)):
+                theta, states = self.equation(group, p, g, self._states(here, i), n)
+                for position, name in enumerate(self.STATES):
+                    if name in states:
+                        here.states[position][i].copy_(states[name])
+                p.copy_(theta)
+            self.advance_scalars(plan, here, n)
+            group["omega"] = omega
+
+    def _states(self, found: Found, i: int) -> States:
+        return {name: column[i] for name, column in zip(self.STATES, found.states, strict=True) if column}
+
+
+def incoming(group: Group, theta: Tensor, g: Tensor) -> Tensor:
+    """What the moments of one parameter take in: with `maximize`'s sign, and L2 decay unless that is decoupled."""
+    g = -g if group["maximize"] else g
+    weight_decay = group["weight_decay"]
+    if group.get("decoupled_weight_decay") or (not isinstance(weight_decay, Tensor) and not weight_decay):
+        return g
+    return g + weight_decay * theta
+
+
+def debiased_row(warmup: Warmup | None, beta2: float, t: int) -> tuple[float]:
+    """omega in front of a v with bias correction."""
+    return (omega_of(warmup, t, beta2),)
+
+
+def undebiased_row(warmup: Warmup | None, beta2: float, t: int) -> tuple[float]:
+    """omega in front of a v without one, times the correction where it rectifies."""
+    return (omega_of(warmup, t, beta2) * undebiased(warmup, t, beta2),)
