@@ -130,6 +130,7 @@ SCHEDULERS = {
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("tensor_lr", [False, True], ids=["float", "tensor"])
 @pytest.mark.parametrize("kind", ["Adam", "AdamW", "RAdam"])
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
 def test_schedulers_drive_ours_as_they_drive_torchs(name, tensor_lr, kind):
     """OneCycleLR and CyclicLR move beta1, too."""
     lists, optimizers, schedulers = (parameters(), parameters()), [], []

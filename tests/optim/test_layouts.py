@@ -347,6 +347,12 @@ def test_parts_hold_what_fits_and_each_element_once(monkeypatch):
     assert all((x == 1).all() for x in m)
 
 
+needs_grad_dtype = pytest.mark.skipif(
+    not hasattr(torch.Tensor, "grad_dtype"), reason="this torch has no Tensor.grad_dtype"
+)
+
+
+@needs_grad_dtype
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_gradient_of_another_dtype_is_copied_to_the_fused_op(dtype):
     """As `p.grad_dtype` allows, for weights of 16 bits with gradients summed in 32."""
@@ -363,6 +369,7 @@ def test_a_gradient_of_another_dtype_is_copied_to_the_fused_op(dtype):
     assert all(torch.equal(p, q) for p, q in zip(params, plain, strict=True))
 
 
+@needs_grad_dtype
 @pytest.mark.parametrize("path", [{}, {"foreach": True}, {"capturable": True}], ids=str)
 def test_a_gradient_whose_dtype_changes_between_steps_is_copied_or_refused_never_misread(path):
     """Which `p.grad_dtype = None` allows. A plan does not look for it."""
