@@ -1,13 +1,12 @@
 """docs/clocks.md: its code runs and prints what the page shows, and the numbers in its prose are right."""
 
-import optimi
 import pytest
-import pytorch_optimizer
 import torch
 from torch import nn
 
 import pages
 import rectified
+from peers import peer
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_without_a_gradient_nothing_moves_and_with_zeros_everything_does(kind):
     assert (optimizer.state[p]["step"], optimizer.state[busy]["step"]) == (2, 3)
 
 
-@pytest.mark.parametrize("kind", [pytorch_optimizer.RAdam, optimi.RAdam])
+@pytest.mark.parametrize("kind", [peer("pytorch_optimizer.RAdam"), peer("optimi.RAdam")])
 def test_peers_count_for_the_group(kind):
     late, busy = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
     optimizer = kind([late, busy], lr=1e-3)

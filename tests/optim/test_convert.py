@@ -3,9 +3,7 @@
 import copy
 from functools import partial
 
-import optimi
 import pytest
-import pytorch_optimizer
 import torch
 
 import rectified
@@ -14,6 +12,8 @@ from rectified.optim import convert
 from rectified.warmup import Rectified
 from trajectories import comes_and_goes, parameters, train
 
+optimi = pytest.importorskip("optimi")
+pytorch_optimizer = pytest.importorskip("pytorch_optimizer")
 RADAM64 = partial(AuthorsRAdam, dtype=torch.float64)
 PO = pytorch_optimizer.RAdam
 DECAY = {"weight_decay": 0.1}

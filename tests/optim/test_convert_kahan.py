@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import optimi
 import pytest
 import torch
 
@@ -10,6 +9,8 @@ import rectified
 from going_on import from_a_file, start
 from rectified.optim import convert
 from trajectories import gradient, parameters, train
+
+optimi = pytest.importorskip("optimi")
 
 
 def test_kahans_compensations_are_carried_over():

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import optimi
 import pytest
-import pytorch_optimizer
 import torch
 
 import rectified
@@ -12,6 +10,8 @@ from going_on import STEPS, AuthorsRAdam, both_go_on, gone_on, start
 from rectified.optim import convert
 from trajectories import parameters, train
 
+optimi = pytest.importorskip("optimi")
+pytorch_optimizer = pytest.importorskip("pytorch_optimizer")
 PO = pytorch_optimizer.RAdam
 
 

@@ -6,14 +6,13 @@ import pickle
 from functools import partial
 
 import pytest
-import pytorch_optimizer
-import schedulefree
 import torch
 from torch.optim import lr_scheduler
 
 import rectified
 import reference
 from messages import says
+from peers import peer
 from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from roster import OwnWarmup
 from trajectories import always, closure, comes_and_goes, numbers, parameters, race, set_gradients, train
@@ -33,9 +32,9 @@ OTHERS = {
     "torch.AdamW": torch.optim.AdamW,
     "torch.NAdam": torch.optim.NAdam,
     "rectified.AdamW": rectified.AdamW,
-    "pytorch_optimizer.AdaBelief": pytorch_optimizer.AdaBelief,
-    "pytorch_optimizer.AdaBound": pytorch_optimizer.AdaBound,
-    "pytorch_optimizer.LaProp": pytorch_optimizer.LaProp,
+    "pytorch_optimizer.AdaBelief": peer("pytorch_optimizer.AdaBelief"),
+    "pytorch_optimizer.AdaBound": peer("pytorch_optimizer.AdaBound"),
+    "pytorch_optimizer.LaProp": peer("pytorch_optimizer.LaProp"),
 }
 every_other = pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
 every_warmup = pytest.mark.parametrize(("warmup", "omega"), OMEGAS.values(), ids=OMEGAS.keys())
@@ -330,7 +329,7 @@ def test_a_save_from_before_the_warmup_goes_on_from_the_count_in_its_states():
     optimizer = rectified.rectify(torch.optim.Adam(params, lr=0.01), Linear(9))
     optimizer.load_state_dict(saved)
     assert optimizer.param_groups[0]["warmup_steps"] == 5
-    counted = pytorch_optimizer.AdaBelief(params, lr=0.01)
+    counted = peer("pytorch_optimizer.AdaBelief")(params, lr=0.01)
     train(counted, params, range(1, 4))
     assert rectified.rectify(counted, Linear(9)).param_groups[0]["warmup_steps"] == 3
 
@@ -350,7 +349,7 @@ def test_a_copy_goes_on_by_itself(copied):
 
 def test_what_the_wrapped_one_can_do_the_wrapper_can():
     params = parameters()
-    inner = schedulefree.AdamWScheduleFree(params, lr=0.01)
+    inner = peer("schedulefree.AdamWScheduleFree")(params, lr=0.01)
     optimizer = rectified.rectify(inner, Linear(4))
     optimizer.train()
     train(optimizer, params, range(1, 4))
@@ -394,8 +393,8 @@ def test_a_group_that_cannot_be_warmed_up_is_refused_and_not_kept():
         (torch.optim.Rprop, ["Rprop", "signs"]),
         (torch.optim.Adafactor, ["Adafactor", "beta2 grows"]),
         (partial(torch.optim.AdamW, amsgrad=True), ["AdamW", "amsgrad=True", "largest v"]),
-        (pytorch_optimizer.Lion, ["Lion", "signs", "Linear(steps)"]),
-        (partial(pytorch_optimizer.Adan), ["Rectified", "beta2", "Adan", "betas", "pass beta2="]),
+        (peer("pytorch_optimizer.Lion"), ["Lion", "signs", "Linear(steps)"]),
+        (peer("pytorch_optimizer.Adan"), ["Rectified", "beta2", "Adan", "betas", "pass beta2="]),
         (partial(torch.optim.Adam, betas=(0.9, 0.5)), ["0.5", "never leave its start", "UntunedLinear"]),
         (rectified.RAdam, ["RAdam", "warmup of its own"]),
         (partial(rectified.Adam, warmup=Linear(5)), ["Adam", "warmup of its own"]),

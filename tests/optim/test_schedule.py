@@ -4,13 +4,13 @@ import copy
 from functools import partial
 
 import pytest
-import pytorch_optimizer
 import torch
 from torch.optim import lr_scheduler
 
 import rectified
 import reference
 from messages import says
+from peers import peer
 from rectified.warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from trajectories import comes_and_goes, numbers, parameters, race, set_gradients, train
 
@@ -226,7 +226,7 @@ def test_a_tensor_lr():
     [
         (torch.optim.SGD, None, ["SGD", "no v", "Linear(steps)"]),
         (torch.optim.SGD, UntunedLinear(), ["UntunedLinear needs beta2", "SGD", "pass beta2="]),
-        (pytorch_optimizer.Lion, None, ["Lion", "signs"]),
+        (peer("pytorch_optimizer.Lion"), None, ["Lion", "signs"]),
         (rectified.RAdam, None, ["warmup of its own"]),
         (partial(torch.optim.Adam, amsgrad=True), None, ["amsgrad=True"]),
     ],
