@@ -1,10 +1,14 @@
 # Everything here works on a fresh machine with Python 3.11+, pip and make; `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
+ENV = .venv-torch-$(VERSION)
+# What needs neither the study nor a trainer.
+OPTIM_TESTS := tests/optim tests/theory $(patsubst %,tests/test_%.py,warmup clocks files import links) \
+	src/rectified/optim src/rectified/theory src/rectified/warmup.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-slow check docs bench clean
+.PHONY: help study test test-slow test-torch check docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +22,12 @@ test: .venv/dev ## the default tests, doctests included
 test-slow: .venv/dev ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+test-torch: ## the optimizer tests on torch VERSION=2.6.0 [PYTHON=python3.12] [ENV=folder]; first installs 5 to 6 GB on Linux
+	$(if $(VERSION),,$(error name a torch, for example: make test-torch VERSION=2.6.0))
+	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
+	$(ENV)/bin/python -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
+	$(ENV)/bin/python -m pytest -q -n 2 -rs $(OPTIM_TESTS)
+
 check: .venv/dev ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -30,7 +40,7 @@ bench: .venv-bench/done .venv-timm/done ## step times and memory against torch a
 	.venv-bench/bin/rectified bench --also .venv-timm/bin/python --out runs/bench
 
 clean: ## remove what the targets made, but not your runs
-	rm -rf .venv .venv-bench .venv-timm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-timm .venv-torch-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One environment; each stamp says which extra it holds. `dev` contains `study`.
 $(BIN)/python:
