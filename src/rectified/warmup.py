@@ -269,11 +269,12 @@ class SecondMomentOnly(Warmup):
     steps: int
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", _number("steps", self.steps, "SecondMomentOnly(2000)"))
         if not 0 <= self.steps < math.inf:
             raise ValueError(f"steps is {self.steps!r}; SecondMomentOnly needs 0 or more")
 
     @property
-    def m_delay(self) -> int:
+    def m_delay(self) -> int:  # type: ignore[override]  # read-only, as this class is
         return self.steps
 
     def omega(self, t: int, beta2: float) -> float:

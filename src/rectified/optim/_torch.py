@@ -11,6 +11,25 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+__all__ = [
+    "HAS_FUSED_ADAM",
+    "Optimizer",
+    "TensorList",
+    "disable_dynamo",
+    "fans",
+    "fused_adam",
+    "fused_adamw",
+    "global_post_hooks",
+    "global_pre_hooks",
+    "has_known_op",
+    "has_step_hooks",
+    "has_values",
+    "profiler_enabled",
+    "register_first_pre_hook",
+    "set_grad_enabled",
+    "version_of",
+]
+
 TensorList = list[Tensor] | tuple[Tensor, ...]  # what torch's foreach and fused functions take
 
 P = ParamSpec("P")
@@ -39,10 +58,10 @@ try:
     from torch.optim.optimizer import _global_optimizer_post_hooks as global_post_hooks
     from torch.optim.optimizer import _global_optimizer_pre_hooks as global_pre_hooks
 except ImportError:
-    global_pre_hooks, global_post_hooks = {}, {}  # type: ignore[assignment]
+    global_pre_hooks, global_post_hooks = {}, {}
 
-try:
-    version_of: Callable[[Tensor], int] = torch._C.TensorBase._version.__get__
+try:  # in torch's stubs what it gives, an int, stands for the descriptor
+    version_of: Callable[[Tensor], int] = torch._C.TensorBase._version.__get__  # type: ignore[attr-defined]
 except AttributeError:
 
     def version_of(x: Tensor) -> int:

@@ -141,7 +141,7 @@ class Adam(BaseOptimizer):
 
     def kernel(self, group: Group, theta: Tensor, grad: Tensor, states: TensorList, reasons: set[str]) -> Kernel:
         on_device = group["capturable"]
-        kernel: Any = foreach_on_device if on_device else foreach
+        kernel: Kernel = foreach_on_device if on_device else foreach
         warmup = self.warmup(group)
         delayed = on_device and warmup is not None and warmup.m_delay > 0
         if not (delayed or group["foreach"] or group["fused"] is False or group["differentiable"]):
@@ -172,8 +172,8 @@ class Adam(BaseOptimizer):
         return super().adopt(options)
 
     def has_momentum_step(self, group: Group, t: int) -> bool:
-        betas = tuple(map(float, group["betas"]))
-        return bool(coefficients(self.warmup(group), betas, t, 0.0).momentum)
+        beta1, beta2 = map(float, group["betas"])
+        return bool(coefficients(self.warmup(group), (beta1, beta2), t, 0.0).momentum)
 
     def state_names(self, p: Tensor, group: Group) -> list[str]:
         kahan = group["rounding"] == "kahan" and p.dtype in NARROW

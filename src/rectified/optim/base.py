@@ -366,6 +366,9 @@ class BaseOptimizer(Optimizer):
         """Take over a pickled or copied state. Plans are never part of one."""
         self._forget_plans()
         super().__setstate__(state)
+        takes = _keywords(type(self))
+        if takes is not None and "differentiable" not in takes:
+            self.defaults.pop("differentiable", None)  # which torch puts there
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch.optim's own format; warmups as plain values, so that ``weights_only=True`` loads it.
@@ -420,7 +423,9 @@ class BaseOptimizer(Optimizer):
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         if len(saved_groups) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
-        groups, keys = [], {}
+        known = {"params", "param_names", "warmup", "omega", *self.defaults, *self._fixed}
+        groups: list[Group] = []
+        keys: dict[Any, Tensor] = {}
         for ours, saved in zip(self.param_groups, saved_groups, strict=True):
             if len(ours["params"]) != len(saved["params"]):
                 raise ValueError(
@@ -428,7 +433,7 @@ class BaseOptimizer(Optimizer):
                 )
             keys.update(zip(saved["params"], ours["params"], strict=True))
             options = {name: deepcopy(x) for name, x in saved.items() if name not in ("params", "param_names")}
-            rest = {name: x for name, x in ours.items() if name not in options}
+            rest = {name: x for name, x in ours.items() if name in known and name not in options}
             group = {**rest, **self.adopt(options)}
             self.check(group)
             groups.append(group)
@@ -515,13 +520,16 @@ def _copy(x: Any, device: torch.device | None, what: str) -> Any:
         raise ValueError(f"the saved {what} is a {type(x).__name__} that cannot be copied: {error}") from error
 
 
-@cache
-def _keywords(kind: type) -> frozenset[str] | None:
+def _find_keywords(kind: type) -> frozenset[str] | None:
     """The arguments that a constructor takes; None where it takes any."""
     parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
     if any(x.kind is x.VAR_KEYWORD for x in parameters):
         return None
     return frozenset(x.name for x in parameters)
+
+
+# Not as a decorator: mypy holds a class whose instances can be hashed for one that itself cannot.
+_keywords: Callable[[type], frozenset[str] | None] = cache(_find_keywords)
 
 
 def as_real(found: Found) -> Found:

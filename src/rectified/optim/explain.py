@@ -9,7 +9,7 @@ import torch
 from ..warmup import first_at
 from .base import BaseOptimizer
 from .step.clock import number_in
-from .step.options import Group, number
+from .step.options import Group, value_of
 from .wrap.compat import unwrapped
 from .wrap.scaling import Scaling, active
 
@@ -87,7 +87,7 @@ def explain(optimizer: Any) -> list[Explanation]:
         )
     found = []
     for index, group in enumerate(inner.param_groups):
-        omega_at, lr = omegas_of(inner, index), float(number(group.get("lr", 1.0)))
+        omega_at, lr = omegas_of(inner, index), float(value_of(group.get("lr", 1.0)))
         counts = _counts(inner, group, scaling)
         for t in sorted(counts, reverse=True):
             omega = effective = omega_at(t)

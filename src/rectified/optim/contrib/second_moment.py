@@ -1,7 +1,5 @@
 """Adam whose v does not begin at 0, so that its first steps are small without any warmup."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -9,7 +7,7 @@ from torch.optim.optimizer import ParamsT
 from ...warmup import Warmup
 from .._torch import fans
 from ..adam import Adam
-from ..step.options import Group, number
+from ..step.options import Group, value_of
 
 
 class GIAdam(Adam):
@@ -65,7 +63,7 @@ class GIAdam(Adam):
         assert p.grad is not None, "asked for at the first gradient"
         g, scale = p.grad.to(self.state_dtype(p, group, "exp_avg_sq")), self.__dict__.get("grad_scale")
         if isinstance(scale, Tensor):
-            g = g / number(scale)
+            g = g / value_of(scale)
         if group["weight_decay"] and not group["decoupled_weight_decay"]:
             g = (-g if group["maximize"] else g) + group["weight_decay"] * p
         return {"exp_avg_sq": _square(g)}
@@ -115,7 +113,6 @@ class RandomV0Adam(Adam):
     ) -> None:
         if not sigma > 0:
             raise ValueError(f"sigma is {sigma!r}; it must be above 0")
-        self.sigma = sigma
         super().__init__(
             params,
             lr,
@@ -127,6 +124,10 @@ class RandomV0Adam(Adam):
             warmup=warmup,
         )
 
+        self.defaults["sigma"] = sigma
+        for group in self.param_groups:
+            group.setdefault("sigma", sigma)
+
     @torch.no_grad()
     def new_state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
         if p.ndim < 2 or not p.numel():
@@ -134,11 +135,8 @@ class RandomV0Adam(Adam):
         n_in, n_out = fans(p)
         v = torch.empty_like(p, dtype=self.state_dtype(p, group, "exp_avg_sq"), memory_format=torch.preserve_format)
         z = torch.randn_like(torch.view_as_real(v)) if v.is_complex() else torch.randn_like(v)
-        z = z.square() * (2 * self.sigma / (n_in + n_out))
+        z = z.square() * (2 * group["sigma"] / (n_in + n_out))
         return {"exp_avg_sq": torch.view_as_complex(z) if v.is_complex() else z}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "sigma": self.sigma}
 
 
 def _square(x: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from .update import Numbers, update
 def differentiable_step(found: Found, state: dict[Tensor, dict[str, Tensor]], names: Sequence[str], n: Numbers) -> None:
     """The reference update, parameter by parameter, with new moments in their states."""
     _, m_all, v_all, v_max, _ = Tensors(found.params, *found.states)
-    columns = found.owners, found.grads, m_all, v_all, v_max or [None] * len(m_all)
+    v_max_all: Sequence[Tensor | None] = v_max or [None] * len(m_all)
+    columns = found.owners, found.grads, m_all, v_all, v_max_all
     for p, g, m, v, largest in zip(*columns, strict=True):
         # A clone: what autograd keeps of it must not change when p does.
         theta, g, m, v = map(_real, (p.clone(), g, m, v))

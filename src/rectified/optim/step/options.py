@@ -104,9 +104,9 @@ def check_rounding(group: Group) -> None:
         )
 
 
-def number(value: float | Tensor) -> float:
-    """A number, or the one in a tensor."""
-    return value.item() if isinstance(value, Tensor) else value
+def value_of(x: float | Tensor) -> float:
+    """A number, or the one in a tensor, which may require a gradient."""
+    return float(x.detach()) if isinstance(x, Tensor) else float(x)
 
 
 def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
@@ -129,7 +129,7 @@ def check_warmup(warmup: Any, beta2: float | Tensor) -> Warmup | None:
         return None
     found = as_warmup(warmup)
     if _known(beta2):
-        found.check(float(beta2))
+        found.check(value_of(beta2))
     return found
 
 

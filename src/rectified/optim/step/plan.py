@@ -5,7 +5,7 @@ arithmetic of a small model's step. So it is remembered, and every step checks, 
 What is remembered are numbers (positions, addresses, strides): a plan keeps no tensor of the user's alive.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ class Found(NamedTuple):
         """The step they are about to take, from 1."""
         return self.bucket.t + 1
 
-    def count(self, state: State) -> Tensor:
+    def step_count(self, state: State) -> Tensor:
         """The count in the state of its first parameter."""
         step: Tensor = state[self.owners[0]]["step"]
         return step
@@ -76,7 +76,7 @@ class Bucket:
         self.again = 0  # how often its parameters have been listed in the group before
         self.times = 1  # how often they are listed in all
         self.scalars: list[float] = []  # the further numbers that they share
-        self._read = itemgetter("step", *names)
+        self._read: Callable[[Any], tuple[Tensor, ...]] = itemgetter("step", *names)
         self._positions, self._width = positions, width
         self._seen: Any = None
         self._grad_strides: list[Any] = []
@@ -86,7 +86,8 @@ class Bucket:
         owners: TensorList = params if self.indices is None else [params[i] for i in self.indices]
         mine = owners
         grads: list[Any] = [p.grad for p in mine]
-        steps, *columns = zip(*map(self._read, map(state.get, owners)), strict=True)
+        read: Iterator[Any] = zip(*map(self._read, map(state.get, owners)), strict=True)
+        steps, *columns = read
         if self.sharded:
             mine, grads, *columns = ([local(x) for x in column] for column in (mine, grads, *columns))
         states: Columns = [()] * self._width

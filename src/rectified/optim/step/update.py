@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...warmup import Warmup
-from .options import Group, omega_at
+from .options import Group, omega_at, value_of
 
 
 class Numbers(NamedTuple):
@@ -93,7 +93,7 @@ def coefficients(warmup: Warmup | None, betas: tuple[Any, Any], t: int, omega: f
 
 def numbers(group: Group, warmup: Warmup | None, t: int, grad_scale: Tensor | None = None) -> Numbers:
     """The numbers of a group's step t, counted on the host; floats, but with differentiable what the user gave."""
-    omega = omega_of(warmup, t, float(group["betas"][1]))
+    omega = omega_of(warmup, t, value_of(group["betas"][1]))  # itself not differentiated
     number = _scalar if group["differentiable"] else float
     lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
     betas = beta1, beta2 = tuple(map(number, group["betas"]))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._torch import has_values
-from .options import Group, number
+from .options import Group, value_of
 from .plan import Found
 from .update import Numbers, is_zero
 
@@ -53,7 +53,7 @@ def warn_of_huge_start(optimizer: Any, moves: Iterable[tuple[Found, Numbers]]) -
     step = weight = 0.0
     for found, n in first:
         # In the first momentum step m_hat is the gradient.
-        scale = number(n.momentum) * (1 - number(n.beta1)) / (1 if n.grad_scale is None else number(n.grad_scale))
+        scale = value_of(n.momentum) * (1 - value_of(n.beta1)) / (1 if n.grad_scale is None else value_of(n.grad_scale))
         step += sum((scale * norm.item()) ** 2 for norm in torch._foreach_norm(found.grads))
         weight += sum(norm.item() ** 2 for norm in torch._foreach_norm(found.params))
     step, weight = step**0.5, weight**0.5

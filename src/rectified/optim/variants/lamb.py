@@ -90,7 +90,8 @@ class LAMB(Variant):
         return theta - n.lr * n.omega * ratio * d, {"exp_avg": m, "exp_avg_sq": v}
 
     def update(self, group: Group, found: Found, n: _Numbers) -> None:
-        steps = adam_directions(group, n.t, found.bucket.kernel, *found.states, gradients(group, found))
+        m, v = found.states
+        steps = adam_directions(group, n.t, found.bucket.kernel, m, v, gradients(group, found))
         if not n.omega:
             return
         if group["weight_decay"]:

@@ -12,7 +12,7 @@ from ..step.foreach_ops import adam_step, average, average_squares, decay, gradi
 from ..step.kernels import Tensors
 from ..step.options import Group, options_from
 from ..step.plan import Found, Plan
-from .variant import States, Variant, incoming
+from .variant import States, Variant, incoming, moves
 
 
 class _Numbers(NamedTuple):
@@ -89,7 +89,7 @@ class NAdam(Variant):
         product = scalars[0] * mu
         return _Numbers(
             omega=omega,
-            moves=(omega > 0) * 1.0,
+            moves=moves(omega),
             lr=group["lr"],
             root_c2=(1 - beta2**t) ** 0.5,
             mu=mu,

@@ -11,7 +11,7 @@ from ..step.foreach_ops import adam_step, average, average_squares, gradients, r
 from ..step.kernels import Tensors
 from ..step.options import Group, options_from
 from ..step.plan import Found
-from .variant import States, Variant, incoming
+from .variant import States, Variant, incoming, moves
 
 
 class _Numbers(NamedTuple):
@@ -100,7 +100,7 @@ class RMSprop(Variant):
         return ("step", "square_avg")
 
     def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> _Numbers:
-        return _Numbers(omega, (omega > 0) * 1.0, group["lr"])
+        return _Numbers(omega, moves(omega), group["lr"])
 
     def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: _Numbers) -> tuple[Tensor, States]:
         alpha, g = float(group["alpha"]), incoming(group, theta, g)

@@ -99,7 +99,7 @@ class Variant(BaseOptimizer):
         """The step of a group that is counted on the device, tensor by tensor."""
         plan.advance()
         for here in reversed(found):
-            step = here.count(self.state)
+            step = here.step_count(self.state)
             omega = plan.schedules[step.device].row(step)[0]
             scalars = [self.state[here.owners[0]][name] for name in self.SCALARS]
             here = as_real(here)
@@ -124,6 +124,11 @@ def incoming(group: Group, theta: Tensor, g: Tensor) -> Tensor:
     if group.get("decoupled_weight_decay") or (not isinstance(weight_decay, Tensor) and not weight_decay):
         return g
     return g + weight_decay * theta
+
+
+def moves(omega: Any) -> Any:
+    """1 where omega is above 0, else 0: whether the parameters may move."""
+    return (omega > 0).to(omega) if isinstance(omega, Tensor) else float(omega > 0)
 
 
 def debiased_row(warmup: Warmup | None, beta2: float, t: int) -> tuple[float]:

@@ -147,7 +147,8 @@ class Warmed(Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
-        args, kwargs = ((self,) if closure is None else (self, closure)), {}
+        args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
+        kwargs: dict[str, Any] = {}
         for hook in self.hooks("step_pre").values():
             replaced = hook(self, args, kwargs)
             if replaced is not None:
