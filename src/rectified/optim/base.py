@@ -227,6 +227,7 @@ class BaseOptimizer(Optimizer):
         plan = Plan([], [i for i, p in enumerate(params) if p.grad is None], params, options, clocks, {})
         found: dict[Any, list[int]] = {}
         seen: dict[Tensor, int] = {}
+        times = Counter(params)
         for i, p in enumerate(params):
             if p.grad is None:
                 continue
@@ -239,14 +240,13 @@ class BaseOptimizer(Optimizer):
             kernel = self.kernel(group, theta, grad, states, reasons)
             for reason in reasons:
                 plan.reasons.setdefault(reason, i)
-            key = again, keys[p], kernel, sharded, p.device, p.dtype, tuple(names)
+            key = again, times[p], keys[p], kernel, sharded, p.device, p.dtype, tuple(names)
             found.setdefault(key, []).append(i)
-        for (again, (count, *scalars), kernel, sharded, *_, names), indices in found.items():
+        for (again, n, (count, *scalars), kernel, sharded, *_, names), indices in found.items():
             positions = [self.STATES.index(name) for name in names]
             at = None if len(indices) == len(params) else indices
             bucket = Bucket(int(count) + again, kernel, at, names, positions, len(self.STATES), sharded)
-            bucket.scalars, bucket.again = scalars, again
-            bucket.times = Counter(params)[params[indices[0]]] if len(seen) < len(params) else 1
+            bucket.scalars, bucket.again, bucket.times = scalars, again, n
             plan.buckets.append(bucket)
         if group.get("capturable"):
             # A tensor beta is read here, and not at a step.

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from .adam import Adam
 from .step.dtensor import is_sharded
 from .step.plan import Plan
+from .wrap.compat import unwrapped
 
 
 class StepInBackward:
@@ -32,13 +33,14 @@ class StepInBackward:
     gradients, and the activations. (``pytest tests/optim/test_in_backward.py -k peak`` holds these numbers.)
 
     Args:
-        optimizer: one of ours.
+        optimizer: a :class:`rectified.Adam`, AdamW or RAdam, also inside a trainer's wrapper.
         max_norm: clip each parameter's gradient to this norm, its own: the norm over all parameters, which
             ``clip_grad_norm_`` takes, is known only when the first of them have stepped.
         unshared: say True where there are several processes and none of them waits for another's gradients, as with
             the stages of a pipeline.
 
     Raises:
+        TypeError: it is no Adam, AdamW or RAdam of rectified's.
         ValueError: max_norm is not positive, the optimizer is differentiable, or there are several processes and a
             parameter is not sharded by FSDP2, nor `unshared`.
         RuntimeError: from a GradScaler's ``step``, unless it raises itself because it has found no gradients.
@@ -55,6 +57,9 @@ class StepInBackward:
     """
 
     def __init__(self, optimizer: Adam, max_norm: float | None = None, unshared: bool = False) -> None:
+        optimizer = unwrapped(optimizer)
+        if not isinstance(optimizer, Adam):
+            raise TypeError(f"optimizer is {optimizer!r}; it must be a rectified.Adam, AdamW or RAdam")
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"max_norm is {max_norm!r}; it must be a positive number, or None for no clipping")
         if optimizer.defaults["differentiable"]:

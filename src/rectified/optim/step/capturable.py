@@ -125,11 +125,12 @@ def capturable_step(
         found_inf = (found_inf > 0).float()
     plan.advance(None if found_inf is None else 1 - found_inf)
     beta1 = plan.betas[0] if isinstance(group["betas"][0], Tensor) else group["betas"][0]
-    for here in reversed(found):
+    for here in found:
         count = here.step_count(state)
         n = device_numbers(group, warmup, plan.schedules[count.device], beta1, count, grad_scale, found_inf)
         here.bucket.kernel(Tensors(here.params, *here.states), here.grads, n)
-        group["omega"] = n.omega  # of the parameters that have stepped most often, the last here
+        if here is found[0]:
+            group["omega"] = n.omega  # of the parameters that have stepped most often
 
 
 def device_numbers(

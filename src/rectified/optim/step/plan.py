@@ -38,9 +38,10 @@ class Found(NamedTuple):
         return self.bucket.t + 1
 
     def step_count(self, state: State) -> Tensor:
-        """The count in the state of its first parameter."""
+        """The step that is taken, on the device: once the clock has advanced, for as often as each steps."""
         step: Tensor = state[self.owners[0]]["step"]
-        return step
+        to_come = self.bucket.times - 1 - self.bucket.again
+        return step - to_come if to_come else step
 
 
 # Mapped methods of C: this comparison is what a small model's step costs beside the op.

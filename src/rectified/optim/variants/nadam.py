@@ -1,5 +1,6 @@
 """NAdam."""
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from .._torch import version_of
 from ..step.foreach_ops import adam_step, average, average_squares, decay, gradients
 from ..step.kernels import Tensors
 from ..step.options import Group, options_from
-from ..step.plan import Found, Plan
+from ..step.plan import Bucket, Found, Plan
 from .variant import States, Variant, incoming, moves
 
 
@@ -126,11 +127,16 @@ class NAdam(Variant):
             average_squares(v, grads, beta2)
         average(m, grads, beta1)
 
-    def advance_scalars(self, plan: Plan, found: Found, n: _Numbers) -> None:
+    def scalars(self, group: Group, bucket: Bucket) -> list[Any]:
+        """The product of the mu so far; of a parameter that is listed twice, with that of its step just before."""
+        (product,) = bucket.scalars
+        return [math.prod((_mu(group, bucket.t - j) for j in range(bucket.again)), start=product)]
+
+    def advance_scalars(self, group: Group, plan: Plan, found: Found, n: _Numbers) -> None:
         bucket = found.bucket
-        if not bucket.scalars:
-            return
-        bucket.scalars = [bucket.scalars[0] * n.mu] if not isinstance(n.mu, Tensor) else bucket.scalars
+        if not group["capturable"]:
+            steps = range(bucket.t + 1 - bucket.again, bucket.t + 1 - bucket.again + bucket.times)
+            bucket.scalars = [math.prod((_mu(group, t) for t in steps), start=bucket.scalars[0])]
         if bucket.indices is None and len(plan.clocks) == 1:
             (clock,) = plan.clocks.values()
             clock.others["mu_product"].values.mul_(n.mu)

@@ -9,7 +9,7 @@ from ...warmup import Warmup
 from ..base import BaseOptimizer, Work, as_real
 from ..step.capturable import Row, lr_on
 from ..step.options import Group, undebiased
-from ..step.plan import Found, Plan
+from ..step.plan import Bucket, Found, Plan
 from ..step.update import omega_of
 
 States = dict[str, Tensor]
@@ -49,7 +49,11 @@ class Variant(BaseOptimizer):
         """The same for all of a bucket at once, in place."""
         raise NotImplementedError
 
-    def advance_scalars(self, plan: Plan, found: Found, n: Any) -> None:
+    def scalars(self, group: Group, bucket: Bucket) -> list[Any]:
+        """The SCALARS of a bucket before its step."""
+        return bucket.scalars
+
+    def advance_scalars(self, group: Group, plan: Plan, found: Found, n: Any) -> None:
         """Move the SCALARS of a bucket on, after its step."""
 
     def check(self, group: Group) -> None:
@@ -70,7 +74,8 @@ class Variant(BaseOptimizer):
             pairs = []
             for here in found if not group.get("capturable") else ():
                 omega = self.omega(group, here.t)
-                pairs.append((as_real(here), omega, self.numbers(group, here.t, omega, here.bucket.scalars)))
+                scalars = self.scalars(group, here.bucket)
+                pairs.append((as_real(here), omega, self.numbers(group, here.t, omega, scalars)))
             steps.append((group, plan, found, pairs))
         for group, plan, found, pairs in steps:
             if group.get("capturable"):
@@ -81,7 +86,7 @@ class Variant(BaseOptimizer):
                     self._recorded(group, here, n)
                 else:
                     self.update(group, here, n)
-                self.advance_scalars(plan, here, n)
+                self.advance_scalars(group, plan, here, n)
             plan.advance()
             if pairs:
                 group["omega"] = pairs[0][1]  # of the parameters that have stepped most often
@@ -98,20 +103,21 @@ class Variant(BaseOptimizer):
     def _on_device(self, group: Group, plan: Plan, found: list[Found]) -> None:
         """The step of a group that is counted on the device, tensor by tensor."""
         plan.advance()
-        for here in reversed(found):
+        for i, here in enumerate(found):
             step = here.step_count(self.state)
             omega = plan.schedules[step.device].row(step)[0]
             scalars = [self.state[here.owners[0]][name] for name in self.SCALARS]
             here = as_real(here)
             n = self.numbers({**group, "lr": lr_on(step.device, group)}, step.to(omega), omega, scalars)
-            for i, (p, g) in enumerate(zip(here.params, here.grads, strict=True)):
-                theta, states = self.equation(group, p, g, self._states(here, i), n)
+            for j, (p, g) in enumerate(zip(here.params, here.grads, strict=True)):
+                theta, states = self.equation(group, p, g, self._states(here, j), n)
                 for position, name in enumerate(self.STATES):
                     if name in states:
-                        here.states[position][i].copy_(states[name])
+                        here.states[position][j].copy_(states[name])
                 p.copy_(theta)
-            self.advance_scalars(plan, here, n)
-            group["omega"] = omega
+            self.advance_scalars(group, plan, here, n)
+            if not i:
+                group["omega"] = omega  # of the parameters that have stepped most often
 
     def _states(self, found: Found, i: int) -> States:
         return {name: column[i] for name, column in zip(self.STATES, found.states, strict=True) if column}
