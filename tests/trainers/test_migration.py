@@ -7,7 +7,7 @@ import pytorch_warmup
 import schedulefree
 import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
-from transformers import get_linear_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 import rectified
 from rectified.theory import rectification
@@ -53,6 +53,32 @@ def decay(step):
 
 def warm_then_decay(optimizer):
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / T) * decay(step))
+
+
+def test_a_cosine_that_waits_for_the_warmup_is_the_usual_call_a_step_ahead():
+    def ours(optimizer):
+        rectified.WarmupLR(optimizer, Linear(T))
+        waiting, cosine = ConstantLR(optimizer, 1.0, total_iters=T), CosineAnnealingLR(optimizer, T_max=2 * T)
+        return SequentialLR(optimizer, [waiting, cosine], milestones=[T])
+
+    def moved(schedule_of):
+        p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimizer = torch.optim.SGD([p], lr=1.0)
+        schedule, found = schedule_of(optimizer), []
+        for _ in range(3 * T):
+            before, p.grad = p.item(), -torch.ones_like(p)
+            optimizer.step()
+            schedule.step()
+            found.append(p.item() - before)
+        return found
+
+    usual, here = moved(lambda o: get_cosine_schedule_with_warmup(o, T, 3 * T)), moved(ours)
+    assert here[:T] == pytest.approx([t / T for t in range(1, T + 1)])
+    assert usual[:T] == pytest.approx([t / T for t in range(T)])
+    assert here[T:] == pytest.approx(usual[T:])
+    whole = moved(lambda o: CosineAnnealingLR(o, T_max=10_000))
+    assert whole[-1] > 0.99
+    assert 0.5 * (1 + math.cos(math.pi * 500 / 10_000)) == pytest.approx(0.994, abs=5e-4)
 
 
 def test_a_run_of_torchs_radam_goes_on_here_and_back():

@@ -1,9 +1,8 @@
 """What every optimizer here shares: groups, state, saving and loading, hooks, refusals."""
 
 import inspect
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from functools import cache
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..warmup import KINDS, Warmup, from_plain, to_plain
+from ..warmup import Warmup, from_plain
 from ._torch import (
     Optimizer,
     TensorList,
@@ -23,21 +22,17 @@ from ._torch import (
     set_grad_enabled,
     version_of,
 )
-from .step.capturable import Row, Schedule
-from .step.clock import Clock, number_in, refuse_count
-from .step.dtensor import local, shards_alike
+from .saving import read_save, save_warmup
+from .step.capturable import Row
 from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
+from .step.make_plan import make_plan
 from .step.options import Group, check_options, check_paths, check_warmup
-from .step.plan import Bucket, Found, Plan
-from .step.state import following
+from .step.plan import Found, Plan
 from .step.update import omega_of
 from .step.warn import tell_fallback_reasons
 
 Loss = float | Tensor
 Work = tuple[Group, Plan, list[Found]]
-
-# So that torch.load(weights_only=True) takes a save that holds warmups as they are, which others' code may write.
-torch.serialization.add_safe_globals(list(KINDS))
 
 
 class BaseOptimizer(Optimizer):
@@ -72,11 +67,7 @@ class BaseOptimizer(Optimizer):
         """Raise for an option that no step could use."""
         check_options(group)
         check_paths(group)
-        check_warmup(self.given_warmup(group), self.beta2(group))
-
-    def given_warmup(self, group: Group) -> Any:
-        """The group's warmup as it was given; None is none."""
-        return group.get("warmup")
+        check_warmup(group.get("warmup"), self.beta2(group))
 
     def beta2(self, group: Group) -> Any:
         """The decay rate of the second moment, of which the warmup is a function; NaN where there is none."""
@@ -84,7 +75,7 @@ class BaseOptimizer(Optimizer):
 
     def warmup(self, group: Group) -> Warmup | None:
         """The group's warmup; None is none."""
-        given = self.given_warmup(group)
+        given = group.get("warmup")
         return given if given is None or isinstance(given, Warmup) else check_warmup(given, self.beta2(group))
 
     def omega(self, group: Group, t: int) -> float:
@@ -203,7 +194,7 @@ class BaseOptimizer(Optimizer):
         found = old.find(group["params"], self.state, options) if old is not None else None
         if old is not None and found is not None:
             return group, old, found
-        plan = self._made(group, old, options)
+        plan = make_plan(self, group, old, options)
         tell_fallback_reasons(self, group, plan.reasons)
         return group, plan, [bucket.note(group["params"], self.state) for bucket in plan.buckets]
 
@@ -216,83 +207,7 @@ class BaseOptimizer(Optimizer):
         beta1, beta2 = (
             (x, version_of(x)) if isinstance(x, Tensor) else x for x in (group.get("betas", (0,))[0], self.beta2(group))
         )
-        return *options, self.given_warmup(group), beta2, beta1 if isinstance(beta1, tuple) else None
-
-    def _made(self, group: Group, old: Plan | None, options: tuple[Any, ...]) -> Plan:
-        """A new plan. It writes nothing but the states of parameters that have their first gradient."""
-        params: list[Tensor] = group["params"]
-        for i, p in enumerate(params):
-            self.refuse(p, self.state.get(p, {}), group, f"parameter {i}")
-        clocks, keys = self._create_state(group, old)
-        plan = Plan([], [i for i, p in enumerate(params) if p.grad is None], params, options, clocks, {})
-        found: dict[Any, list[int]] = {}
-        seen: dict[Tensor, int] = {}
-        times = Counter(params)
-        for i, p in enumerate(params):
-            if p.grad is None:
-                continue
-            again = seen[p] = seen.get(p, -1) + 1  # a parameter that is listed twice steps twice, one after the other
-            names = self.state_names(p, group)
-            states = [self.state[p][name] for name in names]
-            sharded = self.ELEMENTWISE and shards_alike(p, [p.grad, *states])
-            theta, grad, *states = map(local, (p, p.grad, *states)) if sharded else (p, p.grad, *states)
-            reasons: set[str] = set()
-            kernel = self.kernel(group, theta, grad, states, reasons)
-            for reason in reasons:
-                plan.reasons.setdefault(reason, i)
-            key = again, times[p], keys[p], kernel, sharded, p.device, p.dtype, tuple(names)
-            found.setdefault(key, []).append(i)
-        for (again, n, (count, *scalars), kernel, sharded, *_, names), indices in found.items():
-            positions = [self.STATES.index(name) for name in names]
-            at = None if len(indices) == len(params) else indices
-            bucket = Bucket(int(count) + again, kernel, at, names, positions, len(self.STATES), sharded)
-            bucket.scalars, bucket.again, bucket.times = scalars, again, n
-            plan.buckets.append(bucket)
-        if group.get("capturable"):
-            # A tensor beta is read here, and not at a step.
-            plan.betas = tuple(map(float, group.get("betas", ())))
-            given, seen_as, beta2 = self.given_warmup(group), self.warmup(group), float(self.beta2(group))
-            for device in clocks:
-                known = old.schedules.get(device) if old is not None else None
-                fits = known is not None and (known.warmup, known.beta2) == (given, beta2)
-                plan.schedules[device] = known if fits else Schedule(self.row(group), given, seen_as, beta2, device)
-        plan.buckets.sort(key=lambda bucket: (bucket.again, -bucket.t))
-        return plan
-
-    def _create_state(self, group: Group, old: Plan | None) -> tuple[dict[torch.device, Clock], dict[Tensor, Any]]:
-        """Give every parameter with a gradient its state: the one place where states are made, and made to fit.
-
-        Returns:
-            The group's clocks by device, and of each parameter its count with its further SCALARS.
-        """
-        params: list[Tensor] = group["params"]
-        for p in dict.fromkeys(params):
-            if p.grad is None:
-                continue
-            entry = self.state[p]
-            if not entry:
-                entry.update(
-                    {"step": 0.0, **self.SCALARS, **self.new_state(p, group)}
-                )  # numbers until the clock adopts
-            for name in self.state_names(p, group):
-                entry[name] = following(p, entry.get(name), self.state_dtype(p, group, name))
-        times = Counter(p for p in params if p.grad is not None)
-        first = {p: i for i, p in reversed(list(enumerate(params)))}  # a parameter that is listed twice counts there
-        on = [p.device if group.get("capturable") else torch.device("cpu") for p in params]
-        clocks: dict[torch.device, Clock] = {}
-        keys: dict[Tensor, Any] = {}
-        for device in dict.fromkeys(on):
-            mine = [here == device and first[p] == i for i, (p, here) in enumerate(zip(params, on, strict=True))]
-            entries = [(self.state.get(p) or None) if m else None for p, m in zip(params, mine, strict=True)]
-            clock = old.clocks.get(device) if old is not None and old.is_for(params) else None
-            clocks[device] = clock = clock or Clock(len(params), device, self.SCALARS)
-            counts = clock.adopt(entries)
-            clock.note_present([times[p] * m for p, m in zip(params, mine, strict=True)])
-            others = [scalars.adopt(entries) for scalars in clock.others.values()]
-            for i, p in enumerate(params):
-                if mine[i]:
-                    keys[p] = counts[i], *(column[i] for column in others)
-        return clocks, keys
+        return *options, group.get("warmup"), beta2, beta1 if isinstance(beta1, tuple) else None
 
     def refuse(self, p: Tensor, entry: Mapping[str, Any], group: Group, whose: str) -> None:
         """Raise for a parameter with which no step can be taken."""
@@ -407,7 +322,7 @@ class BaseOptimizer(Optimizer):
             replaced = hook(self, state_dict)
             state_dict = state_dict if replaced is None else replaced
         try:
-            groups, state = self._loaded(state_dict)
+            groups, state = read_save(self, state_dict)
         except ValueError:
             raise
         except Exception as error:
@@ -418,106 +333,15 @@ class BaseOptimizer(Optimizer):
         for hook in self.hooks("load_state_dict_post").values():
             hook(self)
 
-    def _loaded(self, state_dict: dict[str, Any]) -> tuple[list[Group], dict[Any, Any]]:
-        """The groups and states of a save, as this optimizer would have them."""
-        saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
-        if len(saved_groups) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
-        known = {"params", "param_names", "warmup", "omega", *self.defaults, *self._fixed}
-        groups: list[Group] = []
-        keys: dict[Any, Tensor] = {}
-        for ours, saved in zip(self.param_groups, saved_groups, strict=True):
-            if len(ours["params"]) != len(saved["params"]):
-                raise ValueError(
-                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
-                )
-            keys.update(zip(saved["params"], ours["params"], strict=True))
-            options = {name: deepcopy(x) for name, x in saved.items() if name not in ("params", "param_names")}
-            rest = {name: x for name, x in ours.items() if name in known and name not in options}
-            group = {**rest, **self.adopt(options)}
-            self.check(group)
-            groups.append(group)
-        names = {
-            p: name for group in groups for p, name in zip(group["params"], group.get("param_names", ()), strict=False)
-        }
-        state: dict[Any, Any] = {}
-        for key, entry in saved_state.items():
-            p = keys.get(key)
-            state[key if p is None else p] = (
-                deepcopy(entry) if p is None else self._loaded_entry(p, entry, names.get(p, f"parameter {key}"))
-            )
-        return groups, state
-
     def adopt(self, options: Group) -> Group:
         """The options of a saved group, as this optimizer's own groups have them."""
         if isinstance(options.get("warmup"), dict):
             options["warmup"] = from_plain(options["warmup"])
         return options
 
-    def _loaded_entry(self, p: Tensor, entry: Any, whose: str) -> dict[str, Any]:
-        """A copy of a parameter's saved state.
-
-        Raises:
-            ValueError: it is not this optimizer's, does not fit the parameter, or cannot be copied.
-        """
-        if not isinstance(entry, Mapping):
-            raise ValueError(f"the saved state of {whose} is {entry!r}; it must be a dict")
-        *first, last = self.required_states()
-        if entry and not {*first, last} <= entry.keys():
-            raise ValueError(
-                f"the saved state of {whose} has {', '.join(map(str, entry))}, but not all of {', '.join(first)} and "
-                f"{last}: it is another optimizer's"
-            )
-        own = {}
-        for name, x in entry.items():
-            if name in self.STATES:
-                if not isinstance(x, Tensor):
-                    raise ValueError(f"the saved {name} of {whose} is {x!r}; it must be a tensor")
-                if x.layout is not torch.strided or x.is_complex() != p.is_complex():
-                    raise ValueError(f"the saved {name} of {whose} is {x.layout}, {x.dtype}; its parameter {p.dtype}")
-                if x.shape != p.shape:
-                    raise ValueError(
-                        f"the saved {name} of {whose} has shape {tuple(x.shape)}, but its parameter {tuple(p.shape)}: "
-                        "the state is of another model, or its parameters are in another order"
-                    )
-            elif name == "step" or name in self.SCALARS:
-                if isinstance(x, Tensor) and x.numel() != 1:
-                    raise ValueError(f"the saved {name} of {whose} has shape {tuple(x.shape)}; it must be one number")
-                if not isinstance(x, Tensor):  # older saves have a plain number
-                    x = torch.tensor(float(x), dtype=torch.float64 if name in self.SCALARS else torch.float32)
-                if name == "step":
-                    refuse_count(number_in(x), whose, ValueError)
-            own[name] = _copy(x, p.device if name in self.STATES else None, f"{name} of {whose}")
-        return own
-
     def required_states(self) -> Sequence[str]:
         """The names without which a saved state is not this optimizer's."""
         return ("step", *self.STATES)
-
-
-def save_warmup(group: Group) -> Group:
-    """A saved group with its warmup as plain values; without it if it is not ours, which no checkpoint can hold."""
-    warmup = group.get("warmup")
-    if warmup is None:
-        return group
-    plain = to_plain(warmup)
-    rest = {name: x for name, x in group.items() if name != "warmup"}
-    return rest if plain is None else {**rest, "warmup": plain}
-
-
-def _copy(x: Any, device: torch.device | None, what: str) -> Any:
-    """A copy of a saved value, on that device.
-
-    Raises:
-        ValueError: it cannot be copied, as some of torchao's tensors cannot.
-    """
-    if not isinstance(x, Tensor):
-        return deepcopy(x)
-    try:
-        moved = x if device is None else x.to(device=device)
-        return moved.clone() if moved is x else moved
-    except Exception as error:
-        raise ValueError(f"the saved {what} is a {type(x).__name__} that cannot be copied: {error}") from error
 
 
 def _find_keywords(kind: type) -> frozenset[str] | None:

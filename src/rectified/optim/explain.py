@@ -13,7 +13,6 @@ from .step.options import Group, value_of
 from .wrap.compat import unwrapped
 from .wrap.scaling import Scaling, active
 
-_ALMOST_1 = 1 - 1e-3  # from here on a warmup is over for whoever asks when
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Explanation:
             (omega = 1).
         start_left: steps still to take in the start, this one included; None if it never ends.
         until_09: steps still to take before the first with omega >= 0.9; None if there is none.
-        until_full: steps still to take before the first with omega >= 0.999; None if there is none.
+        until_full: steps still to take before the first with omega = 1, or, where omega only approaches 1, with
+            omega >= 0.999; None if there is none.
     """
 
     group: int
@@ -100,7 +100,8 @@ def explain(optimizer: Any) -> list[Explanation]:
                 momentum = scaling is None and inner.has_momentum_step(group, t)
                 phase = "start: momentum" if momentum else "start: hold"
                 effective = lr if momentum else 0.0
-            left, until, full = (first_at(omega_at, level, after=t - 1) for level in (5e-324, 0.9, _ALMOST_1))
+            left, until = (first_at(omega_at, level, after=t - 1) for level in (5e-324, 0.9))
+            full = _end(omega_at, after=t - 1)
             found.append(
                 Explanation(
                     group=index,
@@ -116,6 +117,12 @@ def explain(optimizer: Any) -> list[Explanation]:
                 )
             )
     return found
+
+
+def _end(omega_at: Callable[[int], float], after: int) -> int | None:
+    """The step at which a warmup is over for whoever asks when."""
+    almost, whole = (first_at(omega_at, level, after) for level in (0.999, 1.0))
+    return whole if almost is not None and whole is not None and whole <= 1.1 * almost else almost
 
 
 def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:

@@ -12,6 +12,7 @@ from .._torch import has_values
 from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
+CLOCK = "warmup_steps"  # the key in a group that rectify and WarmupLR warm up: how many steps it has taken
 
 # Numbers of 0 or more, with torch.optim's words for them where it has some.
 _NOT_NEGATIVE = {

@@ -1,9 +1,56 @@
-"""What a state's tensors look like beside their parameter."""
+"""The states of parameters: the one place where they are made, and made to fit."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .clock import Clock
 from .kernels import is_dense, same_layout
+from .options import Group
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from ..base import BaseOptimizer
+
+
+def create_states(
+    optimizer: "BaseOptimizer", group: Group, old: Plan | None
+) -> tuple[dict[torch.device, Clock], dict[Tensor, Any]]:
+    """Give every parameter with a gradient its state: the one place where states are made, and made to fit.
+
+    Returns:
+        The group's clocks by device, and of each parameter its count with its further SCALARS.
+    """
+    params: list[Tensor] = group["params"]
+    for p in dict.fromkeys(params):
+        if p.grad is None:
+            continue
+        entry = optimizer.state[p]
+        if not entry:
+            entry.update(
+                {"step": 0.0, **optimizer.SCALARS, **optimizer.new_state(p, group)}
+            )  # numbers until the clock adopts
+        for name in optimizer.state_names(p, group):
+            entry[name] = following(p, entry.get(name), optimizer.state_dtype(p, group, name))
+    times = Counter(p for p in params if p.grad is not None)
+    first = {p: i for i, p in reversed(list(enumerate(params)))}  # a parameter that is listed twice counts there
+    on = [p.device if group.get("capturable") else torch.device("cpu") for p in params]
+    clocks: dict[torch.device, Clock] = {}
+    keys: dict[Tensor, Any] = {}
+    for device in dict.fromkeys(on):
+        mine = [here == device and first[p] == i for i, (p, here) in enumerate(zip(params, on, strict=True))]
+        entries = [(optimizer.state.get(p) or None) if m else None for p, m in zip(params, mine, strict=True)]
+        clock = old.clocks.get(device) if old is not None and old.is_for(params) else None
+        clocks[device] = clock = clock or Clock(len(params), device, optimizer.SCALARS)
+        counts = clock.adopt(entries)
+        clock.note_present([times[p] * m for p, m in zip(params, mine, strict=True)])
+        others = [scalars.adopt(entries) for scalars in clock.others.values()]
+        for i, p in enumerate(params):
+            if mine[i]:
+                keys[p] = counts[i], *(column[i] for column in others)
+    return clocks, keys
 
 
 def following(p: Tensor, moment: Tensor | None, dtype: torch.dtype) -> Tensor:

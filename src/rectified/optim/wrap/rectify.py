@@ -9,9 +9,9 @@ from torch import Tensor
 from ...warmup import Rectified, Warmup
 from .._torch import Optimizer, disable_dynamo
 from ..step.clock import refuse_count
-from ..step.options import Group
+from ..step.options import CLOCK, Group
 from .compat import unwrapped
-from .scaling import CLOCK, OnZero, Scaling
+from .scaling import OnZero, Scaling
 
 
 def rectify(

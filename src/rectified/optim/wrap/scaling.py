@@ -9,13 +9,12 @@ from torch import Tensor
 from ...warmup import Warmup, as_warmup, steps_until, to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
-from ..step.options import Group, omega_at, undebiased
+from ..step.options import CLOCK, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
 OnZero = Literal["hold", "skip"]
 
 _BLOCK = 32  # steps whose omegas are computed in one go
-CLOCK = "warmup_steps"  # the key in a group: how many steps it has taken
 
 # Which scaling acts on an optimizer: kept here, so that nothing is hidden on objects that are not ours.
 _ACTIVE: "WeakKeyDictionary[torch.optim.Optimizer, ReferenceType[Scaling]]" = WeakKeyDictionary()
@@ -82,7 +81,7 @@ class Scaling:
         """
         inner = unwrapped(optimizer)
         name = type(inner).__name__
-        if isinstance(inner, BaseOptimizer) and any(map(inner.given_warmup, inner.param_groups)):
+        if isinstance(inner, BaseOptimizer) and any(group.get("warmup") is not None for group in inner.param_groups):
             raise ValueError(f"{name} has a warmup of its own, which this would be on top of")
         if active(inner) is not None:
             raise ValueError(f"{name} is warmed up already: two warmups would multiply")

@@ -8,8 +8,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
 from ..step.clock import refuse_count
+from ..step.options import CLOCK
 from .compat import unwrapped
-from .scaling import CLOCK, OnZero, Scaling
+from .scaling import OnZero, Scaling
 
 
 class WarmupLR(LRScheduler):
