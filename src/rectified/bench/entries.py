@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .. import Adam, AdamW, RAdam
+from .. import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop
 from ..warmup import Linear, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 Params = list[torch.nn.Parameter]
@@ -40,7 +40,7 @@ class Entry:
     idle: bool = False
 
 
-def _ours(name: str, optimizer: type[Adam], **options: Any) -> Entry:
+def _ours(name: str, optimizer: Callable[..., torch.optim.Optimizer], **options: Any) -> Entry:
     return Entry(f"rectified {name}", "rectified", lambda params: optimizer(params, **options), "ours")
 
 
@@ -93,6 +93,10 @@ ENTRIES = [
     _ours("AdamW + untuned linear", AdamW, warmup=UntunedLinear()),
     _ours("AdamW + untuned exponential", AdamW, warmup=UntunedExponential()),
     _ours("AdamW + Linear(500)", AdamW, warmup=Linear(500)),
+    _ours("RMSprop", RMSprop),
+    _ours("NAdam", NAdam),
+    _ours("LAMB", LAMB),
+    _ours("Adadelta", Adadelta),
     _ours("RAdam foreach", RAdam, foreach=True),
     _ours("RAdam capturable", RAdam, capturable=True),
     Entry(

@@ -115,9 +115,9 @@ class Adam(BaseOptimizer):
         """Step what is planned: the numbers of every bucket first, which may be refused, then the kernels."""
         self._refuse_capture()
         grad_scale, found_inf = self._from_scaler()
-        steps = [(*each, [] if each[0]["capturable"] else self._numbers(each[0], each[2], grad_scale)) for each in work]
-        warn_of_huge_start(self, [pair for *_, pairs in steps for pair in pairs])
-        for group, plan, found, pairs in steps:
+        numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
+        warn_of_huge_start(self, numbered)
+        for (group, plan, found), pairs in zip(work, numbered, strict=True):
             if group["capturable"]:
                 capturable_step(group, self.warmup(group), plan, found, self.state, grad_scale, found_inf)
                 continue
@@ -131,7 +131,9 @@ class Adam(BaseOptimizer):
                 group["omega"] = pairs[0][1].omega  # of the parameters that have stepped most often
 
     def _numbers(self, group: Group, found: list[Found], grad_scale: Tensor | None) -> list[tuple[Found, Numbers]]:
-        """Each bucket of a group that is counted on the host, with the numbers of its step."""
+        """Each bucket of a group with the numbers of its step; none of a group that is counted on the device."""
+        if group["capturable"]:
+            return []
         warmup, pairs = self.warmup(group), []
         for here in found:
             # There may be parameters on several devices.
@@ -213,11 +215,14 @@ class Adam(BaseOptimizer):
 
     def _from_scaler(self) -> tuple[Tensor | None, Tensor | None]:
         """The scale and the verdict of a GradScaler that leaves the unscaling to this step."""
-        found_inf = self.__dict__.get("found_inf")  # with one that saw no gradient, the number 0
-        return self.__dict__.get("grad_scale"), found_inf if isinstance(found_inf, Tensor) else None
+        given = self.__dict__
+        found_inf = given.get("found_inf")  # with one that saw no gradient, the number 0
+        return given.get("grad_scale"), found_inf if isinstance(found_inf, Tensor) else None
 
     def skips(self) -> bool:
         """Whether a GradScaler has found an infinity: nothing moves then, and no clock."""
+        if "found_inf" not in self.__dict__:
+            return False
         _, found_inf = self._from_scaler()
         if found_inf is None or all(group["capturable"] for group in self.param_groups):
             return False  # with capturable, the device skips the step

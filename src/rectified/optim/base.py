@@ -125,22 +125,19 @@ class BaseOptimizer(Optimizer):
         """
         if torch.compiler.is_compiling():
             return self._untraced_step(closure)
-        if self._is_watched() and type(self).step is BaseOptimizer.step:  # torch wraps a subclass's own step
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or global_pre_hooks
+            or global_post_hooks
+            or profiler_enabled()
+        ) and type(self).step is BaseOptimizer.step:  # torch wraps a subclass's own step
             return self._hooked_step(closure)
         return self._step(closure)
 
     # torch wraps every step() in hooks and a profiler range, a tenth of a small model's step. Marked as wrapped, it
     # is left alone, and calls the wrapper itself where there is a hook or a profiler to serve.
     step.hooked = True  # type: ignore[attr-defined]
-
-    def _is_watched(self) -> bool:
-        return bool(
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or global_pre_hooks
-            or global_post_hooks
-            or profiler_enabled()
-        )
 
     def _step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         loss = None

@@ -14,7 +14,6 @@ from .wrap.compat import unwrapped
 from .wrap.scaling import Scaling, active
 
 
-
 @dataclass(frozen=True)
 class Explanation:
     """The next step of those parameters of one group that share a step count.

@@ -191,7 +191,7 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
     if n.root_c2 is None:
         step, scale = step_on(params[0].device), n.scale
     else:
-        step, scale = n.step, n.lr * n.omega
+        step, scale = n.step.float(), n.lr * n.omega  # on a GPU the op reads a float32, whatever it is given
     _torch.fused_adam(
         params,
         grads,

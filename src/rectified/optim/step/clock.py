@@ -84,7 +84,9 @@ class Clock(Scalars):
 
     def holds(self) -> bool:
         """Whether nobody else has written to a count, or to a number that is kept beside it."""
-        return super().holds() and all(scalars.holds() for scalars in self.others.values())
+        if version_of(self.values) != self.version:
+            return False
+        return not self.others or all(scalars.holds() for scalars in self.others.values())
 
     def note_present(self, times: Sequence[int]) -> None:
         """Set how often each parameter steps."""

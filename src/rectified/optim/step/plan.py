@@ -5,7 +5,7 @@ arithmetic of a small model's step. So it is remembered, and every step checks, 
 What is remembered are numbers (positions, addresses, strides): a plan keeps no tensor of the user's alive.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -48,7 +48,6 @@ class Found(NamedTuple):
 _strides: Callable[[Tensor], tuple[int, ...]] = Tensor.stride
 _places: Callable[[Tensor], int] = Tensor.data_ptr
 _sizes: Callable[[Tensor], int] = Tensor.numel
-_dtypes: Callable[[Tensor], torch.dtype] = Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 
 class Bucket:
@@ -78,22 +77,23 @@ class Bucket:
         self.times = 1  # how often they are listed in all
         self.scalars: list[float] = []  # the further numbers that they share
         self._read: Callable[[Any], tuple[Tensor, ...]] = itemgetter("step", *names)
-        self._positions, self._width = positions, width
+        self._absent: Columns = [()] * (width - len(positions))
+        order = [positions.index(i) if i in positions else -1 for i in range(width)]
+        self._order = None if list(positions) == list(range(len(positions))) else order
         self._seen: Any = None
-        self._grad_strides: list[Any] = []
 
     def gather(self, params: list[Tensor], state: State) -> tuple[Found, TensorList]:
         """Its tensors as they are now, and the counts of their states."""
         owners: TensorList = params if self.indices is None else [params[i] for i in self.indices]
-        mine = owners
-        grads: list[Any] = [p.grad for p in mine]
-        read: Iterator[Any] = zip(*map(self._read, map(state.get, owners)), strict=True)
+        mine: TensorList = owners
+        grads: list[Any] = [p.grad for p in owners]
+        read: Any = zip(*map(self._read, map(state.get, owners)))  # noqa: B905  # all are as long as the names
         steps, *columns = read
         if self.sharded:
             mine, grads, *columns = ([local(x) for x in column] for column in (mine, grads, *columns))
-        states: Columns = [()] * self._width
-        for position, column in zip(self._positions, columns, strict=True):
-            states[position] = column
+        states: Columns = columns + self._absent
+        if self._order is not None:
+            states = [states[i] for i in self._order]
         return Found(self, owners, mine, grads, states), steps
 
     def find(self, params: list[Tensor], state: State) -> Found | None:
@@ -106,7 +106,7 @@ class Bucket:
                 if not all(p.grad is not None and shards_alike(p, [p.grad]) for p in mine):
                     return None
             found, steps = self.gather(params, state)
-            holds = list(map(_strides, found.grads)) == self._grad_strides and _look(found, steps) == self._seen
+            holds = _look(found, steps) == self._seen
         except (TypeError, RuntimeError, KeyError, AttributeError):  # no gradient, a sparse one; a state is gone
             return None
         return found if holds else None
@@ -115,18 +115,19 @@ class Bucket:
         """Its tensors, and remember what they look like."""
         found, steps = self.gather(params, state)
         if all(map(has_values, chain(found.params, steps))):  # others have no place in memory to be known by
-            self._grad_strides, self._seen = list(map(_strides, found.grads)), _look(found, steps)
+            self._seen = _look(found, steps)
         return found
 
 
-def _look(found: Found, steps: Iterable[Tensor]) -> tuple[list[Any], ...]:
+def _look(found: Found, steps: TensorList) -> tuple[list[Any], ...]:
     """What a step rests on; ``x.data = ...`` moves x elsewhere, to another layout, dtype or device."""
-    moving = [*found.params, *chain.from_iterable(found.states)]
+    moving = [*found.params, *chain(*found.states)]
     return (
         list(map(_strides, moving)),
-        list(map(_places, chain(moving, steps))),
+        list(map(_strides, found.grads)),
+        list(map(_places, moving)),
+        list(map(_places, steps)),
         list(map(_sizes, found.params)),
-        list(map(_dtypes, moving)),
     )
 
 

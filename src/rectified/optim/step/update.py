@@ -77,9 +77,9 @@ class Coefficients(NamedTuple):
 def coefficients(warmup: Warmup | None, betas: tuple[Any, Any], t: int, omega: float) -> Coefficients:
     """The coefficients of step t at this omega; the betas may be tensors, for autograd to see."""
     beta1, beta2 = betas
-    root_c2 = (1 - beta2**t) ** 0.5
+    root_c2 = correction(beta2, t) ** 0.5
     m_steps = t if warmup is None else t - warmup.m_delay
-    c1 = 1 - beta1**m_steps if m_steps > 0 else 1.0
+    c1 = correction(beta1, m_steps) if m_steps > 0 else 1.0
     starts = not omega and m_steps > 0 and warmup is not None and warmup.start == "momentum"
     return Coefficients(
         scale=omega * root_c2 / c1,
@@ -89,6 +89,11 @@ def coefficients(warmup: Warmup | None, betas: tuple[Any, Any], t: int, omega: f
         root_c2=root_c2,
         omega=omega,
     )
+
+
+def correction(beta: Any, t: int) -> Any:
+    """1 - beta^t. Where that is 1 to the last bit, no power is taken, whose underflow is slow."""
+    return 1.0 if t * (1 - beta) > 40 else 1 - beta**t
 
 
 def numbers(group: Group, warmup: Warmup | None, t: int, grad_scale: Tensor | None = None) -> Numbers:

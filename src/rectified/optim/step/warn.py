@@ -39,13 +39,13 @@ def tell_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, in
             )
 
 
-def warn_of_huge_start(optimizer: Any, moves: Iterable[tuple[Found, Numbers]]) -> None:
+def warn_of_huge_start(optimizer: Any, groups: Iterable[Iterable[tuple[Found, Numbers]]]) -> None:
     """Warn, once per optimizer, of a first momentum step that is large against the weights.
 
     Args:
-        moves: what is about to step, with its numbers.
+        groups: of each what is about to step, with its numbers.
     """
-    first = [(found, n) for found, n in moves if n.is_first and not is_zero(n.momentum)]
+    first = [pair for pairs in groups for pair in pairs if pair[1].is_first and not is_zero(pair[1].momentum)]
     if not first or optimizer.__dict__.get("_warned"):
         return
     if not all(has_values(x) for found, _ in first for x in (*found.params, *found.grads)):

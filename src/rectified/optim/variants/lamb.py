@@ -96,7 +96,8 @@ class LAMB(Variant):
             return
         if group["weight_decay"]:
             torch._foreach_add_(steps, found.params, alpha=float(group["weight_decay"]))
-        lengths, norms = (torch.stack(torch._foreach_norm(x)) for x in (found.params, steps))
-        ratios = torch.where((lengths > 0) & (norms > 0), lengths / norms, 1.0)
+        lengths, norms = torch.stack(torch._foreach_norm([*found.params, *steps])).chunk(2)
+        ratios = (lengths / norms).nan_to_num_(nan=1.0, posinf=1.0)  # a norm of 0
+        ratios = torch.where(ratios > 0, ratios, 1.0)  # a length of 0
         torch._foreach_mul_(steps, ratios.unbind())
         subtract(found.params, steps, float(n.lr) * n.omega)
