@@ -108,10 +108,10 @@ def test_a_mutated_save_is_loaded_or_refused_and_changes_nothing(make):
     optimizer, params = stepped(make)
     saved = copy.deepcopy(optimizer.state_dict())
     rng = random.Random(0)
-    before, weights = picture(optimizer), [p.detach().clone() for p in params]
+    weights = [p.detach().clone() for p in params]
     loaded = 0
     for _ in range(120):
-        bad = mutated(saved, rng)
+        bad, before = mutated(saved, rng), picture(optimizer)
         try:
             optimizer.load_state_dict(bad)
         except ValueError:
