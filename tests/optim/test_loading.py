@@ -27,7 +27,7 @@ def stepped(make, steps=3, **options):
 
 def picture(optimizer):
     """All that a refused load must leave as it was."""
-    groups = [sorted((name, repr(x)) for name, x in g.items() if name != "params") for g in optimizer.param_groups]
+    groups = [sorted((repr(name), repr(x)) for name, x in g.items() if name != "params") for g in optimizer.param_groups]
     params = [id(p) for g in optimizer.param_groups for p in g["params"]]
     state = {
         key if isinstance(key, str) else id(key): {
