@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rectified
-from everyone import EVERYONE, everyone
+from everyone import EVERYONE, everyone, has_lr
 from rectified.optim.base import BaseOptimizer
 from rectified.warmup import Linear, Rectified, SecondMomentOnly
 from trajectories import parameters, train
@@ -27,7 +27,9 @@ def stepped(make, steps=3, **options):
 
 def picture(optimizer):
     """All that a refused load must leave as it was."""
-    groups = [sorted((repr(name), repr(x)) for name, x in g.items() if name != "params") for g in optimizer.param_groups]
+    groups = [
+        sorted((repr(name), repr(x)) for name, x in g.items() if name != "params") for g in optimizer.param_groups
+    ]
     params = [id(p) for g in optimizer.param_groups for p in g["params"]]
     state = {
         key if isinstance(key, str) else id(key): {
@@ -235,6 +237,16 @@ def test_a_warmup_in_a_save_that_is_not_ours_loads_with_weights_only(warmup):
     """ZeroRedundancyOptimizer and others write the groups as they are."""
     assert weights_only({"param_groups": [{"warmup": warmup}]})["param_groups"][0]["warmup"] == warmup
     assert all(type(x) in (int, float, str) for x in vars(warmup).values())
+
+
+@everyone
+def test_numbers_of_numpys_are_saved_as_pythons_own(make):
+    numbers = {"weight_decay": np.float64(0.0)} | ({"lr": np.float32(0.01)} if has_lr(make) else {})
+    params, late = parameters(), parameters(seed=1)
+    optimizer = make(params, **numbers)
+    optimizer.add_param_group({"params": late, **numbers})
+    train(optimizer, params + late, [1, 2])
+    assert weights_only(optimizer.state_dict())["param_groups"][1]["weight_decay"] == 0.0
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # ZeroRedundancyOptimizer's module

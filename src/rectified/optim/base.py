@@ -26,7 +26,7 @@ from .saving import read_save, save_warmup
 from .step.capturable import Row
 from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
 from .step.make_plan import make_plan
-from .step.options import Group, check_options, check_paths, check_warmup
+from .step.options import Group, check_options, check_paths, check_warmup, plain
 from .step.plan import Found, Plan
 from .step.update import omega_of
 from .step.warn import tell_fallback_reasons
@@ -55,6 +55,7 @@ class BaseOptimizer(Optimizer):
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         takes = _keywords(type(self))
+        options = {name: plain(x) for name, x in options.items()}
         # `defaults` are what the constructor takes, so that type(o)(params, **o.defaults) is another such optimizer.
         self._fixed = {} if takes is None else {name: x for name, x in options.items() if name not in takes}
         self._forget_plans()
@@ -233,8 +234,10 @@ class BaseOptimizer(Optimizer):
         if isinstance(param_group, dict):
             self.check({**self.defaults, **self._fixed, **param_group})
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.update({name: plain(x) for name, x in group.items() if name != "params"})
         for name, x in {**self._fixed, "omega": None}.items():
-            self.param_groups[-1].setdefault(name, x)
+            group.setdefault(name, x)
 
     def restart_warmup(self, group: int | None = None) -> None:
         """Begin a group's warmup anew, or every group's: for an lr restart, new data, fine-tuning.

@@ -43,6 +43,8 @@ def read_save(optimizer: "BaseOptimizer", state_dict: dict[str, Any]) -> tuple[l
         keys.update(zip(saved["params"], ours["params"], strict=True))
         options = {name: deepcopy(x) for name, x in saved.items() if name not in ("params", "param_names")}
         rest = {name: x for name, x in ours.items() if name not in options and name != CLOCK}
+        if CLOCK in options:
+            refuse_count(options[CLOCK], f"group {len(groups)}", ValueError)
         group = {**rest, **optimizer.adopt(options)}
         optimizer.check(group)
         groups.append(group)

@@ -1,7 +1,7 @@
 """The options of a parameter group: which values are refused, and with which way out."""
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import torch
@@ -103,6 +103,20 @@ def check_rounding(group: Group) -> None:
             f"rounding={rounding!r} does not support `differentiable`, whose step autograd records: leave rounding at "
             "'nearest', or make the parameters float32"
         )
+
+
+def plain(x: Any) -> Any:
+    """A number, or a tuple of two, as Python's own, so that checkpoints hold plain values; all else as it is.
+
+    >>> import numpy as np
+    >>> plain(np.float64(0.1)), plain((np.float32(0.5), 0.999)), plain("hold")
+    (0.1, (0.5, 0.999), 'hold')
+    """
+    if isinstance(x, tuple):
+        return tuple(map(plain, x))
+    if isinstance(x, bool) or not isinstance(x, Real):
+        return x
+    return int(x) if isinstance(x, Integral) else float(x)
 
 
 def value_of(x: float | Tensor) -> float:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup, as_warmup
-from ..step.options import Group, value_of
+from ..step.clock import number_in
+from ..step.options import Group
 
 _PLAIN = "A plain schedule does not ask: Linear(steps)"
 
@@ -107,4 +108,4 @@ def steps_taken(optimizer: torch.optim.Optimizer, group: Group) -> int:
     counts: list[Any] = [optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state.get(p, {})]
     if not counts and isinstance(group.get("step"), int | float | Tensor):
         counts = [group["step"]]
-    return max((int(value_of(count)) for count in counts), default=0)
+    return max((int(number_in(count)) for count in counts), default=0)
