@@ -30,6 +30,11 @@ def test_an_lr_that_groups_share_is_scaled_once(around, shape):
     a, b = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
     inner = torch.optim.SGD([{"params": [a]}, {"params": [b]}], lr=lr)
     assert inner.param_groups[0]["lr"] is inner.param_groups[1]["lr"]
+    a.grad = torch.zeros_like(a)
+    try:
+        inner.step()
+    except TypeError:
+        pytest.skip("this torch's SGD takes no lr of one dimension")
     kept = around(inner, Linear(10))
     optimizer = kept if around is rectified.rectify else inner
     for step in range(1, 6):

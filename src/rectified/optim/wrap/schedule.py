@@ -140,4 +140,4 @@ def linear_scaling(lr: float, batch_size: int, base_batch_size: int = 256) -> fl
 
 
 def _copy(lr: float | Tensor) -> float | Tensor:
-    return lr.clone() if isinstance(lr, Tensor) else lr
+    return lr.detach().clone().reshape(()) if isinstance(lr, Tensor) else lr  # older torch fills in no other shape
