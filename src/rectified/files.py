@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def sweep(folder: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if sys.platform == "win32":  # whose os.kill knows no 0: it would be a Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

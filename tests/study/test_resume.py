@@ -1,7 +1,6 @@
 """A run that goes on from its checkpoint is the run that was never interrupted, bit for bit."""
 
 import dataclasses
-import fcntl
 import json
 import shutil
 import threading
@@ -13,6 +12,7 @@ from torch import nn
 from rectified.study import cell as cell_module
 from rectified.study import checkpoint
 from rectified.study.cell import Limits, TimeLimitError, run
+from rectified.study.locks import LOCK, locked
 from rectified.study.methods import known
 from rectified.study.plan import Cell
 from rectified.study.tasks import TASKS, Task
@@ -288,7 +288,7 @@ def test_rows_are_those_of_the_checkpoint_whatever_the_file_holds(rows, tiny, tm
     assert [kind for kind, *_ in told] == ["resumed", "row"]
     assert told[0][2] == "epoch 2 of 2, after step 9"
     assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
-    assert not list(folder.glob(".*"))
+    assert [path.name for path in folder.glob(".*")] == [LOCK]
 
 
 def test_an_exception_takes_the_checkpoint_with_it_a_full_disk_does_not(tiny, tmp_path, monkeypatch):
@@ -315,14 +315,12 @@ def test_a_run_out_of_time_stops_with_a_checkpoint_and_goes_on_when_it_is_given_
 
 def test_a_folder_that_somebody_is_still_at_is_waited_for(tiny, tmp_path):
     """As a worker is whose parent was killed, for a moment."""
-    rows = tmp_path / "rows.jsonl"
-    with rows.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with locked(tmp_path, wait=False):
         second = threading.Thread(target=run, args=(cell(), tiny, tmp_path))
         second.start()
         second.join(0.5)
         assert second.is_alive()
-        assert list(tmp_path.iterdir()) == [rows]
+        assert list(tmp_path.iterdir()) == [tmp_path / LOCK]
     second.join(60)
     assert (tmp_path / "done.json").exists()
 

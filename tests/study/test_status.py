@@ -1,6 +1,5 @@
 """How a study stands is read from its folder alone, whether it runs, was killed or is done."""
 
-import fcntl
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from rectified import cli
 from rectified.study.checkpoint import NAME
+from rectified.study.locks import locked
 from rectified.study.plan import Cell
 from rectified.study.results import Record
 from rectified.study.status import mixtures, print_status, standing
@@ -41,8 +41,7 @@ def store(tmp_path):
     (store.folder(CELLS[4]) / NAME).touch()
     with (store.folder(CELLS[3]) / "rows.jsonl").open("a") as rows:
         rows.write('{"epoch": 4, "st')  # being written
-        rows.flush()
-        fcntl.flock(rows, fcntl.LOCK_EX)
+    with locked(store.folder(CELLS[3]), wait=False):
         yield store
 
 

@@ -2,9 +2,15 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from rectified.study.locks import LOCK, locked
 from rectified.study.plan import Cell
 from rectified.study.results import Record
 from rectified.study.store import NotAStudyError, Store, write_json
@@ -62,6 +68,60 @@ def test_a_second_study_on_the_folder_is_refused_while_the_first_runs(store):
         pass
     with Store(store.out).locked():
         pass
+
+
+def held_by_another(folder):
+    """A process that holds the folder's lock until it is killed, and its child, to which it does not pass it on."""
+    code = """
+import subprocess, sys
+from pathlib import Path
+from rectified.study.locks import locked
+with locked(Path(sys.argv[1]), wait=False):
+    child = subprocess.Popen(["sleep", "60"], close_fds=False, stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    return process, int(process.stdout.readline())
+
+
+def test_the_system_ends_a_lock_with_its_holder(store, tmp_path):
+    folder = store.folder(CELLS[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    holder, child = held_by_another(folder)
+    try:
+        assert store.running(CELLS[1])
+        with pytest.raises(BlockingIOError), locked(folder, wait=False):
+            pass
+        assert store.running(CELLS[1])  # whoever asks does not disturb
+        holder.kill()
+        holder.communicate()
+        assert not store.running(CELLS[1])
+    finally:
+        os.kill(child, signal.SIGKILL)
+    with locked(folder, wait=False):
+        assert store.running(CELLS[1])
+    assert not store.running(CELLS[1])
+    assert (folder / LOCK).read_bytes() == b""
+
+
+def test_asking_makes_nothing_and_needs_no_more_than_to_read(store, monkeypatch):
+    assert not store.running(CELLS[2])
+    assert not store.folder(CELLS[2]).exists()
+    store.folder(CELLS[2]).mkdir(parents=True)
+    assert not store.running(CELLS[2])  # as in a folder of an earlier version
+    assert not list(store.folder(CELLS[2]).iterdir())
+    opened = Path.open
+
+    def read_only(path, mode="r", *rest):
+        if mode != "r":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, mode, *rest)
+
+    with locked(store.folder(CELLS[2]), wait=False):
+        monkeypatch.setattr(Path, "open", read_only)
+        assert store.running(CELLS[2])
+    assert not store.running(CELLS[2])
 
 
 def test_cells_of_earlier_calls_stay_behind_the_new_ones(store):

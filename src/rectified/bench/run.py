@@ -170,9 +170,9 @@ def _too_large(model: str, device: str) -> str | None:
     need = 4 * 12 * sum(torch.Size(shape).numel() for shape in MODELS[model]())  # states and temporaries of the largest
     if device == "cuda":
         free = torch.cuda.mem_get_info()[0]
-    elif hasattr(os, "sysconf"):
+    elif "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
+    else:  # the system does not tell
         return None
     return f"it may need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free" if need > free else None
 

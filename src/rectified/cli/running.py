@@ -12,9 +12,14 @@ from tyro.conf import arg
 
 from ..study import Limits
 from ..study.engines import LocalEngine, RayEngine
-from ..study.engines.local import get_ready
+from ..study.engines.local import check_system, get_ready
 from ..study.estimate import print_plan
 from ..study.plan import Plan
+
+
+def cores() -> int:
+    """Those that this process may use, where the system tells; all of the machine's elsewhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def option(metavar: str) -> Any:
@@ -52,6 +57,7 @@ class Running:
 
     def make_engine(self) -> LocalEngine | RayEngine:
         """What the flags ask for; a local one gets ready meanwhile."""
+        check_system()
         if self.device not in ("cpu", "cuda"):
             raise ValueError(f"--device is {self.device!r}; it must be cpu or cuda")
         if self.engine == "ray":
@@ -63,7 +69,7 @@ class Running:
         if self.address is not None:
             raise ValueError(f"--address is {self.address!r}; it goes with --engine ray")
         devices: tuple[str, ...] = ("cpu",)
-        slots = len(os.sched_getaffinity(0))
+        slots = cores()
         if self.device == "cuda":
             slots = torch.cuda.device_count()
             devices = tuple(f"cuda:{i}" for i in range(slots))
@@ -79,4 +85,4 @@ class Running:
         return Limits(self.checkpoint_every, self.cell_minutes, self.gradients)
 
     def tell_plan(self, plans: Sequence[Plan], out: Path, engine: LocalEngine | RayEngine, console: Console) -> int:
-        return print_plan(plans, out, self.data, engine.workers or len(os.sched_getaffinity(0)), console)
+        return print_plan(plans, out, self.data, engine.workers or cores(), console)

@@ -1,6 +1,5 @@
 """One run: a model trained by one method at one lr from one seed, its folder written as it goes."""
 
-import fcntl
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from . import checkpoint
 from .checkpoint import CheckpointError, Pace, read_checkpoint, write_checkpoint
 from .circumstances import circumstances
 from .gradients import show, write_histograms
+from .locks import LOCK, locked
 from .methods import Method, parse
 from .plan import Cell
 from .results import Row
@@ -169,14 +169,13 @@ def _nobody(*told: Any) -> None: ...
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[IO[str]]:
-    """The file of rows, locked: whoever works in a run's folder holds it.
+    """The file of rows, the folder locked: whoever works in it holds it.
 
     A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sync(folder.parent)
-    with (folder / ROWS).open("a+") as rows:
-        fcntl.flock(rows, fcntl.LOCK_EX)
+    with locked(folder, wait=True), (folder / ROWS).open("a+") as rows:
         yield rows
 
 
@@ -202,7 +201,7 @@ def _begin(
 def _make_new(folder: Path, training: Training) -> None:
     """The folder of a run before its first step."""
     for path in folder.iterdir():
-        if path.name != ROWS:
+        if path.name not in (ROWS, LOCK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     cell = training.cell
     write_json(folder / "config.json", {"cell": asdict(cell), "versions": training.versions, "command": cell.command})

@@ -2,20 +2,21 @@
 
 OUT/study.json                 which cells, which commands: what makes OUT a study
 OUT/cells/ID/config.json       the cell and what it ran on
-OUT/cells/ID/rows.jsonl        one row an epoch; locked by the worker that writes it
+OUT/cells/ID/rows.jsonl        one row an epoch
+OUT/cells/ID/.lock             empty; locked by the worker that writes the folder
 OUT/cells/ID/events.*          TensorBoard
 OUT/cells/ID/gradients.csv     histograms of the first steps' gradients, where they were asked for
 OUT/cells/ID/checkpoint.pt     while the run is not done: what it goes on from
 OUT/cells/ID/done.json         written last: status, error, time taken
 OUT/results.csv                one row a cell: what a repetition would reproduce
 OUT/timings.csv                one row a cell: what it would not
+OUT/.lock                      empty; locked by the study that runs
 OUT/.TASK.PID                  the data that the workers share, while a study runs
 """
 
-import fcntl
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from typing import Any
 from ..files import sweep, write
 from . import checkpoint
 from .gradients import read_histograms
+from .locks import LOCK, is_locked, locked
 from .plan import Cell
 from .results import Record, results, timings
 
 ROWS = "rows.jsonl"
 
 _MARK = "rectified study"
-_FIRST = (".lock", ".study.json.")  # what a study that was killed as it began may leave
+_FIRST = (LOCK, ".study.json.")  # what a study that was killed as it began may leave
 
 
 class NotAStudyError(ValueError):
@@ -66,9 +68,9 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Hold the folder: a second study on it is refused while this one runs."""
         self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / ".lock").open("w") as lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(locked(self.out, wait=False))
             except BlockingIOError:
                 raise NotAStudyError(
                     f"{self.out} is in use by another study; wait for it or name another --out"
@@ -102,15 +104,8 @@ class Store:
         (self.folder(cell) / checkpoint.NAME).unlink(missing_ok=True)
 
     def running(self, cell: Cell) -> bool:
-        """Whether a worker is at it at this moment: it holds the lock of the rows, and the system ends that with it."""
-        try:
-            with (self.folder(cell) / ROWS).open() as rows:
-                fcntl.flock(rows, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        """Whether a worker is at it at this moment: it holds the folder's lock, and the system ends that with it."""
+        return is_locked(self.folder(cell))
 
     def record(self, cell: Cell) -> Record:
         """What is known of the cell.

@@ -10,6 +10,7 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -39,8 +40,21 @@ from .engine import ENDS, Attempts, Event
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
-FORKS = multiprocessing.get_context("forkserver")  # what workers need is imported once, and a new one is there at once
+if sys.platform == "win32":  # where check_system refuses before anybody needs it
+    FORKS = None
+else:
+    FORKS = multiprocessing.get_context("forkserver")  # workers' imports happen once, and a new one is there at once
 IMPORTED = ["__main__", __name__, "torch.utils.tensorboard"]
+
+
+def check_system() -> None:
+    """Refuse where there can be no workers.
+
+    Raises:
+        ValueError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise ValueError("studies need Linux or macOS (their workers: POSIX's fork and signals); on Windows use WSL")
 
 
 def get_ready() -> None:
@@ -116,7 +130,7 @@ class LocalEngine:
             take too long for.
 
     Raises:
-        ValueError: fewer than one worker or rank, or fewer GPUs than ranks.
+        ValueError: fewer than one worker or rank, fewer GPUs than ranks, or a system without POSIX's processes.
     """
 
     workers: int
@@ -125,6 +139,7 @@ class LocalEngine:
     ranks: int = 1
 
     def __post_init__(self) -> None:
+        check_system()
         if self.workers < 1:
             raise ValueError(f"--workers is {self.workers}; it must be at least 1")
         if self.ranks < 1:

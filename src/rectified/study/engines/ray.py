@@ -243,7 +243,7 @@ def _write(folder: Path, files: Files, rows: IO[str] | None) -> None:
         content = files[name]
         if content is None:
             (folder / name).unlink(missing_ok=True)
-        elif name == ROWS and rows is not None:  # in place: the lock is this file's
+        elif name == ROWS and rows is not None:  # in place: it is open here
             rows.truncate(0)
             rows.write(content.decode())
             rows.flush()
