@@ -35,7 +35,7 @@ def adam_directions(
 ) -> list[Tensor]:
     """Adam's moments take in the gradients; m_hat / (sqrt(v_hat) + eps), new tensors, by Adam's own kernel."""
     beta1, beta2 = map(float, group["betas"])
-    directions = [torch.zeros_like(x) for x in m]
+    directions = list(map(torch.zeros_like, m))
     root_c2 = math.sqrt(1 - beta2**t)
     scale = -root_c2 / (1 - beta1**t)
     adam_step(kernel, Tensors(directions, m, v), grads, scale, (beta1, beta2), group["eps"] * root_c2)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..step.foreach_ops import adam_directions, gradients, subtract
+from ..step.foreach_ops import adam_directions, gradients
 from ..step.options import Group, options_from
 from ..step.plan import Found
 from .variant import States, Variant, incoming
@@ -99,5 +99,4 @@ class LAMB(Variant):
         lengths, norms = torch.stack(torch._foreach_norm([*found.params, *steps])).chunk(2)
         ratios = (lengths / norms).nan_to_num_(nan=1.0, posinf=1.0)  # a norm of 0
         ratios = torch.where(ratios > 0, ratios, 1.0)  # a length of 0
-        torch._foreach_mul_(steps, ratios.unbind())
-        subtract(found.params, steps, float(n.lr) * n.omega)
+        torch._foreach_addcmul_(found.params, steps, ratios.unbind(), value=-float(n.lr) * n.omega)
