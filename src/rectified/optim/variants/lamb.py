@@ -96,7 +96,15 @@ class LAMB(Variant):
             return
         if group["weight_decay"]:
             torch._foreach_add_(steps, found.params, alpha=float(group["weight_decay"]))
-        lengths, norms = torch.stack(torch._foreach_norm([*found.params, *steps])).chunk(2)
-        ratios = (lengths / norms).nan_to_num_(nan=1.0, posinf=1.0)  # a norm of 0
-        ratios = torch.where(ratios > 0, ratios, 1.0)  # a length of 0
+        ratios = _ratios(torch.stack(torch._foreach_norm([*found.params, *steps])))
         torch._foreach_addcmul_(found.params, steps, ratios.unbind(), value=-float(n.lr) * n.omega)
+
+
+def _ratios(norms: Tensor) -> Tensor:
+    """Each length over its direction's, 1 where one is 0; given all the lengths, and then all the directions'."""
+    if type(norms) is Tensor and norms.is_cpu:  # in Python a small model's step is a tenth faster
+        values = norms.tolist()
+        pairs = zip(values[: len(values) // 2], values[len(values) // 2 :], strict=True)
+        return torch.tensor([length / d if length > 0 and d > 0 else 1.0 for length, d in pairs], dtype=norms.dtype)
+    lengths, directions = norms.chunk(2)
+    return torch.where((lengths > 0) & (directions > 0), lengths / directions, 1.0)
