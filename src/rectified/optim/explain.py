@@ -49,7 +49,7 @@ class Explanation:
         line = f"group {self.group}, {self.parameters} parameters, {taken}; next, step {self.t}: {self.phase}"
         line += f", lr {self.lr:.3g} * omega {self.omega:.3g}"
         if self.start_left:
-            line += f"; {self.start_left} steps of start left"
+            line += f"; {self.start_left} step{'s' if self.start_left > 1 else ''} of start left"
         if self.until_full:
             line += f"; the warmup ends in {self.until_full} steps, at step {self.t + self.until_full}"
         elif self.until_full is None and self.until_09:
