@@ -3,7 +3,7 @@
     python benchmarks/wrapping.py [--rounds 41] [--out benchmarks/results]
 
 One optimizer that does nothing, so that what is left is the wrapping, and two of torch's on a small network's ten
-tensors. Each takes steps wrapped and bare in turn, the very same object (a scheduler's hooks are put aside meanwhile),
+tensors. Each takes steps wrapped and bare in turn, the very same object (its hooks are put aside meanwhile),
 so that memory and its layout are the same; differences are taken within a round.
 """
 
@@ -62,21 +62,26 @@ def arms(kind: Callable[[Any], torch.optim.Optimizer]) -> dict[str, tuple[Step, 
             p.grad = torch.full_like(p, 1e-3)
         return kind(params)
 
+    def bare(optimizer: torch.optim.Optimizer, step: Step) -> Step:
+        """The optimizer's own step, its hooks put aside meanwhile."""
+        hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+
+        def alone() -> None:
+            optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = NONE, NONE
+            step()
+            optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = hooks
+
+        return alone
+
     found: dict[str, tuple[Step, Step]] = {}
     for name, warmup in WARMUPS.items():
         optimizer = made()
-        found[f"rectify, {name}"] = rectified.rectify(optimizer, warmup).step, optimizer.step
+        step = rectified.rectify(optimizer, warmup).step
+        found[f"rectify, {name}"] = step, bare(optimizer, optimizer.step)
     beside = made()
-    step = beside.step  # without what an LRScheduler wraps around it
+    own = beside.step  # without what an LRScheduler wraps around it
     rectified.WarmupLR(beside, Rectified())
-    hooks = beside._optimizer_step_pre_hooks, beside._optimizer_step_post_hooks
-
-    def bare() -> None:
-        beside._optimizer_step_pre_hooks, beside._optimizer_step_post_hooks = NONE, NONE
-        step()
-        beside._optimizer_step_pre_hooks, beside._optimizer_step_post_hooks = hooks
-
-    return {**found, "WarmupLR, Rectified()": (beside.step, bare)}
+    return {**found, "WarmupLR, Rectified()": (beside.step, bare(beside, own))}
 
 
 def seconds(step: Step) -> float:

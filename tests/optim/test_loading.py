@@ -215,6 +215,25 @@ def test_a_load_beside_a_scheduler_from_before_the_warmup():
         assert scheduler.state_dict()["counts"] == [3, 1]
 
 
+def test_a_group_added_to_a_resumed_schedule_begins_its_own_warmup():
+    optimizer = torch.optim.SGD(parameters(), lr=0.1)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = 0.1
+    scheduler = rectified.WarmupLR(optimizer, Linear(10), last_epoch=4)
+    optimizer.add_param_group({"params": parameters(seed=1)})
+    assert scheduler.state_dict()["counts"] == [5, 0]
+
+
+@pytest.mark.parametrize("counts", [["many"], [None], [-1], [math.nan], [2.5], None, []], ids=str)
+def test_a_schedules_save_with_counts_that_are_none_is_refused(counts):
+    optimizer = torch.optim.SGD(parameters(), lr=0.1)
+    scheduler = rectified.WarmupLR(optimizer, Linear(10))
+    saved = {**scheduler.state_dict(), "counts": counts}
+    with pytest.raises(ValueError, match="count"):
+        scheduler.load_state_dict(saved)
+    assert scheduler.state_dict()["counts"] == [0]
+
+
 def test_a_param_group_beside_rectify_has_a_clock():
     optimizer = rectified.rectify(torch.optim.SGD(parameters(), lr=0.1), Linear(4))
     optimizer.optimizer.add_param_group({"params": parameters(seed=1)})  # behind its back

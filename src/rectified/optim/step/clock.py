@@ -107,14 +107,14 @@ def number_in(x: Any, unknown: float = 0.0) -> float:
     return unknown if isinstance(x, Tensor) and not has_values(x) else float(x)
 
 
-def refuse_count(count: float, whose: str = "a parameter", error: type[Exception] = RuntimeError) -> None:
+def refuse_count(count: Any, whose: str = "a parameter", error: type[Exception] = RuntimeError) -> None:
     """Raise for what is no count of steps.
 
     >>> refuse_count(-5.0, "parameter 0")
     Traceback (most recent call last):
     RuntimeError: the step count of parameter 0 is -5.0; it must be a whole number, 0 or more
     """
-    if not (0 <= count < math.inf and count == int(count)):
+    if not (isinstance(count, (int, float)) and 0 <= count < math.inf and count == int(count)):
         raise error(f"the step count of {whose} is {count!r}; it must be a whole number, 0 or more")
 
 

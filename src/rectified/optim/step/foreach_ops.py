@@ -1,6 +1,5 @@
 """Pieces of a step over lists of tensors, for the methods that are not one scalar in front of Adam's."""
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -11,7 +10,7 @@ from .dtensor import is_sharded, whole
 from .kernels import Kernel, Tensors
 from .options import Group
 from .plan import Found
-from .update import Numbers
+from .update import Numbers, correction
 
 
 def gradients(group: Group, found: Found) -> TensorList:
@@ -36,8 +35,8 @@ def adam_directions(
     """Adam's moments take in the gradients; m_hat / (sqrt(v_hat) + eps), new tensors, by Adam's own kernel."""
     beta1, beta2 = map(float, group["betas"])
     directions = list(map(torch.zeros_like, m))
-    root_c2 = math.sqrt(1 - beta2**t)
-    scale = -root_c2 / (1 - beta1**t)
+    root_c2 = correction(beta2, t) ** 0.5
+    scale = -root_c2 / correction(beta1, t)
     adam_step(kernel, Tensors(directions, m, v), grads, scale, (beta1, beta2), group["eps"] * root_c2)
     return directions
 

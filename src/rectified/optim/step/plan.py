@@ -38,7 +38,10 @@ class Found(NamedTuple):
         return self.bucket.t + 1
 
     def step_count(self, state: State) -> Tensor:
-        """The step that is taken, on the device: once the clock has advanced, for as often as each steps."""
+        """The number of this step as a tensor on the device, to be asked for once the clock has advanced.
+
+        The clock counts all steps of a parameter that is listed twice at once: the first of them is one less.
+        """
         step: Tensor = state[self.owners[0]]["step"]
         to_come = self.bucket.times - 1 - self.bucket.again
         return step - to_come if to_come else step

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def create_states(
     optimizer: "BaseOptimizer", group: Group, old: Plan | None
 ) -> tuple[dict[torch.device, Clock], dict[Tensor, Any]]:
-    """Give every parameter with a gradient its state: the one place where states are made, and made to fit.
+    """Give every parameter of a group that has a gradient its state, and make its count an element of a clock.
 
     Returns:
         The group's clocks by device, and of each parameter its count with its further SCALARS.
@@ -29,9 +29,8 @@ def create_states(
             continue
         entry = optimizer.state[p]
         if not entry:
-            entry.update(
-                {"step": 0.0, **optimizer.SCALARS, **optimizer.new_state(p, group)}
-            )  # numbers until the clock adopts
+            # Numbers until the clock adopts them; here so that the keys are in torch's order.
+            entry.update({"step": 0.0, **optimizer.SCALARS, **optimizer.new_state(p, group)})
         for name in optimizer.state_names(p, group):
             entry[name] = following(p, entry.get(name), optimizer.state_dtype(p, group, name))
     times = Counter(p for p in params if p.grad is not None)

@@ -50,31 +50,28 @@ class Scaling:
         as_warmup(warmup)
         if on_zero not in get_args(OnZero):
             raise ValueError(f"on_zero is {on_zero!r}; it must be 'hold' or 'skip'")
-        own = {"warmup": warmup, "beta2": beta2, "on_zero": on_zero, "taken": taken, "lasting": lasting}
-        self.__setstate__(own)
-        self.attach(optimizer)
+        self.__setstate__({"warmup": warmup, "beta2": beta2, "on_zero": on_zero, "lasting": lasting})
+        self.attach(optimizer, taken)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs to be attached to a copy of the optimizer."""
-        return {name: getattr(self, name) for name in ("warmup", "beta2", "on_zero", "taken", "lasting")}
+        return {name: getattr(self, name) for name in ("warmup", "beta2", "on_zero", "lasting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.warmup: Warmup = state["warmup"]
         self.beta2: float | None = state["beta2"]
         self.on_zero: OnZero = state["on_zero"]
-        self.taken: int = state["taken"]
         self.lasting: bool = state["lasting"]
         self._skipped: dict[float, int] = {}
         self._read: dict[int, tuple[str, Any, SecondMoment]] = {}  # a group's index -> what its beta2 was read from
         self._ahead: dict[SecondMoment, tuple[int, list[float]]] = {}  # the omegas from a step on
         self._foresees = to_plain(self.warmup) is not None  # another's may not be asked before its time
-        self._scaled: list[
-            tuple[Group, float, Any, Any, int]
-        ] = []  # group, omega, lr before, lr meanwhile, its version
+        # group, omega, lr before, lr meanwhile, its version
+        self._scaled: list[tuple[Group, float, Any, Any, int]] = []
         self._hooks: list[Any] = []
 
-    def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Act on this optimizer's steps from now on.
+    def attach(self, optimizer: torch.optim.Optimizer, taken: int = 0) -> None:
+        """Act on this optimizer's steps from now on; groups of which no count is known have taken `taken`.
 
         Raises:
             ValueError: it cannot be warmed up so. Nothing is changed then.
@@ -104,7 +101,8 @@ class Scaling:
         if not self.lasting:
             finalize(self, _remove, self._hooks)
         for group in inner.param_groups:
-            self.clock(inner, group)
+            if not self.clock(inner, group):
+                group[CLOCK] = taken
 
     def detach(self, optimizer: torch.optim.Optimizer) -> None:
         """Act no more, so that another warmup may take this one's place."""
@@ -127,7 +125,7 @@ class Scaling:
     def clock(self, optimizer: torch.optim.Optimizer, group: Group) -> int:
         """How many steps the group has taken; a group without a clock, added or loaded since, gets it here."""
         if CLOCK not in group:
-            group[CLOCK] = steps_taken(optimizer, group) or self.taken
+            group[CLOCK] = steps_taken(optimizer, group)
         steps: int = group[CLOCK]
         return steps
 
