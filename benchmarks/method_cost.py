@@ -20,8 +20,8 @@ from rectified.bench.measure import Arena
 from rectified.bench.models import MODELS
 from rectified.figures.table import markdown
 from rectified.files import write
-from rectified.study.circumstances import versions
-from rectified.study.methods import parse
+from rectified.study.config.methods import parse
+from rectified.study.execution.provenance import versions
 
 LR = 1e-3
 STEPS = {"cnn": 50, "vit-s16": 3}  # in a block

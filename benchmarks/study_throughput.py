@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from rectified.files import write
-from rectified.study.circumstances import versions
-from rectified.study.engines.local import MALLOC
-from rectified.study.plan import Cell
-from rectified.study.tasks import parse_task
-from rectified.study.training import Training
+from rectified.study.config.runs import Cell
+from rectified.study.execution.provenance import versions
+from rectified.study.execution.training import Training
+from rectified.study.executors.local import MALLOC
+from rectified.workloads.tasks import parse_task
 
 LR = 0.01
 

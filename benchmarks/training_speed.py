@@ -35,15 +35,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from rectified.figures.table import markdown
 from rectified.files import write
-from rectified.study.circumstances import versions
-from rectified.study.data.pieces import PAD
-from rectified.study.models.layers import sinusoids
-from rectified.study.models.resnet import resnet18, resnet20
-from rectified.study.plan import Cell
-from rectified.study.tasks import parse_task
-from rectified.study.tasks.imagenet import random_crop
-from rectified.study.tasks.task import Task
-from rectified.study.training import Training
+from rectified.study.config.runs import Cell
+from rectified.study.execution.provenance import versions
+from rectified.study.execution.training import Training
+from rectified.workloads.data.text.pieces import PAD
+from rectified.workloads.models.layers import sinusoids
+from rectified.workloads.models.resnet import resnet18, resnet20
+from rectified.workloads.tasks import parse_task
+from rectified.workloads.tasks.imagenet import random_crop
+from rectified.workloads.tasks.task import Task
 
 LR = 1e-3
 Steps = Iterator[int]  # each is an update, and tells of how many pictures, words or pieces

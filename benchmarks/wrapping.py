@@ -20,7 +20,7 @@ import torch
 
 import rectified
 from rectified.files import write
-from rectified.study.circumstances import versions
+from rectified.study.execution.provenance import versions
 from rectified.warmup import Linear, Rectified, UntunedLinear, Warmup
 
 SHAPES = [(8, 1, 5, 5), (8,), (16, 8, 5, 5), (16,), (32, 256), (32,), (32, 32), (32,), (10, 32), (10,)]

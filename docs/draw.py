@@ -6,11 +6,11 @@ from markupsafe import escape
 
 from rectified.figures.style import Style, standing, styles
 from rectified.study import Store
-from rectified.study.report import figures
+from rectified.study.report import final_metric as figures
 from rectified.study.report.draw import Drawing
-from rectified.study.report.numbers import groups, limits
 from rectified.study.report.page import sections
-from rectified.study.tasks import parse_task
+from rectified.study.report.plot_data import groups, limits
+from rectified.workloads.tasks import parse_task
 
 WIDTH, LEFT = 760, 54
 

@@ -13,12 +13,12 @@ from rectified.figures.table import markdown
 from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
 from rectified.figures.variants import by_variant, over_last
 from rectified.study import Store
-from rectified.study.gradients import read_histograms
-from rectified.study.report.gradients import median
+from rectified.study.analysis.stats import Interval
+from rectified.study.execution.gradients import read_histograms
+from rectified.study.report.gradient_figures import median
 from rectified.study.report.page import sections
-from rectified.study.stats import Interval
-from rectified.study.tasks import parse_task
 from rectified.theory.simulation import Gradients, simulate
+from rectified.workloads.tasks import parse_task
 
 BETAS = (0.9, 0.95, 0.99, 0.999)
 

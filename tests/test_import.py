@@ -22,9 +22,10 @@ LAYERS = {
     "trainers": {"theory", "warmup", "optim", "trainers"},
     "files": {"files"},
     "figures": {"theory", "warmup", "optim", "files", "figures"},
-    "study": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "_"},
+    "workloads": {"files", "workloads"},
+    "study": {"theory", "warmup", "optim", "probe", "files", "figures", "workloads", "study", "_"},
     "bench": {"theory", "warmup", "optim", "files", "figures", "bench", "_"},
-    "cli": {"theory", "warmup", "optim", "probe", "files", "figures", "study", "bench", "cli", "_"},
+    "cli": {"theory", "warmup", "optim", "probe", "files", "figures", "workloads", "study", "bench", "cli", "_"},
     "__main__": {"cli"},
 }
 CORE = ("theory", "warmup", "optim", "_")

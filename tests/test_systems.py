@@ -13,7 +13,7 @@ from rectified import files
 from rectified.bench.models import MODELS
 from rectified.bench.run import _too_large
 from rectified.cli.running import cores
-from rectified.study.engines import LocalEngine
+from rectified.study.executors import LocalEngine
 
 # What Windows' Python lacks is taken away once the libraries, which know about it, are imported.
 WINDOWS = """

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rectified.study.data import fashion_mnist, idx
+from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
+from rectified.workloads.data.images import idx
 
 TRAIN, TEST = 600, 100  # pictures of each class
 

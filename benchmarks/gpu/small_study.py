@@ -25,9 +25,9 @@ def study(device: str, workers: int, epochs: int, log: Any) -> dict[str, Any]:
     from rich.console import Console
 
     from rectified.study import run_study
-    from rectified.study.engines import LocalEngine
-    from rectified.study.grid import Grid
-    from rectified.study.store import Store
+    from rectified.study.config.grid import Grid
+    from rectified.study.executors import LocalEngine
+    from rectified.study.storage.store import Store
 
     plans = Grid("fashion-mnist-mini", METHODS, LRS, SEEDS, epochs).plans()
     began = time.monotonic()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rectified.bench.models import MODELS
-from rectified.study.tasks import parse_task
+from rectified.workloads.tasks import parse_task
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from rectified import cli
-from rectified.figures import Settings, experiments, panel, simulated, story, write_theory
+from rectified.figures import Settings, experiments, panel, simulated, write_theory
+from rectified.figures import theory_page as story
 from rectified.figures.numbers import WARMUPS, momentum_variance, spaced, update_bound
 from rectified.figures.stages import Stages
 from rectified.figures.tables import digits, measured

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rectified.study.methods import parse
+from rectified.study.config.methods import parse
 
 LR, BETA1, BETA2, EPS = 0.1, 0.9, 0.999, 1e-8
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from rectified import cli
-from rectified.study.data import cache, fashion_mnist
+from rectified.workloads.data import cache
+from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
 
 MINI = ["study", "fashion-mnist-mini", "--methods", "adam,sgd(lr=0.5)", "--lrs", "0.01,0.1", "--seeds", "0,1"]
 MINI += ["--epochs", "2", "--workers", "1", "--out", "out"]

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from rectified import cli
-from rectified.study.export import escape, export
-from rectified.study.plan import Cell
-from rectified.study.results import Record
-from rectified.study.store import Store
+from rectified.study.config.runs import Cell
+from rectified.study.report.export import escape, export
+from rectified.study.storage.records import Record
+from rectified.study.storage.store import Store
 
 TASK = "fashion-mnist-mini"
 VALUES = {

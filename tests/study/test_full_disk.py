@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from rectified.study import Limits, run_study
-from rectified.study import store as store_module
-from rectified.study.cell import run
-from rectified.study.engines import LocalEngine
-from rectified.study.methods import parse_list
-from rectified.study.plan import Plan
-from rectified.study.tasks import TASKS
+from rectified.study.config.methods import parse_list
+from rectified.study.config.runs import Plan
+from rectified.study.execution.execute import run
+from rectified.study.executors import LocalEngine
+from rectified.study.storage import store as store_module
+from rectified.workloads.tasks import TASKS
 
 PLAN = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
 

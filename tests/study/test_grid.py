@@ -2,7 +2,7 @@
 
 import pytest
 
-from rectified.study.grid import Grid
+from rectified.study.config.grid import Grid
 
 
 def test_what_is_not_asked_for_is_the_tasks_own():

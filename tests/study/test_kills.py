@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from rectified.study import Limits
-from rectified.study.cell import run
-from rectified.study.methods import parse_list
-from rectified.study.plan import Plan
-from rectified.study.store import Store
-from rectified.study.tasks import TASKS
+from rectified.study.config.methods import parse_list
+from rectified.study.config.runs import Plan
+from rectified.study.execution.execute import run
+from rectified.study.storage.store import Store
+from rectified.workloads.tasks import TASKS
 
 
 def command(plan, out, every):

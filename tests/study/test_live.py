@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from rectified.study.engines import Event
-from rectified.study.live import View, summary
-from rectified.study.plan import Cell
-from rectified.study.results import Record
-from rectified.study.tasks import TASKS
+from rectified.study.config.runs import Cell
+from rectified.study.console.live import View, summary
+from rectified.study.executors import Event
+from rectified.study.storage.records import Record
+from rectified.workloads.tasks import TASKS
 
 TASK = TASKS["fashion-mnist-mini"]
 CELLS = [Cell(TASK.name, method, 0.1, seed, 2, 100) for method in ("adam", "sgd") for seed in (0, 1)]
@@ -85,7 +85,7 @@ def test_the_summary_counts_what_went_wrong():
 
 def test_the_time_left_is_that_of_as_many_at_once_as_there_were(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("rectified.study.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("rectified.study.console.live.time.monotonic", lambda: now[0])
     with View(Console(file=io.StringIO()), [Record(cell) for cell in CELLS]) as view:
         for cell in CELLS[:2]:
             view.take(Event("started", cell))

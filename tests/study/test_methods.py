@@ -7,8 +7,8 @@ import torch
 
 import rectified
 from rectified import optim
-from rectified.study.ablation import Unrectified
-from rectified.study.methods import known, parse, parse_list
+from rectified.study.config.ablation import Unrectified
+from rectified.study.config.methods import known, parse, parse_list
 from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 

@@ -9,8 +9,8 @@ import tyro
 
 import pages
 from rectified import cli
-from rectified.study.data import fashion_mnist
-from rectified.study.stats import t_interval
+from rectified.study.analysis.stats import t_interval
+from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from rectified import cli
-from rectified.study.grid import Grid
-from rectified.study.paper.experiments import EXPERIMENTS, Published, Run
+from rectified.study.config.grid import Grid
+from rectified.study.paper.catalog import EXPERIMENTS, Published, Run
 
 
 @pytest.mark.parametrize("scale", ["cpu", "paper"])

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from rectified.study import Limits, checkpoint
-from rectified.study.cell import run
-from rectified.study.data import fashion_mnist
-from rectified.study.engines import LocalEngine, node
-from rectified.study.engines import ray as engine_module
-from rectified.study.engines.engine import ATTEMPTS
-from rectified.study.engines.ray import RayEngine
-from rectified.study.plan import Cell
-from rectified.study.store import Store
-from rectified.study.tasks import TASKS
+from rectified.study import Limits
+from rectified.study.config.runs import Cell
+from rectified.study.execution import checkpoint
+from rectified.study.execution.execute import run
+from rectified.study.executors import LocalEngine
+from rectified.study.executors import ray as engine_module
+from rectified.study.executors import ray_worker as node
+from rectified.study.executors.executor import ATTEMPTS
+from rectified.study.executors.ray import RayEngine
+from rectified.study.storage.store import Store
+from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
+from rectified.workloads.tasks import TASKS
 
 ray = pytest.importorskip("ray")
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from rectified.study import cell as cell_module
-from rectified.study import checkpoint
-from rectified.study.cell import Limits, TimeLimitError, run
-from rectified.study.locks import LOCK, locked
-from rectified.study.methods import known
-from rectified.study.plan import Cell
-from rectified.study.tasks import TASKS, Task
-from rectified.study.tasks.schedule import LinearDecay
-from rectified.study.training import Training
+from rectified.study.config.methods import known
+from rectified.study.config.runs import Cell
+from rectified.study.execution import checkpoint
+from rectified.study.execution import execute as cell_module
+from rectified.study.execution.execute import Limits, TimeLimitError, run
+from rectified.study.execution.training import Training
+from rectified.study.storage.locks import LOCK, locked
+from rectified.workloads.tasks import TASKS, Task
+from rectified.workloads.tasks.lr_decay import LinearDecay
 
 MINI = TASKS["fashion-mnist-mini"]
 AUGMENTED = dataclasses.replace(TASKS["fashion-mnist-resnet20"], images=6000)
@@ -270,7 +270,7 @@ def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, 
 def test_commits_may_change_within_a_run_and_are_all_kept(tiny, tmp_path, monkeypatch):
     for commit in ("aaa", "bbb"):
         here = {"torch": "2", "commit": commit}
-        monkeypatch.setattr("rectified.study.training.versions", lambda device, here=here: here)
+        monkeypatch.setattr("rectified.study.execution.training.versions", lambda device, here=here: here)
         if commit == "aaa":
             half_a_run(tiny, tmp_path, monkeypatch)
     run(cell(), tiny, tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from rectified.study.stats import (
+from rectified.study.analysis.stats import (
     Interval,
     best_lr,
     bootstrap,

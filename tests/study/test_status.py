@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from rectified import cli
-from rectified.study.checkpoint import NAME
-from rectified.study.locks import locked
-from rectified.study.plan import Cell
-from rectified.study.results import Record
-from rectified.study.status import mixtures, print_status, standing
-from rectified.study.store import Store, write_json
+from rectified.study.config.runs import Cell
+from rectified.study.console.status import mixtures, print_status, standing
+from rectified.study.execution.checkpoint import NAME
+from rectified.study.storage.locks import locked
+from rectified.study.storage.records import Record
+from rectified.study.storage.store import Store, write_json
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 4, "batch_size": 100}
 CELLS = [Cell(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "sgd") for seed in (0, 1, 2)]

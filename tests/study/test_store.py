@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rectified.study.locks import LOCK, locked
-from rectified.study.plan import Cell
-from rectified.study.results import Record
-from rectified.study.store import NotAStudyError, Store, write_json
+from rectified.study.config.runs import Cell
+from rectified.study.storage.locks import LOCK, locked
+from rectified.study.storage.records import Record
+from rectified.study.storage.store import NotAStudyError, Store, write_json
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 2, "batch_size": 100}
 CELLS = [Cell(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "sgd") for seed in (0, 1)]
@@ -75,7 +75,7 @@ def held_by_another(folder):
     code = """
 import subprocess, sys
 from pathlib import Path
-from rectified.study.locks import locked
+from rectified.study.storage.locks import locked
 with locked(Path(sys.argv[1]), wait=False):
     child = subprocess.Popen(["sleep", "60"], close_fds=False, stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from test_resume import NEVER, STEPS, TINY, cell
 
-from rectified.study import cell as cell_module
-from rectified.study.cell import Limits, run
-from rectified.study.gradients import EDGES, read_histograms
-from rectified.study.methods import parse
-from rectified.study.tasks.schedule import LinearDecay
-from rectified.study.training import Training
+from rectified.study.config.methods import parse
+from rectified.study.execution import execute as cell_module
+from rectified.study.execution.execute import Limits, run
+from rectified.study.execution.gradients import EDGES, read_histograms
+from rectified.study.execution.training import Training
+from rectified.workloads.tasks.lr_decay import LinearDecay
 
 PLAIN = dataclasses.replace(TINY, weight_decay=0.0, clip=float("inf"), averaged=1)
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rectified.study.compare import compare
-from rectified.study.outcomes import Metric, Outcomes
-from rectified.study.plan import Cell
-from rectified.study.results import Record
-from rectified.study.verdict import answers, judge
+from rectified.study.analysis.comparisons import compare
+from rectified.study.analysis.outcomes import Metric, Outcomes
+from rectified.study.analysis.verdict import answers, judge
+from rectified.study.config.runs import Cell
+from rectified.study.storage.records import Record
 
 ACCURACY = Metric(
     "test_accuracy", "test accuracy, %", "test accuracy", " %", " points", larger_is_better=True, margin=1.0

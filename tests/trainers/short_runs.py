@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import rectified
-from rectified.study.data import fashion_mnist
 from rectified.warmup import Linear
+from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
 
 BATCH = 16
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from tyro.conf import subcommand
 
 from ..files import FULL
-from ..study.data import DataNotFoundError
+from ..workloads.data import DataNotFoundError
 from .bench import Bench
 from .folder import Export, Report, Status
 from .paper import Paper

@@ -10,10 +10,10 @@ from tyro.conf import Positional, arg
 
 from ..files import write
 from ..study import Store
-from ..study.export import Format, export
+from ..study.console.status import print_status
 from ..study.report import last_baseline, write_figures, write_report
-from ..study.run import tell_answers
-from ..study.status import print_status
+from ..study.report.export import Format, export
+from ..study.runner import tell_answers
 
 _BASELINE = "(default: the one the study was called with, or its first method)"
 

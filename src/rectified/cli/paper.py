@@ -8,8 +8,8 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ..study import Store, run_study
+from ..study.executors.ddp_launcher import check_ranks
 from ..study.paper import Scale, experiment
-from ..study.ranks import check_ranks
 from .running import Running, option
 
 
@@ -36,7 +36,7 @@ class Paper(Running, _Published):
     """Repeat a table or figure of the RAdam paper: run what is missing, and put the published numbers beside ours."""
 
     def __call__(self, command: str, console: Console) -> int:
-        from ..study.paper.write import write_result  # brings matplotlib, which no other command should wait for
+        from ..study.paper.result_files import write_result  # brings matplotlib, which no other command should wait for
 
         found = experiment(self.name)
         run = found.runs[self.scale]

@@ -11,10 +11,10 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ..study import Limits
-from ..study.engines import LocalEngine, RayEngine
-from ..study.engines.local import check_system, get_ready
-from ..study.estimate import print_plan
-from ..study.plan import Plan
+from ..study.config.runs import Plan
+from ..study.console.estimate import print_plan
+from ..study.executors import LocalEngine, RayEngine
+from ..study.executors.local import check_system, get_ready
 
 
 def cores() -> int:

@@ -9,10 +9,10 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ..study import run_study
-from ..study.file import read
-from ..study.grid import Grid
-from ..study.plan import slug
-from ..study.ranks import check_ranks
+from ..study.config.grid import Grid
+from ..study.config.runs import slug
+from ..study.config.toml_file import read
+from ..study.executors.ddp_launcher import check_ranks
 from .running import Running, option
 
 

@@ -16,15 +16,7 @@ from ..theory import (
     variance_first_order,
     variance_slope,
 )
-from ..warmup import (
-    Linear,
-    Rectified,
-    SecondMomentOnly,
-    UntunedExponential,
-    UntunedLinear,
-    Warmup,
-    effective_period,
-)
+from ..warmup import Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear, Warmup, effective_period
 from .table import Table
 
 BETAS = (0.9, 0.95, 0.99, 0.999)

@@ -3,8 +3,8 @@
 import math
 
 from ..theory import rho
-from .claims import by_law, by_mean, fitted, orders
 from .numbers import PERIOD_BETAS
+from .prose_values import by_law, by_mean, fitted, orders
 from .simulated import TABLE_STEPS
 from .table import Table, markdown
 

@@ -53,7 +53,7 @@ def write_theory(out: Path, settings: Settings, command: str, console: Any) -> P
     Raises:
         ValueError: out is no folder, and cannot be made one.
     """
-    from .story import tell  # brings matplotlib and jinja2, which nothing else here needs
+    from .theory_page import tell  # brings matplotlib and jinja2, which nothing else here needs
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; --out names a folder")

@@ -1,9 +1,9 @@
 """Studies: which optimizer, which warmup, which lr, on a real task, over seeds."""
 
-from .cell import Limits
-from .plan import Cell, Plan
-from .results import Record
-from .run import run_study
-from .store import Store
+from .config.runs import Cell, Plan
+from .execution.execute import Limits
+from .runner import run_study
+from .storage.records import Record
+from .storage.store import Store
 
 __all__ = ["Cell", "Limits", "Plan", "Record", "Store", "run_study"]

@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 
-from rectified.study.plan import Cell
+from rectified.study.config.runs import Cell
 from rectified.study.report.page import page
-from rectified.study.results import Record, Status
-from rectified.study.tasks import TASKS
+from rectified.study.storage.records import Record, Status
+from rectified.workloads.tasks import TASKS
 
 MINI = TASKS["fashion-mnist-mini"]
 VERSIONS = {"rectified": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7"}

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from rectified.study.methods import parse_list
-from rectified.study.report import numbers
-from rectified.study.report.numbers import Group, best_lrs, beyond, curve, groups, limits, omega_lines, thin
-from rectified.study.stats import t_interval
+from rectified.study.analysis.stats import t_interval
+from rectified.study.config.methods import parse_list
+from rectified.study.report import plot_data as numbers
+from rectified.study.report.plot_data import Group, best_lrs, beyond, curve, groups, limits, omega_lines, thin
 
 
 def group(method, *values, lr=0.01, **gaps):

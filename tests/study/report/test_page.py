@@ -10,7 +10,7 @@ import pytest
 
 from rectified.figures.style import COLOURS, Style
 from rectified.study.report import last_baseline, write_figures, write_report
-from rectified.study.store import Store
+from rectified.study.storage.store import Store
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 METHODS = [

@@ -1,5 +1,5 @@
 """One self-contained page with what came out of a study, and its figures as files."""
 
-from .write import last_baseline, write_figures, write_report
+from .report_files import last_baseline, write_figures, write_report
 
 __all__ = ["last_baseline", "write_figures", "write_report"]

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ...figures.style import MUTED, SHADE, Style
-from ..words import number
+from ..analysis.formatting import number
 from .draw import Drawing, note, panel, scale
-from .numbers import Curve, OmegaLine
+from .plot_data import Curve, OmegaLine
 
 _WIDTH, _HEIGHT, _OMEGA = 430, 220, 74
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ...figures.style import INK, MUTED, SHADE, Style, canvas, look, saved, svg
-from ..words import number
-from .numbers import beyond
+from ..analysis.formatting import number
+from .plot_data import beyond
 
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 30, 42  # margins
 ROW = 17  # of a strip

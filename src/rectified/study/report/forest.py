@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from ...figures.style import INK, MUTED, PAPER, RULE, SHADE, Style, canvas
-from ..compare import Comparison, Difference
-from ..outcomes import Metric
-from ..words import number
+from ..analysis.comparisons import Comparison, Difference
+from ..analysis.formatting import number
+from ..analysis.outcomes import Metric
 from .draw import Drawing, room
 
 _ROW, _TOP, _BOTTOM, _TEXT = 19, 34, 44, 150

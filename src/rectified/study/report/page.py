@@ -9,12 +9,12 @@ from pathlib import Path
 import jinja2
 
 from ...figures.style import SHEETS, css_variables, styles
-from ..outcomes import by_setting
-from ..results import Record
-from ..words import listing, number
-from . import figures
+from ..analysis.formatting import listing, number
+from ..analysis.outcomes import by_setting
+from ..storage.records import Record
+from . import final_metric as figures
 from .forest import where
-from .numbers import SHADES, STATUSES
+from .plot_data import SHADES, STATUSES
 from .section import Section
 
 _GLYPHS = {"done": "●", "diverged": "✕", "failed": "!", "missing": "·"}

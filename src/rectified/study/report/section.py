@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...figures.style import Style
-from ..compare import Comparison, Difference
-from ..methods import Method, parse
-from ..outcomes import Metric, Outcomes, Setting
-from ..plan import slug
-from ..results import Record, Status
-from ..tasks import Task, parse_task
-from ..verdict import Verdict, judge
-from ..words import number
-from . import curves, figures, forest, gradients
+from ...workloads.tasks import Task, parse_task
+from ..analysis.comparisons import Comparison, Difference
+from ..analysis.formatting import number
+from ..analysis.outcomes import Metric, Outcomes, Setting
+from ..analysis.verdict import Verdict, judge
+from ..config.methods import Method, parse
+from ..config.runs import slug
+from ..storage.records import Record, Status
+from . import curves, forest
+from . import final_metric as figures
+from . import gradient_figures as gradients
 from .draw import Drawing
-from .numbers import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, limits, omega_lines, shade, thin
+from .plot_data import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, limits, omega_lines, shade, thin
 
 WIDTHS = (820, 400)  # of a figure on a wide page and on a narrow one
 _FILE = 460  # in a file

@@ -1,0 +1,127 @@
+"""What became of the runs, as the statistics take it: by setting, method, lr and seed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...workloads.tasks import Task, parse_task
+from ..config.runs import Cell
+from ..storage.records import Record, Status
+from .formatting import count
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What runs must share for their metrics to be compared."""
+
+    task: str
+    epochs: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, cell: Cell) -> "Setting":
+        """That of a cell."""
+        return cls(cell.task, cell.epochs, cell.batch_size)
+
+    @property
+    def title(self) -> str:
+        """For a reader."""
+        return str(replace(self, task=parse_task(self.task).title))
+
+    def __str__(self) -> str:
+        return f"{self.task}, {count(self.epochs, 'epoch')}, batch size {self.batch_size:,}"
+
+
+def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
+    """The records of each setting, in the plan's order."""
+    found: dict[Setting, list[Record]] = {}
+    for record in records:
+        found.setdefault(Setting.of(record.cell), []).append(record)
+    return found
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is compared.
+
+    Attributes:
+        key: as in results.csv.
+        label: as on an axis.
+        name: as in a sentence.
+        unit: what follows a value, such as ``" %"``; and ``difference`` what follows a difference.
+        margin: how much worse a value may be and still be as good for practical purposes.
+    """
+
+    key: str
+    label: str
+    name: str
+    unit: str
+    difference: str
+    larger_is_better: bool
+    margin: float
+
+    @classmethod
+    def of(cls, task: Task) -> "Metric":
+        """That of a task, whose label is a name, or a name, a comma and a unit."""
+        key, label = task.comparison
+        name, _, unit = label.partition(", ")
+        after = f" {unit}".rstrip()
+        return cls(key, label, name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
+
+    @property
+    def tolerance(self) -> str:
+        """The margin with its unit."""
+        return f"{self.margin:g}" + (" point" if self.difference == " points" and self.margin == 1 else self.difference)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The runs of one setting.
+
+    Attributes:
+        values: the metric at the end of the runs that are done, by method, lr and seed. Methods are in the plan's
+            order, and have every lr that the plan gives them, also one without any value.
+        status: what became of each run, by method, lr and seed.
+    """
+
+    values: Mapping[str, Mapping[float, Mapping[int, float]]]
+    status: Mapping[str, Mapping[float, Mapping[int, Status]]]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], metric: str) -> "Outcomes":
+        """Those of the records; a run that is done and did not measure the metric counts as failed."""
+        values: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        status: dict[str, dict[float, dict[int, Status]]] = defaultdict(lambda: defaultdict(dict))
+        for record in records:
+            cell = record.cell
+            last = record.rows[-1] if record.rows else {}
+            here = record.status
+            found = values[cell.method][cell.lr]
+            if here == "done" and metric in last:
+                found[cell.seed] = last[metric]
+            elif here == "done":
+                here = "failed"
+            status[cell.method][cell.lr][cell.seed] = here
+        return cls(
+            {method: dict(by_lr) for method, by_lr in values.items()},
+            {method: dict(by_lr) for method, by_lr in status.items()},
+        )
+
+    def settled(self, method: str) -> list[int]:
+        """The seeds of which the method has a result, done or diverged, at every lr it has."""
+        by_lr = self.status[method].values()
+        return [
+            seed for seed in self.planned(method) if all(by_seed[seed] in ("done", "diverged") for by_seed in by_lr)
+        ]
+
+    def planned(self, method: str) -> list[int]:
+        """The seeds that the plan has at every lr of the method."""
+        return sorted(set.intersection(*(set(by_seed) for by_seed in self.status[method].values())))
+
+    def counts(self, method: str, lr: float) -> Counter[Status]:
+        """How many runs became what."""
+        return Counter(self.status[method][lr].values())
+
+    def total(self) -> Counter[Status]:
+        """How many runs became what, over all methods and lrs."""
+        return sum((self.counts(method, lr) for method in self.status for lr in self.status[method]), Counter())

@@ -1,0 +1,120 @@
+"""How a study stands, read from its folder: at any time, whether it runs or not."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from ...workloads.tasks import parse_task
+from ..analysis.formatting import count
+from ..config.runs import Cell
+from ..execution import checkpoint
+from ..storage.records import Record, Row
+from ..storage.store import ROWS, Store
+from .live import Speed, duration, grid, say
+
+_UNSAID = {"device": "a CPU", "ranks": "1"}  # what a run's versions say nothing of
+_STATES = ("done", "diverged", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one cell stands.
+
+    Attributes:
+        state: done, diverged, failed, running or waiting.
+        rows: of the epochs that are over and would not be repeated.
+        age: seconds since something was last written of a run; None if nothing was.
+    """
+
+    record: Record
+    state: str
+    rows: Sequence[Row] = ()
+    age: float | None = None
+
+    @property
+    def epochs_left(self) -> int:
+        return 0 if self.record.finished else self.record.cell.epochs - len(self.rows)
+
+
+def standing(store: Store, cell: Cell) -> Standing:
+    """How the cell stands."""
+    running = store.running(cell)  # first: what ends after this has its done.json
+    record, folder = store.record(cell), store.folder(cell)
+    begun = running or (folder / checkpoint.NAME).exists()
+    if record.status != "missing":
+        return Standing(record, record.status, record.rows if record.finished or begun else ())
+    if not begun:
+        return Standing(record, "waiting")
+    found = []
+    for name in (ROWS, checkpoint.NAME):
+        with suppress(FileNotFoundError):
+            found.append((folder / name).stat().st_mtime)
+    age = max(0.0, time.time() - max(found, default=time.time()))
+    return Standing(record, "running" if running else "waiting", _whole_rows(store, cell), age)
+
+
+def _whole_rows(store: Store, cell: Cell) -> list[Row]:
+    """The rows so far, without one that is just being written."""
+    rows = []
+    with suppress(OSError, ValueError):
+        for line in (store.folder(cell) / ROWS).read_text().splitlines():
+            rows.append(json.loads(line))
+    return rows
+
+
+def print_status(store: Store, console: Console) -> int:
+    """Say how the study stands; the exit status: 1 if a run failed, else 0."""
+    all_of = [standing(store, cell) for cell in store.cells()]
+    records = [here.record for here in all_of]
+    states = {here.record.cell: here.state for here in all_of}
+    done = [here for here in all_of if here.state == "done"]
+    metric = {here.record.cell: here.rows[-1][parse_task(here.record.cell.task).metric] for here in done}
+    console.print(grid(list(states), states, metric))
+    counts = Counter(states.values())
+    told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
+    console.print(f"{count(len(all_of), 'run')}: {told}")
+    for here in all_of:
+        if here.state == "failed":
+            say(console, f"failed: {here.record.cell}: {here.record.reason}")
+        elif here.age is not None:
+            where = f"epoch {min(len(here.rows) + 1, here.record.cell.epochs)} of {here.record.cell.epochs}"
+            word = "running" if here.state == "running" else "waiting, begun"
+            say(console, f"{word}: {here.record.cell}: {where}, last sign {duration(here.age)} ago")
+    for note in mixtures(records):
+        say(console, note)
+    say(console, _time(all_of, counts["running"]))
+    if not counts["running"] and any(here.epochs_left for here in all_of):
+        say(console, f"nothing runs; go on with: {store.commands[-1]}")
+    return int(counts["failed"] > 0)
+
+
+def _time(all_of: Sequence[Standing], running: int) -> str:
+    """What the runs that ended took, and at their speed, by as many workers as run, what is left."""
+    ended = [here.record for here in all_of if here.record.finished and here.rows]
+    if not ended:
+        return "no run is done yet, so that nobody knows how long they take"
+    speed = Speed()
+    for record in ended:
+        speed.add(record.cell, len(record.rows), record.seconds)
+    text = f"the runs that ended took {duration(sum(record.seconds for record in ended))} in all"
+    seconds = speed.seconds({here.record.cell: here.epochs_left for here in all_of})
+    if not seconds:
+        return text
+    return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else ", of one worker's time")
+
+
+def mixtures(records: Sequence[Record]) -> list[str]:
+    """A note of each package, and the commit, of which the runs have seen several versions."""
+    notes = []
+    for name in dict.fromkeys(name for record in records for name in record.versions):
+        absent = _UNSAID.get(name, "unknown")
+        seen = Counter(record.versions.get(name, absent) for record in records if record.versions)
+        if len(seen) > 1 or any(" then " in version for version in seen):
+            told = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
+            notes.append(f"note: the runs are a mixture: {name} {told}; timings.csv has it run by run")
+    return notes

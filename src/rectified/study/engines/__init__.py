@@ -1,7 +1,0 @@
-"""Who runs the cells: this machine's worker processes, or a Ray cluster."""
-
-from .engine import Engine, Event
-from .local import LocalEngine
-from .ray import RayEngine
-
-__all__ = ["Engine", "Event", "LocalEngine", "RayEngine"]

@@ -1,0 +1,84 @@
+"""The checkpoint of a run under way: one file, whole or known not to be, and when to write the next."""
+
+import hashlib
+import io
+import math
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...files import write
+
+NAME = "checkpoint.pt"
+
+_DIGEST = 32  # bytes of SHA-256, in front of what torch.save wrote: torch.load checks no sum
+_EVERY = 30.0  # seconds
+_SHARE = 0.01  # of a run's time that checkpoints may take where nobody says how often
+
+
+class CheckpointError(ValueError):
+    """There is a checkpoint, but nothing that this run could go on from."""
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the folder's checkpoint, all of it or not at all.
+
+    Args:
+        state: tensors, numbers, texts, and lists and dicts of them.
+    """
+    buffer = io.BytesIO()
+    buffer.write(bytes(_DIGEST))
+    torch.save(state, buffer)
+    with buffer.getbuffer() as content:
+        content[:_DIGEST] = hashlib.sha256(content[_DIGEST:]).digest()
+        write(folder / NAME, content)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What :func:`write_checkpoint` was given; None if there is no checkpoint.
+
+    Raises:
+        CheckpointError: the file is not as it was written.
+    """
+    path = folder / NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, body = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(f"{path} is damaged: its {len(content)} bytes are not those that were written")
+    try:
+        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read by this torch: {str(error).splitlines()[0]}") from None
+
+
+class Pace:
+    """When a checkpoint is due.
+
+    Args:
+        every: seconds from one to the next; 0 is after every step. None is 30, or as much more as it takes for
+            checkpoints to cost no more than a hundredth of the time.
+    """
+
+    def __init__(self, every: float | None) -> None:
+        self.every = every
+        self.next = time.monotonic() + (_EVERY if every is None else every)
+
+    def due(self) -> bool:
+        return time.monotonic() >= self.next
+
+    def wrote(self, seconds: float) -> None:
+        """A checkpoint has just been written, and that took so long."""
+        every = max(_EVERY, seconds / _SHARE) if self.every is None else self.every
+        self.next = time.monotonic() + every
+
+
+def check_every(every: float | None) -> None:
+    """Refuse an interval that is none."""
+    if every is not None and not 0 <= every < math.inf:
+        raise ValueError(f"--checkpoint-every is {every}; it must be a number of seconds, 0 or more")

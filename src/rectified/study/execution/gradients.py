@@ -1,0 +1,98 @@
+"""How large gradients are, element by element, in the first steps of a run: the paper's Figure 2.
+
+A histogram of log10 |g| over all elements of all parameters a step, of the gradients as backward leaves them: before
+they are clipped, and without the task's loss scale.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...files import write
+
+NAME = "gradients.csv"
+LOWEST, HIGHEST, PER_DECADE = -16, 4, 4
+EDGES = [LOWEST + i / PER_DECADE for i in range((HIGHEST - LOWEST) * PER_DECADE + 1)]
+_BINS = len(EDGES) - 1
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """One step's.
+
+    Attributes:
+        step: from 1.
+        zeros: how many elements are exactly 0.
+        counts: of the others, by bins between EDGES; the first and the last also hold what lies beyond.
+    """
+
+    step: int
+    zeros: int
+    counts: tuple[int, ...]
+
+    def shares(self) -> list[float]:
+        """Of all elements that are not 0.
+
+        >>> Histogram(1, 5, (0, 3, 1)).shares()
+        [0.0, 0.75, 0.25]
+        """
+        total = sum(self.counts) or 1
+        return [count / total for count in self.counts]
+
+
+def histogram(step: int, gradients: Iterable[Tensor], scale: float = 1.0) -> Histogram:
+    """Of gradients that were taken of `scale` times the loss.
+
+    >>> found = histogram(1, [torch.tensor([0.0, 1e-3, -1.1e-3, 0.5])])
+    >>> found.zeros, [(EDGES[i], count) for i, count in enumerate(found.counts) if count]
+    (1, [(-3.0, 2), (-0.5, 1)])
+    """
+    counts, zeros = torch.zeros(_BINS, dtype=torch.int64), 0
+    for gradient in gradients:
+        sizes = gradient.detach().abs().flatten().double()
+        sizes = sizes[sizes > 0]
+        zeros += gradient.numel() - len(sizes)
+        bins = ((sizes / scale).log10() - LOWEST).mul_(PER_DECADE).floor_().clamp_(0, _BINS - 1)
+        counts += torch.bincount(bins.long(), minlength=_BINS).cpu()
+    return Histogram(step, zeros, tuple(counts.tolist()))
+
+
+def write_histograms(folder: Path, found: Sequence[Histogram]) -> None:
+    """As gradients.csv in a run's folder: a row a step, a column a bin, named by its lower edge."""
+    lines = [",".join(["step", "zero", *(f"{edge:g}" for edge in EDGES[:-1])])]
+    lines += [",".join(map(str, [h.step, h.zeros, *h.counts])) for h in found]
+    write(folder / NAME, "\n".join(lines) + "\n")
+
+
+def read_histograms(folder: Path) -> list[Histogram]:
+    """What a run's folder has of them; nothing where none were recorded."""
+    try:
+        with (folder / NAME).open(newline="") as file:
+            return [Histogram(int(row[0]), int(row[1]), tuple(map(int, row[2:]))) for row in list(csv.reader(file))[1:]]
+    except FileNotFoundError:
+        return []
+
+
+def show(board: Any, found: Iterable[Histogram]) -> None:
+    """Draw them in TensorBoard."""
+    for h in found:
+        middles = [edge + 0.5 / PER_DECADE for edge in EDGES[:-1]]
+        total = sum(count * middle for count, middle in zip(h.counts, middles, strict=True))
+        squares = sum(count * middle**2 for count, middle in zip(h.counts, middles, strict=True))
+        some = [middle for count, middle in zip(h.counts, middles, strict=True) if count]
+        board.add_histogram_raw(
+            "log10 of gradients",
+            min=min(some, default=0.0),
+            max=max(some, default=0.0),
+            num=sum(h.counts),
+            sum=total,
+            sum_squares=squares,
+            bucket_limits=EDGES[1:],
+            bucket_counts=list(h.counts),
+            global_step=h.step,
+        )

@@ -1,0 +1,218 @@
+"""The processes that ranks.py starts: torch's launcher, and each rank of a run.
+
+python -m rectified.study.executors.ddp_worker launch|train JOB
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ...files import FULL
+from ...workloads.sharding import needed, share
+from ...workloads.tasks import Task
+from ...workloads.tasks.task import examples
+from ..config.runs import Cell
+from ..execution.execute import Limits, TimeLimitError, follow, lead
+from ..execution.training import Ranks, T, device_of, moved
+from .ddp_launcher import PROGRAM
+
+_DAY = timedelta(days=1)  # that the others wait for an evaluation; of a rank that dies the launcher knows at once
+_LINE = 500  # characters: with each as six, as in JSON, less than what a pipe takes at once
+
+
+class Together(Ranks):
+    """Ranks of torch's default process group, under DistributedDataParallel.
+
+    The weight of a rank's mean loss is its part of the batch, so that the loss and its gradient are the whole batch's
+    mean also where a batch is not a multiple of the ranks. A task says what its loss is a mean over. What a model
+    computes over a batch, as batch norm does, it computes over the rank's part.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.count = dist.get_rank(), dist.get_world_size()
+        self.first = self.rank == 0
+        self.asks: list[Callable[[], bool]] = []
+        self.answers: list[bool] = []
+        self.parallel: DistributedDataParallel | None = None
+
+    def part_ways(self) -> None:
+        # Seeds from torch's generator, not sums: the CPU's generator takes no more than 32 bits of a seed.
+        torch.manual_seed(int(torch.randint(2**31, (self.count,))[self.rank]))
+
+    def loss(self, task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
+        if self.parallel is None:
+            self.parallel = DistributedDataParallel(_Loss(task, model))
+        size = examples(batch)
+        own = share(size, self.rank, self.count)
+        mine = part(batch, needed(own))
+        weight = task.weight(mine) / task.weight(batch) if own.stop > own.start else 0.0
+        loss = self.parallel(moved(mine, device_of(model)))
+        shared = torch.tensor([0.0, *self._asked()], dtype=torch.float64, device=loss.device)
+        shared[0] = weight * loss.detach()
+        dist.all_reduce(shared)
+        whole, *answers = shared.tolist()
+        self.answers = [bool(answer) for answer in answers]
+        return loss * (weight * self.count), whole  # the gradients are averaged over the ranks
+
+    def from_first(self, compute: Callable[[], T]) -> T:
+        box: list[Any] = [compute(), self._asked()] if self.first else [None, None]
+        dist.broadcast_object_list(box, src=0)
+        found, self.answers = box
+        return found  # type: ignore[no-any-return]
+
+    def agreed(self, ask: Callable[[], bool]) -> Callable[[], bool]:
+        which = len(self.asks)
+        self.asks.append(ask)
+        self.from_first(lambda: None)
+        return lambda: self.answers[which]
+
+    def _asked(self) -> list[bool]:
+        """The answers of the first; they go along with every loss that is shared."""
+        return [self.first and ask() for ask in self.asks]
+
+    def gather(self, mine: Tensor) -> Tensor:
+        found: list[Any] | None = [None] * self.count if self.first else None
+        dist.gather_object(mine, found)
+        return mine if found is None else torch.stack(found)
+
+    def own(self, gathered: Tensor) -> Tensor:
+        return gathered[self.rank].clone()  # which aligns it: a generator's state is read as a struct
+
+
+class _Loss(nn.Module):
+    """A task's loss as a module, since a loss may call any part of its model, and DDP has to see every call."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.task.loss(self.model, batch)
+
+
+def part(batch: Any, which: slice) -> Any:
+    """Those examples of a batch."""
+    return batch[which] if isinstance(batch, Tensor) else type(batch)(part(piece, which) for piece in batch)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What :func:`.ranks.run_on` was asked for."""
+
+    devices: Sequence[str]
+    data: Path
+    folder: Path
+    cell: Cell
+    attempt: int
+    limits: Limits
+
+    @classmethod
+    def read(cls, text: str) -> "Job":
+        job = json.loads(text)
+        cell, limits = Cell(**job["cell"]), Limits(**job["limits"])
+        return cls(job["devices"], Path(job["data"]), Path(job["folder"]), cell, job["attempt"], limits)
+
+
+def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
+    """Be torch's launcher, and tell how ranks ended that did not end well."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    # Ranks end by themselves when the worker does; this is for one that is stopped, or hangs.
+    _when_the_worker_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    logging.disable()  # who died is told by the worker
+    count = len(Job.read(text).devices)
+    here = ["--standalone", "--local-addr=localhost", f"--log-dir={os.devnull}", "--shutdown-timeout=5"]
+    try:
+        torchrun([*here, f"--nproc-per-node={count}", "--no-python", sys.executable, *program, "train", text])
+    except ChildFailedError as error:
+        for rank, failure in error.failures.items():
+            _write(1, "exit", rank, str(failure.exitcode))
+    except SignalException:
+        sys.exit(1)
+
+
+def train(text: str) -> None:
+    """Be one rank."""
+    _when_the_worker_ends(lambda: os._exit(1))
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what anybody prints is no answer
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
+    rank = int(os.environ["RANK"])
+    kind, said = _trained(Job.read(text), rank, lambda *told: _write(answers, *told))
+    if kind in ("raised", "os error", "cut"):
+        for line in said.splitlines():
+            _write(answers, kind, rank, line[:_LINE] + "\n")
+    elif rank == 0 or kind == "full":
+        _write(answers, kind, None, said)
+    failed = kind in ("raised", "os error", "cut", "full")
+    try:
+        if not failed:
+            dist.barrier()
+    finally:
+        # Not by way of torch's destructors: DDP's joins, under Python's lock, a thread of gloo's that waits for that.
+        os._exit(failed)
+
+
+def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
+    """How the run ended for this rank, and more of that."""
+    device = torch.device(job.devices[rank])
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_DAY)
+        # The parent has just written it, so that nothing foreign is unpickled.
+        data = torch.load(job.data, mmap=True, weights_only=False)
+        if rank == 0:
+            status = lead(job.cell, data, job.folder, job.attempt, tell, job.limits, job.devices[rank], Together())
+        else:
+            status = follow(job.cell, data, job.folder, job.limits, job.devices[rank], Together())
+        return status, ""
+    except TimeLimitError as error:
+        return "late", str(error)
+    except OSError as error:
+        if error.errno in FULL:
+            return "full", str(error.strerror)
+        return "os error", traceback.format_exc()
+    except Exception as error:
+        gone = isinstance(error, dist.DistError) or "gloo" in str(error)
+        return "cut" if gone else "raised", traceback.format_exc()
+
+
+def _write(file: int, *told: Any) -> None:
+    """Tell the worker; all at once, so that nobody else's words get between."""
+    os.write(file, (json.dumps(told) + "\n").encode())
+
+
+def _when_the_worker_ends(do: Callable[[], None]) -> None:
+    def watch() -> None:
+        os.read(0, 1)
+        do()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> None:
+    what, text = arguments
+    {"launch": launch, "train": train}[what](text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

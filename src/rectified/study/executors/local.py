@@ -1,0 +1,263 @@
+"""Runs cells in worker processes: one thread each, started once, a dead one replaced, a hung one killed.
+
+Two one-thread workers train two small models faster than one two-thread loop trains them in turn.
+"""
+
+import errno
+import io
+import math
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...files import FULL
+from ...workloads.tasks import parse_task
+from ..config.runs import Cell, slug
+from ..execution.execute import ANY, Limits, TimeLimitError, run
+from ..storage.records import Row
+from ..storage.store import Store
+from .ddp_launcher import RankDiedError, RankError, check_ranks, ended, run_on
+from .executor import ENDS, Attempts, Event
+
+# glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
+# step of a small convolutional network. It reads these when a process starts.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
+if sys.platform == "win32":  # where check_system refuses before anybody needs it
+    FORKS = None
+else:
+    FORKS = multiprocessing.get_context("forkserver")  # workers' imports happen once, and a new one is there at once
+IMPORTED = ["__main__", __name__, "torch.utils.tensorboard"]
+
+
+def check_system() -> None:
+    """Refuse where there can be no workers.
+
+    Raises:
+        ValueError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise ValueError("studies need Linux or macOS (their workers: POSIX's fork and signals); on Windows use WSL")
+
+
+def get_ready() -> None:
+    """Start the process that workers are forks of, unless there is one. That takes seconds, for which nobody waits."""
+    for name, value in MALLOC.items():
+        os.environ.setdefault(name, value)
+    FORKS.set_forkserver_preload(IMPORTED)
+    # Ctrl-C is the parent's to handle, from this one's first moment. (Starting the resource tracker, which the fork
+    # server's start would do first, unblocks it: bpo-33613.)
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Worker:
+    """A process that runs the cells it is sent, and what it is at."""
+
+    def __init__(self, limits: Limits, grace: float, devices: Sequence[str]) -> None:
+        get_ready()
+        self.connection, theirs = FORKS.Pipe()
+        self.process: BaseProcess = FORKS.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.cell: Cell | None = None
+        self.limits, self.grace, self.devices = limits, grace, devices
+        self.deadline = math.inf
+
+    def give(self, cell: Cell, data: Path, folder: Path, attempt: int) -> None:
+        self.cell = cell
+        minutes = self.limits.minutes
+        self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.grace
+        with suppress(ConnectionError):  # it has died; that is noticed where its answers are read
+            self.connection.send((cell, data, folder, attempt))
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def answer(self) -> tuple[Any, Row | None, str]:
+        """What it says of its cell; ``"died"`` or, where it is late, ``"silent"`` if it says nothing any more."""
+        if not self.connection.poll():
+            text = f"killed: it was not done {self.grace:g} s after its time, --cell-minutes {self.limits.minutes:g}"
+            return "silent", None, text
+        try:
+            return self.connection.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            self.process.join()
+            return "died", None, f"its worker process died ({ended(self.process.exitcode)})"
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+    def replaced(self) -> "_Worker":
+        """A new one in its stead."""
+        self.stop()
+        return _Worker(self.limits, self.grace, self.devices)
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Worker processes on this machine.
+
+    Attributes:
+        workers: how many.
+        devices: where they train, in turn: with as many workers as GPUs each cell has one for itself.
+        grace: seconds after its time in which a cell can end by itself, since it looks at the clock between steps.
+        ranks: processes that train a cell together, each on a GPU or a core of its own: for tasks that one GPU would
+            take too long for.
+
+    Raises:
+        ValueError: fewer than one worker or rank, fewer GPUs than ranks, or a system without POSIX's processes.
+    """
+
+    workers: int
+    devices: tuple[str, ...] = ("cpu",)
+    grace: float = 60.0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        check_system()
+        if self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+        if self.ranks < 1:
+            raise ValueError(f"--ranks is {self.ranks}; it must be at least 1")
+        if self.devices != ("cpu",) and len(self.devices) < self.ranks:
+            raise ValueError(f"--ranks is {self.ranks}, and there are {len(self.devices)} devices")
+
+    @property
+    def slices(self) -> list[tuple[str, ...]]:
+        """The devices that a worker has, for each that there is room for."""
+        if self.devices == ("cpu",):
+            return [self.devices * self.ranks]
+        first = range(0, len(self.devices) - self.ranks + 1, self.ranks)
+        return [self.devices[i : i + self.ranks] for i in first]
+
+    def run(
+        self, cells: Sequence[Cell], store: Store, data: Mapping[str, Path], limits: Limits = ANY
+    ) -> Generator[Event, None, None]:
+        """See :meth:`Engine.run`."""
+        check_ranks(self.ranks, (cell.batch_size for cell in cells))
+        queue, attempts, slices = deque(cells), Attempts(store), self.slices
+        get_ready()
+        with ExitStack() as stack:
+            tasks = dict.fromkeys(cell.task for cell in cells)
+            files = stack.enter_context(shared({task: data[task] for task in tasks}, store.out))
+            pool: list[_Worker] = []
+            stack.callback(_stop, pool)
+            for i in range(min(self.workers, len(cells))):
+                pool.append(_Worker(limits, self.grace, slices[i % len(slices)]))
+            while queue or any(worker.cell for worker in pool):
+                for worker in pool:
+                    if worker.cell is None and queue:
+                        given = queue.popleft()
+                        worker.give(given, files[given.task], store.folder(given), attempts.begin(given))
+                        yield Event("started", given)
+                yield from _listen(pool, queue, attempts)
+
+
+def _stop(pool: list[_Worker]) -> None:
+    for worker in pool:
+        worker.stop()
+
+
+def _listen(pool: list[_Worker], queue: deque[Cell], attempts: Attempts) -> Generator[Event, None, None]:
+    """Wait until some worker has something to tell, and tell it."""
+    busy = [worker for worker in pool if worker.cell]
+    until = min(worker.deadline for worker in busy) - time.monotonic()
+    ready = wait([worker.connection for worker in busy], max(0.0, until) if until < math.inf else None)
+    for i, worker in enumerate(pool):
+        cell = worker.cell
+        if cell is None or not (worker.connection in ready or worker.late):
+            continue
+        kind, row, text = worker.answer()
+        if kind == "full":
+            raise OSError(errno.ENOSPC, text)
+        event = Event(kind, cell, row, text)
+        if kind in ("died", "silent"):
+            pool[i] = worker.replaced()
+            event = attempts.lost(cell, text, again=kind == "died")
+        elif kind == "failed":
+            event = attempts.fail(cell, text)
+        if event.kind == "retry":
+            queue.appendleft(cell)
+        if event.kind in ENDS:
+            pool[i].cell = None
+        yield event
+
+
+@contextmanager
+def shared(data: Mapping[str, Path], out: Path) -> Iterator[dict[str, Path]]:
+    """Each task's data in a file of its own, which the workers map: it is in memory once, however many they are."""
+    files = {}
+    try:
+        for task, folder in data.items():
+            files[task] = out / f".{slug(task)}.{os.getpid()}"  # after a kill -9 the next call's sweep removes it
+            content = io.BytesIO()  # to a file, torch.save would not tell of a full disk in words
+            torch.save(parse_task(task).load(folder), content)
+            files[task].write_bytes(content.getbuffer())
+        yield files
+    finally:
+        for file in files.values():
+            file.unlink(missing_ok=True)
+
+
+def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
+    mapped: tuple[Path | None, Any] = (None, None)
+
+    def tell(*told: Any) -> None:
+        connection.send(told)
+
+    with suppress(EOFError):  # the parent is gone
+        while True:
+            cell, data, folder, attempt = connection.recv()
+            try:
+                if len(devices) > 1:
+                    status = run_on(devices, cell, data, folder, attempt, tell, limits)
+                else:
+                    if mapped[0] != data:
+                        # The parent has just written it, so that nothing foreign is unpickled.
+                        mapped = (data, torch.load(data, mmap=True, weights_only=False))
+                    status = run(cell, mapped[1], folder, attempt, tell, limits, devices[0])
+                connection.send((status, None, ""))
+            except RankDiedError as error:
+                connection.send(("died", None, str(error)))
+            except (TimeLimitError, RankError) as error:
+                connection.send(("failed", None, str(error)))
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    connection.send(("full", None, str(error.strerror)))
+                else:
+                    connection.send(("failed", None, traceback.format_exc()))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,104 @@
+"""The end of a Ray study that is on the cluster's nodes: an actor that runs cells in folders of its own."""
+
+import socket
+import tempfile
+import traceback
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+import torch
+
+from ...files import FULL
+from ..config.runs import Cell
+from ..execution import checkpoint
+from ..execution.execute import Limits, TimeLimitError, run
+from ..storage.records import Row
+from .executor import ENDS
+
+Told = tuple[Any, Row | None, str]
+Files = dict[str, bytes | None]  # by name; None is one that is gone
+
+_PATIENCE = 1.0  # seconds that a worker waits for something to tell; a checkpoint is fetched then at the latest
+
+
+class Worker:
+    """Runs the cells it is given, one after the other in a thread, and tells what is new when asked."""
+
+    def __init__(self, limits: Limits, device: str) -> None:
+        warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
+        self.limits, self.device = limits, device
+        self.data: tuple[Any, Any] = (None, None)
+        self.told: SimpleQueue[Told] = SimpleQueue()
+        self.told.put(("ready", None, ""))
+        self.home: tempfile.TemporaryDirectory[str] | None = None
+        self.seen: dict[str, tuple[int, ...]] = {}
+
+    def give(self, cell: Cell, data: list[Any], files: Mapping[str, bytes], attempt: int) -> tuple[Files, list[Told]]:
+        """Begin a run, or go on with it; returns the first news.
+
+        Args:
+            data: the reference to it, in a list, for a bare one Ray resolves at every call.
+            files: the contents of its folder.
+        """
+        Thread(target=self._run, args=(cell, data[0], files, attempt), daemon=True).start()
+        return self.news()
+
+    def news(self) -> tuple[Files, list[Told]]:
+        """What was told since the last call, once there is something or a moment is over, and the changed files."""
+        told: list[Told] = []
+        with suppress(Empty):
+            told.append(self.told.get(timeout=_PATIENCE))
+            while True:
+                told.append(self.told.get_nowait())
+        files = self._changes(Path(self.home.name)) if self.home else {}
+        if self.home and told and told[-1][0] in (*ENDS, "full"):
+            self.home.cleanup()
+            self.home = None
+        return files, told
+
+    def _run(self, cell: Cell, data: Any, files: Mapping[str, bytes], attempt: int) -> None:
+        torch.set_num_threads(1)  # of this thread
+        try:
+            home = tempfile.TemporaryDirectory(prefix="rectified-")
+            folder = Path(home.name)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            self.seen, self.home = stamps(folder), home
+            if self.data[0] != data:
+                self.data = (data, import_module("ray").get(data))
+            status = run(cell, self.data[1], folder, attempt, lambda *t: self.told.put(t), self.limits, self.device)
+            self.told.put((status, None, ""))
+        except TimeLimitError as error:
+            self.told.put(("failed", None, str(error)))
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                self.told.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
+            else:
+                self.told.put(("failed", None, traceback.format_exc()))
+
+    def _changes(self, folder: Path) -> Files:
+        now = stamps(folder)
+        files: Files = {name: None for name in self.seen if name not in now}
+        # The checkpoint first: TensorBoard's files may hold more than it knows of, but not less.
+        for name in sorted(now, key=lambda name: name != checkpoint.NAME):
+            if now[name] != self.seen.get(name):
+                with suppress(FileNotFoundError):
+                    files[name] = (folder / name).read_bytes()
+        self.seen = now
+        return files
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The files by name, each with what changes when it does; without those that are just being written."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in filter(Path.is_file, folder.glob("[!.]*")):
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            found[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found

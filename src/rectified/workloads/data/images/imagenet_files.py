@@ -1,0 +1,122 @@
+"""ImageNet and Tiny ImageNet: where a user has them, packed or unpacked, and that they are whole.
+
+ImageNet is that of ILSVRC 2012 (Russakovsky et al. 2014, arXiv:1409.0575): 1,281,167 pictures of any size to train on
+and 50,000 to test, in 1,000 classes. Tiny ImageNet (Stanford's course CS231n) has 100,000 and 10,000 of 64 x 64 in 200.
+Nobody may hand either on, so nothing is fetched here. Their layouts are in image_folder.py.
+"""
+
+import gzip
+import hashlib
+import os
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import cache
+from ..find import DataNotFoundError, Place, Say, to_stderr
+from .image_folder import index
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that a user brings.
+
+    Attributes:
+        name: in the cache and, at the beginning of a folder's or an archive's name, in a folder that a user names.
+        title: in messages.
+        origin: where it is to be had, for who has not got it.
+    """
+
+    name: str
+    title: str
+    origin: str
+
+    def find(self, folder: Path | None, images: int, say: Say = to_stderr) -> Path:
+        """The folder with so many training pictures, in either layout: `folder`, or what the cache has.
+
+        Inside the folder it may be in another whose name begins with the source's, or packed; an archive is unpacked
+        into the cache, once. `say` is told, in one line each, what takes time.
+
+        Raises:
+            DataNotFoundError: there is none, or it is not whole; says what of each that was looked at.
+        """
+
+        def check(place: Path) -> Path:
+            if place.name.endswith(ARCHIVES) and place.is_file():
+                place = _unpacked(place, say)
+            found = len(index(place).train.labels)
+            if found != images:
+                raise DataNotFoundError(
+                    f"{place}: {found} training pictures, not {images}; "
+                    f"if these are all that there should be, name the task {self.name}(images={found})"
+                )
+            return place
+
+        data = Place(self.name, self.title, check)
+        wanted = "train and val, with a folder a class, or Tiny ImageNet's layout"
+
+        def cached(say: Say) -> Path:
+            home = cache.root()
+            if not (inside := self._inside(home)):
+                raise DataNotFoundError(f"nothing in {home / self.name}")
+            return data.named(home, inside, wanted)
+
+        if folder is not None:
+            folder = Path(folder).expanduser()
+            return data.named(folder, ("", *self._inside(folder)), wanted)
+        advice = (
+            f"What you can do:\n  - {self.origin}\n    and name its folder with --data FOLDER, or put it into {{cache}}"
+        )
+        return data.by((("the cache", cached),), advice, say)
+
+    def _inside(self, folder: Path) -> list[str]:
+        """What may hold it in the folder, by its name: folders and archives, and those in such a folder."""
+        found = [path for name in (self.name, f"{self.name}*/{self.name}") for path in folder.glob(f"{name}*")]
+        return sorted(str(path.relative_to(folder)) for path in found if path.is_dir() or path.name.endswith(ARCHIVES))
+
+
+IMAGENET = Source(
+    "imagenet",
+    "ImageNet",
+    "register at https://image-net.org/download.php for ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar,\n"
+    "    unpack them into train/CLASS/*.JPEG and val/CLASS/*.JPEG",
+)
+TINY_IMAGENET = Source(
+    "tiny-imagenet",
+    "Tiny ImageNet",
+    "fetch http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB, for research only) on any machine",
+)
+
+
+def _unpacked(archive: Path, say: Say) -> Path:
+    """The folder in an archive that has a train folder; in the cache, by the archive's name and content."""
+    with archive.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    suffix = next(suffix for suffix in ARCHIVES if archive.name.endswith(suffix))
+
+    def make(folder: Path) -> None:
+        say(f"{archive}: unpacking it into {cache.root()}, once")
+        try:
+            if suffix == ".zip":
+                with zipfile.ZipFile(archive) as members:
+                    members.extractall(folder)
+            else:
+                with tarfile.open(archive) as members:
+                    members.extractall(folder, filter="data")  # nothing outside the folder, no links out of it
+        except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as damage:
+            raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+        os.sync()  # the cache has single files written out; for a hundred thousand at once this is the quicker way
+
+    def inner(folder: Path) -> Path:
+        for train in (folder / "train", *sorted(folder.glob("*/train"))):
+            if train.is_dir():
+                return train.parent
+        raise DataNotFoundError(f"{archive}: holds no folder train")
+
+    name = f"{archive.name.removesuffix(suffix)}-{digest[:12]}"
+    home = cache.root() / name
+    return inner(home if home.is_dir() else cache.fill(name, make, inner))

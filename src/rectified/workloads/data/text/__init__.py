@@ -1,0 +1,1 @@
+"""Texts: found, checked, read, cut into words or pieces."""

@@ -1,0 +1,112 @@
+"""WikiText-2: find its archive or its three files, check them, keep them, read them.
+
+Good and featured articles of Wikipedia, two million words (Merity, Xiong, Bradbury, Socher 2016, arXiv:1609.07843). A
+line is a paragraph, a heading or empty, and ends with <eos>; rare words are <unk> in the files already.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .. import fetch, published
+from ..find import DataNotFoundError, Place, Say, Way, to_stderr
+from .words import Corpus, corpus
+
+NAME = "wikitext-2"
+ARCHIVE = "wikitext-2-v1.zip"
+URL = f"https://s3.amazonaws.com/research.metamind.io/wikitext/{ARCHIVE}"
+
+# SHA-256 of the files in the archive as published.
+SUMS = {
+    "wiki.train.tokens": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+    "wiki.valid.tokens": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+    "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+}
+LAYOUTS = ("", NAME, ARCHIVE, f"{NAME}/{ARCHIVE}")
+WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them"
+WORDS = 2_088_628  # to train on, with each line's <eos>
+ADVICE = f"""What you can do:
+  - fetch {URL}
+    on any machine and name its folder with --data FOLDER, packed or unpacked, or unpack its files into {{cache}}
+  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+
+
+def load(place: Path) -> Corpus:
+    """Read what `find()` returned: 2,088,628, 217,646 and 245,569 words, with each line's <eos>, of 33,278.
+
+    Raises:
+        DataNotFoundError: a file is missing, or the archive is damaged.
+    """
+    train, valid, test = (io.BytesIO(content()) for content in _files(place).values())
+    return corpus(train, valid, test, end=b"<eos>", unknown=b"<unk>")
+
+
+def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -> Path:
+    """The folder with the three files, or the archive, verified: in `folder`, or by the first of WAYS that works.
+
+    Without `fetch` only those that find what is on this machine; `say` is told, in one line each, what takes time.
+
+    Raises:
+        DataNotFoundError: `folder` does not hold it (nothing else is tried then), or no way led to it.
+    """
+    if folder is not None:
+        return _PLACE.named(folder, LAYOUTS, WANTED)
+    return _PLACE.by(WAYS if fetch else WAYS[:1], ADVICE, say)
+
+
+def _downloaded(say: Say) -> Path:
+    def make(folder: Path) -> None:
+        say(f"WikiText-2: downloading {URL}, 4 MB")
+        archive = folder / ARCHIVE
+        fetch.download(URL, archive)
+        for name, content in _packed(archive).items():
+            (folder / name).write_bytes(content())
+        archive.unlink()
+
+    return _PLACE.kept(make, say)
+
+
+def _check(place: Path) -> Path:
+    """The folder or archive, if all three files are there and right."""
+    for name, content in _files(place).items():
+        if what := published.wrong(content(), name, SUMS):
+            raise DataNotFoundError(f"{place}: {name}: {what}")
+    return place
+
+
+def _files(place: Path) -> dict[str, Callable[[], bytes]]:
+    """How the three files at a place are read, in their order."""
+    if place.is_file():
+        return _packed(place)
+    if not place.is_dir():
+        raise DataNotFoundError(f"{place}: no such folder or archive")
+    if missing := [name for name in SUMS if not (place / name).is_file()]:
+        raise DataNotFoundError(f"{place}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    return {name: (place / name).read_bytes for name in SUMS}
+
+
+def _packed(archive: Path) -> dict[str, Callable[[], bytes]]:
+    """The same of an archive."""
+
+    def read(member: str) -> bytes:
+        try:
+            with zipfile.ZipFile(archive) as members:
+                return members.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as damage:
+            raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+
+    try:
+        with zipfile.ZipFile(archive) as members:
+            found = {Path(member).name: member for member in members.namelist()}
+    except zipfile.BadZipFile as damage:
+        raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+    if missing := [name for name in SUMS if name not in found]:
+        raise DataNotFoundError(f"{archive}: holds no {', '.join(missing)}")
+    return {name: partial(read, found[name]) for name in SUMS}
+
+
+_PLACE = Place(NAME, "WikiText-2", _check)
+WAYS: tuple[Way, ...] = (("the cache", _PLACE.cached), ("the official download", _downloaded))

@@ -1,0 +1,124 @@
+"""What the study asks of a task."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .lr_decay import CONSTANT, Schedule
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A model, its data and its measure.
+
+    Attributes:
+        name: as on the command line.
+        title: as in a report.
+        metric: the measure's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
+        compared: what methods are compared by, if not by the metric: its name in results.csv, and label. A perplexity
+            is skewed over seeds, its logarithm is not.
+        larger_is_better: of both.
+        margin: how much worse what is compared may be and still be as good for practical purposes, in its own unit.
+        methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
+        weight_decay: of every method that has none of its own: decoupled, but SGD's is in its gradient, as is usual.
+        clip: the norm to which gradients are clipped; infinite for none.
+        schedule: the factor on the lr as the run goes on.
+        averaged: how many epochs at the end the weights are averaged over for :meth:`final`.
+        loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
+            an optimizer does with large raw gradients.
+        options: the names of the attributes that may be set in parentheses after the name.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("loss_scale",)
+
+    name: str
+    title: str
+    metric: str
+    metric_label: str
+    larger_is_better: bool
+    methods: str
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    compared: tuple[str, str] | None = None
+    margin: float = 1.0
+    weight_decay: float = 0.0
+    clip: float = math.inf
+    schedule: Schedule = CONSTANT
+    averaged: int = 1
+    loss_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("loss_scale", "margin"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a positive number")
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip!r}; it must be a positive number")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay!r}; it must be 0 or a positive number")
+
+    @property
+    def comparison(self) -> tuple[str, str]:
+        """What methods are compared by: its name in results.csv, and its label."""
+        return self.compared or (self.metric, self.metric_label)
+
+    @abstractmethod
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        """The folder with the verified data, fetched if need be and `fetch`; called once, before any run.
+
+        Raises:
+            DataNotFoundError: the data is nowhere to be had.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """The data, resident in memory; called once in each worker."""
+
+    @abstractmethod
+    def steps_per_epoch(self, batch_size: int) -> int: ...
+
+    @abstractmethod
+    def model(self, data: Any) -> nn.Module:
+        """The model, initialised from torch's global generator, which is also what it may draw from in training.
+
+        What it remembers from step to step is in its state_dict: a run goes on from that. Of the data it may ask its
+        sizes.
+        """
+
+    @abstractmethod
+    def batches(self, data: Any, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Any]:
+        """One epoch of training batches, in the generator's order, without the work of the first `skip` of them.
+
+        An epoch may thus go on in its middle: what is drawn comes from `generator` alone, all of it before the first
+        batch, however many are skipped.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """A mean over the batch's examples, or over what `weight` counts."""
+
+    def weight(self, batch: Any) -> int:
+        """How many things the loss is a mean over: several ranks weight their parts of a batch by that."""
+        return examples(batch)
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
+        """The metric by its name, and ``test_loss``: on the model's device; the data is where `load` put it."""
+
+    def final(self, model: nn.Module, data: Any) -> dict[str, float]:
+        """What is measured once, after the last epoch, of the mean of the last `averaged` epochs' weights."""
+        return {}
+
+
+def examples(batch: Any) -> int:
+    """How many there are in a batch: a tensor, or a tuple or list of such."""
+    return len(batch) if isinstance(batch, Tensor) else examples(batch[0])

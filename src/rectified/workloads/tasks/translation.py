@@ -1,0 +1,249 @@
+"""Translation with the original Transformer: at a size for CPUs, and at the RAdam paper's for IWSLT'14 and WMT'16."""
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..data.find import DataNotFoundError
+from ..data.text import pairs, pieces
+from ..data.text.buckets import Batch, Sides, batch_of, by_length, drawn
+from ..data.text.pieces import PAD
+from ..models.beam import beam_search
+from ..models.cross_entropy import cross_entropy
+from ..models.layers import NORMS
+from ..models.transformer import Transformer, profile
+from .lr_decay import Constant, LinearDecay
+from .task import Say, Task
+
+SENTENCES = 64  # that Admin profiles, and that are translated at once
+
+
+class Translations(NamedTuple):
+    """Parallel text in pieces.
+
+    Attributes:
+        references: the test's translations as text.
+        vocabulary: sentencepiece's model, as bytes; `size` is its number of pieces.
+    """
+
+    train: Sides
+    valid: Sides
+    test: Sides
+    references: list[str]
+    vocabulary: Tensor
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation(Task):
+    """Label-smoothed cross entropy a piece in training; perplexity on the validation text, BLEU on the test's.
+
+    An epoch is a block of `updates` updates, whose batches are drawn anew from the whole of the training text.
+
+    Attributes:
+        source, target: the languages, as in the files' names.
+        norm: "post", "pre" or "admin", see :mod:`..models.layers`.
+        layers, width, heads, ffn: the Transformer's, of encoder and decoder each.
+        dropout, smoothing: of embeddings and branches; of labels.
+        vocabulary: how many pieces there are at most, for both languages together.
+        updates: an epoch's.
+        tokens: whether a batch size is of pieces of the longer side, PAD counted, as fairseq's; else of sentences.
+        decay: whether the lr falls to 0 in a straight line.
+        bleu: whether to translate the test text after the last epoch, by beam search of width 5.
+        fetched: whether Multi30k is fetched where no folder is named.
+    """
+
+    options: ClassVar[tuple[str, ...]] = (
+        "averaged", "bleu", "decay", "dropout", "ffn", "heads", "layers", "loss_scale", "norm", "source", "target",
+        "updates", "vocabulary", "weight_decay", "width",
+    )  # fmt: skip
+
+    metric: str = "valid_ppl"
+    metric_label: str = "validation perplexity"
+    compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
+    larger_is_better: bool = False
+    margin: float = 0.02
+    methods: str = "adam,radam,adam+linear-500,adam+untuned-linear"
+    seeds: tuple[int, ...] = (0,)
+    source: str = "de"
+    target: str = "en"
+    norm: str = "post"
+    layers: int = 6
+    width: int = 512
+    heads: int = 4
+    ffn: int = 1024
+    dropout: float = 0.1
+    smoothing: float = 0.1
+    vocabulary: int = 10_000
+    updates: int = 1000
+    tokens: bool = True
+    decay: bool = True
+    bleu: bool = True
+    fetched: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in {
+            "averaged": 1,
+            "ffn": 1,
+            "heads": 1,
+            "layers": 1,
+            "updates": 1,
+            "vocabulary": 5,
+            "width": 2,
+        }.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.width % 2 or self.width % self.heads:
+            raise ValueError(f"width is {self.width}; it must be even and a multiple of the heads, {self.heads}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm is {self.norm!r}; there are {', '.join(NORMS)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
+        for name in ("source", "target"):
+            if not (getattr(self, name).isascii() and getattr(self, name).isalpha()):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be the suffix of a language, such as de")
+        if self.source == self.target:
+            raise ValueError(f"source and target are both {self.source!r}; they must be two languages")
+        object.__setattr__(self, "schedule", LinearDecay() if self.decay else Constant())
+
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        for package in ("sentencepiece", "sacrebleu") if self.bleu else ("sentencepiece",):
+            if importlib.util.find_spec(package) is None:
+                raise DataNotFoundError(f"{self.name} needs {package}: pip install 'rectified[text]'")
+        if folder is None and not self.fetched:
+            raise DataNotFoundError(
+                f"nothing is fetched for {self.name}: name a folder with its data, or any other parallel text, "
+                "--data FOLDER; the formats are in rectified/workloads/data/text/pairs.py"
+            )
+        return pairs.find(folder, self.source, self.target, say, fetch)
+
+    def load(self, folder: Path) -> Translations:
+        """The text in pieces of a vocabulary that is made from what is trained on."""
+        corpus = pairs.load(folder, self.source, self.target)
+        model = pieces.train([*corpus.train.source, *corpus.train.target], self.vocabulary)
+        train, valid, test = (Sides(*(pieces.encode(model, side) for side in part)) for part in corpus)
+        stored = torch.frombuffer(bytearray(model), dtype=torch.uint8)
+        return Translations(train, valid, test, corpus.test.target, stored, pieces.size(model))
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return self.updates
+
+    def model(self, data: Translations) -> nn.Module:
+        """13.6 million parameters at the CPU's size, with 10,000 pieces."""
+        model = Transformer(data.size, self.layers, self.width, self.heads, self.ffn, self.norm, self.dropout)
+        if self.norm == "admin":
+            # Of middling length, so that PAD counts for little.
+            order = data.train.target.lengths().argsort(stable=True)
+            middle = order[max(0, len(order) - SENTENCES) // 2 :][:SENTENCES]
+            source, target = batch_of(data.train, middle)
+            profile(model, source, target[:, :-1])
+        return model
+
+    def batches(
+        self, data: Translations, batch_size: int, generator: torch.Generator, skip: int = 0
+    ) -> Iterator[Batch]:
+        for which in drawn(data.train, self.updates, batch_size, self.tokens, generator)[skip:]:
+            yield batch_of(data.train, which)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._nll(model, batch, self.smoothing) / self.weight(batch)
+
+    def weight(self, batch: Batch) -> int:
+        """Pieces of the target, EOS among them."""
+        return int((batch[1][:, 1:] != PAD).sum())
+
+    def _nll(self, model: nn.Module, batch: Batch, smoothing: float) -> Tensor:
+        source, target = batch
+        hidden, wanted = model(source, target[:, :-1]), target[:, 1:]
+        real = wanted != PAD
+        return cross_entropy(hidden[real], model.embedding.weight, wanted[real], smoothing)  # type: ignore[union-attr, arg-type]
+
+    def evaluate(self, model: nn.Module, data: Translations) -> dict[str, float]:
+        device = next(model.parameters()).device
+        total, count = 0.0, 0
+        for which in by_length(data.valid.target):
+            source, target = (side.to(device) for side in batch_of(data.valid, which))
+            total += self._nll(model, (source, target), 0.0).item()
+            count += self.weight((source, target))
+        loss = total / count
+        return {"valid_ppl": math.exp(loss) if loss < 700 else math.inf, "valid_loss": loss}
+
+    def final(self, model: nn.Module, data: Translations) -> dict[str, float]:
+        """BLEU of sacrebleu, from 0 to 100: see :func:`signature`."""
+        if not self.bleu:
+            return {}
+        from sacrebleu.metrics.bleu import BLEU
+
+        return {"bleu": BLEU().corpus_score(self.translated(model, data), [data.references]).score}
+
+    def translated(self, model: nn.Module, data: Translations) -> list[str]:
+        """The test text's translations; none is longer than 1.2 times its source and 10 pieces."""
+        assert isinstance(model, Transformer)
+        device = next(model.parameters()).device
+        found: list[list[int]] = [[] for _ in data.references]
+        for which in torch.split(data.test.source.lengths().argsort(stable=True), SENTENCES):
+            source = data.test.source.padded(which).to(device)
+            longest = [int(1.2 * length + 10) for length in data.test.source.lengths()[which].tolist()]
+            for i, sentence in zip(which.tolist(), beam_search(model, source, longest), strict=True):
+                found[i] = sentence
+        return pieces.decode(data.vocabulary.numpy().tobytes(), found)
+
+
+def signature() -> str:
+    """How `bleu` was measured, for whoever writes it into a table.
+
+    >>> signature()  # doctest: +ELLIPSIS
+    'nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:...'
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU()
+    metric.corpus_score(["a"], [["a"]])  # it then knows of how many references
+    return str(metric.get_signature())
+
+
+TRANSLATION = Translation(
+    name="translation",
+    title="Translation",
+    lrs=(5e-4,),
+    epochs=8,
+    batch_size=96,
+    width=256,
+    updates=50,
+    tokens=False,
+    decay=False,
+    bleu=False,
+    fetched=True,
+)
+TRANSLATION_IWSLT = Translation(
+    name="translation-iwslt",
+    title="Translation at IWSLT'14's size",
+    methods="adam+linear-4000,radam,radam(beta2=0.9995)",
+    lrs=(3e-4,),
+    epochs=70,
+    batch_size=4000,
+    dropout=0.3,
+    weight_decay=1e-4,
+    clip=25.0,
+    averaged=10,
+)
+TRANSLATION_WMT = Translation(
+    name="translation-wmt",
+    title="Translation at WMT'16's size",
+    methods="adam+linear-4000,radam",
+    lrs=(3e-4,),
+    epochs=100,
+    batch_size=8196,
+    source="en",
+    target="de",
+    heads=8,
+    ffn=2048,
+    averaged=10,
+)

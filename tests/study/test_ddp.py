@@ -1,0 +1,228 @@
+"""Several processes that train one cell: the steps of one process, and nothing left of them when one dies."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+import torch
+from test_executors import CELLS, DATA, UNKNOWN
+from test_resume import MINI, TINY, cell, same
+
+from rectified.study import Limits
+from rectified.study.config.runs import Cell
+from rectified.study.execution.checkpoint import NAME, read_checkpoint, write_checkpoint
+from rectified.study.execution.execute import TimeLimitError, run
+from rectified.study.executors import LocalEngine
+from rectified.study.executors import ddp_launcher as ranks
+from rectified.study.executors.ddp_launcher import RankDiedError, RankError, _Heard, check_ranks, run_on
+from rectified.study.executors.ddp_worker import examples, part
+from rectified.study.executors.local import shared
+from rectified.study.storage.store import Store
+
+TWO = ("cpu", "cpu")
+
+
+def nothing(*told):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _watched(monkeypatch):
+    monkeypatch.setattr(ranks, "PROGRAM", [str(Path(__file__).with_name("ddp_tiny.py"))])
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The tiny task's, as the ranks find it."""
+    torch.save(TINY.load(None), tmp_path / "data")
+    return tmp_path / "data"
+
+
+def final(folder):
+    """Each rank's state when the run was done."""
+    return [torch.load(folder.with_name(f"{folder.name}-{rank}.pt")) for rank in range(2)]
+
+
+def test_two_ranks_take_the_steps_of_one_process(tmp_path):
+    """In batches of an odd number of examples, the last of one, so that a rank has none of it."""
+    this = Cell("fashion-mnist-mini", "radam", 0.003, 0, 2, 857)
+    one, two = tmp_path / "one", tmp_path / "two"
+    with shared(DATA, tmp_path) as files:
+        run_on(TWO, this, files[this.task], two, 1, nothing, Limits())
+    run(this, MINI.load(DATA[this.task]), one)
+    rows = [[json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] for folder in (one, two)]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [8, 16]
+    for alone, together in zip(*rows, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4)
+    first, second = final(two)
+    assert same(first["model"], second["model"])
+    assert same(first["optimizer"], second["optimizer"])
+    assert first["losses"].tolist() == second["losses"].tolist()
+    done = json.loads((two / "done.json").read_text())
+    assert (done["step"], done["versions"]["ranks"]) == (16, "2")
+
+
+@pytest.mark.slow
+def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
+    whole, stopped, told = tmp_path / "whole", tmp_path / "stopped", []
+
+    def go_on(**limits):
+        return run_on(TWO, cell(), data, stopped, 1, lambda *words: told.append(words), Limits(**limits))
+
+    run_on(TWO, cell(), data, whole, 1, nothing, Limits())
+    with pytest.raises(TimeLimitError, match=r"--cell-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
+        go_on(minutes=1e-9)
+    monkeypatch.setenv("HURT", "0 10 kill")
+    with pytest.raises(RankDiedError, match=r"^rank 0 died \(signal SIGKILL\)$"):
+        go_on(checkpoint_every=0)
+    monkeypatch.delenv("HURT")
+    go_on()
+    assert [(kind, text) for kind, _, text in told] == [
+        *[("resumed", "epoch 1 of 2, after step 0"), ("row", "")],
+        *[("resumed", "epoch 2 of 2, after step 10"), ("row", "")],
+    ]
+    assert (stopped / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    for straight, resumed in zip(final(whole), final(stopped), strict=True):
+        del straight["seconds"], resumed["seconds"]
+        assert same(straight, resumed)
+    mine, others = final(whole)[0]["random"]
+    assert not torch.equal(mine, others), "dropout is each rank's own"
+
+
+@pytest.mark.slow
+def test_an_exception_of_a_rank_is_told_with_its_traceback_and_leaves_no_checkpoint(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HURT", "1 5 raise")
+    says = r"(?s)^in rank 1:\nTraceback .* in hurt_take\n.*ZeroDivisionError: of rank 1\n$"
+    with pytest.raises(RankError, match=says):
+        run_on(TWO, cell(), data, tmp_path / "run", 1, nothing, Limits(checkpoint_every=0))
+    assert (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run" / NAME).exists()
+
+
+def test_a_checkpoint_of_another_number_of_ranks_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("rectified.study.execution.execute.parse_task", lambda name: TINY)
+    folder, told = tmp_path / "run", []
+    with pytest.raises(TimeLimitError):
+        run(cell(), torch.load(data), folder, limits=Limits(minutes=1e-9))
+    state = read_checkpoint(folder)
+    write_checkpoint(folder, state | {"versions": state["versions"] | {"ranks": "2"}})
+    run(cell(), torch.load(data), folder, tell=lambda *words: told.append(words))
+    assert told[0][2] == "its checkpoint is of ranks 2, now none; the run begins anew"
+
+
+@pytest.mark.parametrize(
+    ("heard", "raises", "says"),
+    [
+        (_Heard(("late", "enough")), TimeLimitError, "^enough$"),
+        (_Heard(("full", "no room")), OSError, "no room"),
+        (_Heard(codes={0: -15, 1: -9}), RankDiedError, r"^rank 1 died \(signal SIGKILL\)$"),
+        (_Heard(codes={0: 1, 1: -9}, raised={0: "it is gone"}), RankDiedError, r"^rank 1 died \(signal SIGKILL\)$"),
+        (_Heard(codes={0: 1, 1: -15}, cut={0}), RankDiedError, r"^rank 1 died \(signal SIGTERM\)$"),
+        (_Heard(codes={0: 1, 1: 3}, cut={0}), RankDiedError, r"^rank 1 died \(exit code 3\)$"),
+        (_Heard(codes={0: 1, 1: 1}, raised={1: "a bug", 0: "gone"}), RankError, "^in rank 1:\na bug$"),
+        (_Heard(codes={0: -6, 1: 1}, raised={1: "a bug"}), RankError, "^in rank 1:\na bug$"),
+        (_Heard(codes={0: -15, 1: 1}, raised={1: "a bug"}), RankError, "^in rank 1:\na bug$"),
+        (_Heard(codes={0: 1, 1: 1}, raised={1: "a disk"}, os_errors={1}), OSError, "^in rank 1:\na disk$"),
+        (_Heard(raised={1: "a store that is gone"}, launcher=-9), RankDiedError, "launcher died"),
+        (_Heard(cut={0, 1}, launcher=-9), RankDiedError, r"launcher died \(signal SIGKILL\)"),
+    ],
+)
+def test_a_death_is_told_from_what_others_say_of_it(heard, raises, says):
+    with pytest.raises(raises, match=says):
+        heard.status()
+
+
+def test_every_example_is_in_one_part():
+    batch = (torch.arange(7), [torch.arange(14).reshape(7, 2)])
+    assert examples(batch) == 7
+    whole, [pairs] = part(batch, slice(2, 5))
+    assert whole.tolist() == [2, 3, 4]
+    assert pairs.tolist() == [[4, 5], [6, 7], [8, 9]]
+
+
+def test_what_cannot_be_is_refused_by_name():
+    with pytest.raises(ValueError, match="--ranks is 3 and a batch size 2: "):
+        check_ranks(3, [4, 2])
+    with pytest.raises(ValueError, match="--ranks is 0; it must be at least 1"):
+        LocalEngine(1, ranks=0)
+    with pytest.raises(ValueError, match="--ranks is 3, and there are 2 devices"):
+        LocalEngine(1, ("cuda:0", "cuda:1"), ranks=3)
+    with pytest.raises(ValueError, match="--ranks is 501 and a batch size 500: "):
+        next(LocalEngine(1, ranks=501).run(CELLS, Store(Path("nowhere")), DATA))
+
+
+def test_a_worker_has_a_slice_of_the_gpus():
+    gpus = tuple(f"cuda:{i}" for i in range(5))
+    assert LocalEngine(1, gpus, ranks=2).slices == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert LocalEngine(1, gpus).slices == [(gpu,) for gpu in gpus]
+    assert LocalEngine(4, ranks=2).slices == [TWO]
+
+
+def descendants(pid):
+    """The processes that a process started, and theirs, and which rank each is, if one."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            yield int(child), next((int(line[5:]) for line in environment if line.startswith(b"RANK=")), None)
+            yield from descendants(child)
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def await_the_end_of(pids):
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in pids if not gone(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+DEATHS = {
+    "worker": "its worker process died (signal SIGKILL)",
+    "rank": "rank 1 died (signal SIGKILL)",
+    "launcher": "its ranks' launcher died (signal SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("victims", [["worker"], pytest.param(["rank", "launcher", "worker"], marks=pytest.mark.slow)])
+def test_whoever_is_killed_no_process_is_left_and_the_cell_goes_on(victims, tmp_path):
+    store, events, left = Store(tmp_path / "study"), [], list(victims)
+    this = Cell("fashion-mnist-mini", "radam", 0.01, 0, epochs=len(victims) + 1, batch_size=100)
+    store.out.mkdir()
+    store.add([this], "")
+    with closing(LocalEngine(1, ranks=2).run([this], store, DATA, Limits(checkpoint_every=0))) as running:
+        for event in running:
+            events.append(event)
+            if event.kind == "row" and left:
+                worker = multiprocessing.active_children()[0].pid
+                launcher, *of_ranks = descendants(worker)
+                assert [rank for _, rank in of_ranks] == [0, 1]
+                whom = {"rank": of_ranks[1][0], "launcher": launcher[0], "worker": worker}[left.pop(0)]
+                os.kill(whom, signal.SIGKILL)
+                await_the_end_of([pid for pid, _ in [launcher, *of_ranks]])
+    again = ["retry", "started", "resumed", "row"]
+    assert [event.kind for event in events] == ["started", "row", *again * len(victims), "done"]
+    assert [event.text for event in events if event.kind == "retry"] == [DEATHS[victim] for victim in victims]
+    record = store.record(this)
+    assert [row["epoch"] for row in record.rows] == list(range(1, len(victims) + 2))
+    assert (record.status, record.attempts, record.versions["ranks"]) == ("done", len(victims) + 1, "2")
+    assert not multiprocessing.active_children()
+    assert {rank for _, rank in descendants(os.getpid())} <= {None}  # multiprocessing has a process of its own
+
+
+@pytest.mark.slow
+def test_an_exception_fails_its_cell_with_the_traceback_kept(tmp_path):
+    store = Store(tmp_path / "study")
+    store.out.mkdir()
+    events = list(LocalEngine(1, ranks=2).run([UNKNOWN], store, DATA))
+    assert [event.kind for event in events] == ["started", "failed"]
+    assert store.record(UNKNOWN).reason.startswith("ValueError: unknown method 'adamm'")

@@ -1,0 +1,168 @@
+"""The cache: all or nothing, whoever interrupts and whoever else is at it."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rectified.workloads.data import cache
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECTIFIED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def whole(folder: Path) -> None:
+    if (folder / "file").read_text() != "right":
+        raise ValueError("wrong file")
+
+
+def write(text: str):
+    return lambda folder: (folder / "file").write_text(text)
+
+
+def test_the_root_is_the_first_of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("RECTIFIED_CACHE", "~/own")
+    assert cache.root() == tmp_path / "own"
+    monkeypatch.setenv("RECTIFIED_CACHE", "")
+    assert cache.root() == Path("/xdg/rectified")
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    assert cache.root() == tmp_path / ".cache/rectified"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.root() == tmp_path / ".cache/rectified"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECTIFIED_CACHE", "here")
+    assert cache.root() == tmp_path / "here"
+
+
+def test_a_user_without_a_home_is_an_oserror(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(OSError, match="no place for a cache"):
+        cache.root()
+
+
+def test_what_is_made_and_right_is_published(home: Path) -> None:
+    assert cache.fill("set", write("right"), whole) == home / "set"
+    assert [path.relative_to(home).as_posix() for path in home.rglob("*")] == ["set", "set/file"]
+
+
+def test_it_is_not_there_until_it_is_whole(home: Path) -> None:
+    def make(folder: Path) -> None:
+        assert folder.is_dir()
+        assert not list(folder.iterdir())
+        assert folder.stat().st_dev == home.stat().st_dev
+        assert not (home / "set").exists()
+        write("right")(folder)
+
+    def check(folder: Path) -> None:
+        assert not (home / "set").exists()
+        whole(folder)
+
+    cache.fill("set", make, check)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, OSError, ZeroDivisionError])
+def test_nothing_half_written_stays(home: Path, interruption: type[BaseException]) -> None:
+    def make(folder: Path) -> None:
+        write("ri")(folder)
+        (folder.parent / "workshop").mkdir()
+        raise interruption
+
+    with pytest.raises(interruption):
+        cache.fill("set", make, whole)
+    assert list(home.iterdir()) == []
+
+
+def test_what_is_made_wrong_does_not_stay(home: Path) -> None:
+    with pytest.raises(ValueError, match="wrong file"):
+        cache.fill("set", write("wrong"), whole)
+    assert list(home.iterdir()) == []
+
+
+def test_the_slower_of_two_takes_what_the_quicker_made(home: Path) -> None:
+    both_made = threading.Barrier(2)
+    found: list[Path] = []
+
+    def fill() -> None:
+        def make(folder: Path) -> None:
+            write("right")(folder)
+            both_made.wait(5)
+
+        found.append(cache.fill("set", make, whole))
+
+    threads = [threading.Thread(target=fill) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [home / "set"] * 2
+    assert [path.name for path in home.iterdir()] == ["set"]
+    whole(home / "set")
+
+
+def test_the_quicker_one_is_checked_and_never_overwritten(home: Path) -> None:
+    def make(folder: Path) -> None:
+        write("right")(folder)
+        (home / "set").mkdir()
+        write("wrong")(home / "set")
+
+    with pytest.raises(ValueError, match="wrong file"):
+        cache.fill("set", make, whole)
+    assert (home / "set/file").read_text() == "wrong"
+
+
+def test_a_place_that_cannot_be_written_is_an_oserror(home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match=r"cache"):
+        cache.fill("set", write("right"), whole)
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_oserror(home: Path) -> None:
+    home.mkdir()
+    (home / "set").write_text("a file")
+    with pytest.raises(OSError, match="set"):
+        cache.fill("set", write("right"), whole)
+    assert [path.name for path in home.iterdir()] == ["set"]
+
+
+def test_set_aside_keeps_one_and_does_not_mind_being_late(home: Path) -> None:
+    for text in ("first", "second"):
+        (home / "set").mkdir(parents=True)
+        write(text)(home / "set")
+        cache.set_aside("set")
+    cache.set_aside("other")
+    assert [path.name for path in home.iterdir()] == ["set-damaged"]
+    assert (cache.aside("set") / "file").read_text() == "second"
+
+
+def test_what_killed_processes_left_goes_after_a_day(home: Path) -> None:
+    for name in (".set-old", ".set-new", ".other-old"):
+        (home / name).mkdir(parents=True)
+        if name.endswith("old"):
+            then = time.time() - 25 * 3600
+            os.utime(home / name, (then, then))
+    cache.fill("set", write("right"), whole)
+    assert sorted(path.name for path in home.iterdir()) == [".other-old", ".set-new", "set"]
+
+
+def test_bytes_are_on_the_disk_before_the_rename(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(handle: int) -> None:
+        name = Path(f"/proc/self/fd/{handle}").readlink().name
+        synced.append(f"{name} {(home / 'set').exists()}")
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(os, "fsync", fsync)
+    cache.fill("set", write("right"), whole)
+    assert synced == ["file False", "set False", "cache True"]

@@ -1,0 +1,164 @@
+"""The two ways to fetch, each against a stub that misbehaves."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rectified.workloads.data import fetch
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Path:
+    folder = tmp_path / "a workshop"  # a path with a space
+    folder.mkdir()
+    return folder
+
+
+def gone(pid: int) -> bool:
+    """Whether the process is no more, or a zombie whose new parent has not looked yet."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_download_arrives(web, tmp_path: Path) -> None:
+    web.files["file.gz"] = os.urandom(300_000)
+    fetch.download(web.url + "file.gz", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == web.files["file.gz"]
+
+
+@pytest.mark.parametrize("manner", ["cut", "cut chunk", "reset"])
+def test_a_connection_cut_in_the_middle_is_an_oserror(web, tmp_path: Path, manner: str) -> None:
+    web.files["file.gz"], web.manner = os.urandom(300_000), manner
+    with pytest.raises(OSError, match=r"file.gz: .*(cut off after 150000 of 300000|IncompleteRead|reset)"):
+        fetch.download(web.url + "file.gz", tmp_path / "file")
+
+
+def test_a_missing_file_is_an_oserror(web, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"file.gz: 404 Not Found"):
+        fetch.download(web.url + "file.gz", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_server_that_never_answers(web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "READ_SECONDS", 0.1)
+    web.manner = "silent"
+    start = time.monotonic()
+    with pytest.raises(OSError, match=r"file.gz: .*timed out"):
+        fetch.download(web.url + "file.gz", tmp_path / "file")
+    assert time.monotonic() - start < 2
+
+
+def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(OSError, match="refused"):
+        fetch.download("http://127.0.0.1:9/file.gz", tmp_path / "file")
+
+
+def test_a_look_up_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        over.wait(10)
+        raise socket.gaierror("no such host")
+
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(fetch, "CONNECT_SECONDS", 0.1)
+    start = time.monotonic()
+    with pytest.raises(OSError, match=r"no connection within 0.1 s"):
+        fetch.download("http://far.invalid/file.gz", tmp_path / "file")
+    assert time.monotonic() - start < 2
+    over.set()
+
+
+def test_connecting_is_quick_and_reading_patient() -> None:
+    assert fetch.CONNECT_SECONDS <= 5 < fetch.READ_SECONDS
+
+
+def test_the_package_by_the_lists_that_are_there(apt, workshop: Path) -> None:
+    (apt.package / "file").write_text("content")
+    root = fetch.debian_package("some-package", workshop)
+    assert [path.read_text() for path in root.rglob("file")] == ["content"]
+    (only,) = apt.log
+    assert only.endswith("download some-package")
+    assert "Dir::State::Lists" not in only
+
+
+def test_the_package_by_lists_of_our_own_though_a_repository_is_dead(apt, workshop: Path) -> None:
+    (apt.package / "file").write_text("content")
+    apt.behave("no lists")
+    root = fetch.debian_package("some-package", workshop)
+    assert [path.read_text() for path in root.rglob("file")] == ["content"]
+    assert [line.split()[-2:] for line in apt.log] == [
+        ["download", "some-package"],
+        [f"Dir::State::Lists={workshop / 'lists'}".split()[-1], "update"],
+        ["download", "some-package"],
+    ]
+
+
+def test_apts_folders_lie_in_the_workshop(apt, workshop: Path) -> None:
+    apt.behave("no lists")
+    with pytest.raises(OSError, match="dpkg-deb"):  # the package is empty
+        fetch.debian_package("some-package", workshop)
+    assert all(f"Dir::Cache={workshop / 'cache'}" in line for line in apt.log)
+    assert (workshop / "lists/partial").is_dir()
+    assert (workshop / "cache/archives/partial").is_dir()
+    assert "#clear APT::Update::Post-Invoke;" in (workshop / "apt.conf").read_text()
+
+
+def test_apts_first_words_are_the_reason(apt, workshop: Path) -> None:
+    apt.behave("dead")
+    with pytest.raises(OSError, match="the network is down") as failure:
+        fetch.debian_package("some-package", workshop)
+    steps = [reason.split(":")[0] for reason in str(failure.value).split("; ")]
+    assert steps == ["apt-get download", "apt-get update", "apt-get download with these lists"]
+    assert "so that was that" not in str(failure.value)
+
+
+@pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
+def test_a_machine_without_the_tools(apt, workshop: Path, tool: str) -> None:
+    (apt.here / "bin" / tool).unlink()
+    with pytest.raises(OSError, match=f"there is no {tool} here"):
+        fetch.debian_package("some-package", workshop)
+    assert apt.log == []
+
+
+def test_an_apt_that_hangs_is_killed(apt, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "APT_SECONDS", 0.3)
+    apt.behave("hangs")
+    start = time.monotonic()
+    with pytest.raises(OSError, match=r"apt-get download: not done within 0.3 s"):
+        fetch.debian_package("some-package", workshop)
+    assert time.monotonic() - start < 5
+    assert len(apt.log) == 1
+    assert apt.helper is None or gone(apt.helper)
+
+
+def test_ctrl_c_ends_apt_and_its_helpers(apt, workshop: Path) -> None:
+    def interrupt(*_: object) -> None:
+        if apt.helper:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    apt.behave("hangs")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fetch.debian_package("some-package", workshop)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert apt.helper is not None
+    assert gone(apt.helper)
