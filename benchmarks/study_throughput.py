@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from rectified.files import write
-from rectified.study.config.runs import Cell
+from rectified.study.config.methods import parse
+from rectified.study.config.runs import Run
 from rectified.study.execution.provenance import versions
 from rectified.study.execution.training import Training
 from rectified.study.executors.local import MALLOC
@@ -79,12 +80,12 @@ def bare(name: str, seeds: Sequence[int], epochs: int) -> None:
     task = parse_task(name)
     data = task.load(task.find(None, print))
     for seed in seeds:
-        training = Training.begin(Cell(name, "radam", LR, seed, epochs, task.batch_size), task, data)
+        training = Training.begin(Run(task, parse("radam"), LR, seed, epochs, task.batch_size), data)
         for _ in range(epochs):
             order = training.generator()
             training.model.train()
             for batch in task.batches(data, task.batch_size, order):
-                training.take(task, batch)
+                training.take(batch)
             training.model.eval()
             with torch.inference_mode():
                 training.end_epoch(training.row(task.evaluate(training.model, data)), order)

@@ -35,7 +35,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from rectified.figures.table import markdown
 from rectified.files import write
-from rectified.study.config.runs import Cell
+from rectified.study.config.methods import parse
+from rectified.study.config.runs import Run
 from rectified.study.execution.provenance import versions
 from rectified.study.execution.training import Training
 from rectified.workloads.data.text.pieces import PAD
@@ -43,7 +44,7 @@ from rectified.workloads.models.layers import sinusoids
 from rectified.workloads.models.resnet import resnet18, resnet20
 from rectified.workloads.tasks import parse_task
 from rectified.workloads.tasks.imagenet import random_crop
-from rectified.workloads.tasks.task import Task
+from rectified.workloads.tasks.task import BaseTask
 
 LR = 1e-3
 Steps = Iterator[int]  # each is an update, and tells of how many pictures, words or pieces
@@ -62,13 +63,13 @@ def pieces(batch: Any) -> int:
     return int((batch[1][:, 1:] != PAD).sum())
 
 
-def ours(task: Task, data: Any, batch_size: int, size: Callable[[Any], int]) -> Steps:
+def ours(task: BaseTask, data: Any, batch_size: int, size: Callable[[Any], int]) -> Steps:
     """As a study trains it."""
-    training = Training.begin(Cell(task.name, "radam", LR, 0, task.epochs, batch_size), task, data)
+    training = Training.begin(Run(task, parse("radam"), LR, 0, task.epochs, batch_size), data)
     training.model.train()
     for epoch in count():
         for batch in task.batches(data, batch_size, torch.Generator().manual_seed(epoch)):
-            training.take(task, batch)
+            training.take(batch)
             yield size(batch)
 
 
@@ -95,7 +96,6 @@ def loop(
 
 
 def classify(model: nn.Module, dataset: Dataset[Any], batch_size: int, workers: int = 0) -> Steps:
-    model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     loader = DataLoader(dataset, batch_size, shuffle=True, num_workers=workers)
     return loop(model, loader, lambda batch: F.cross_entropy(model(batch[0]), batch[1]), pictures)
 

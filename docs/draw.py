@@ -1,74 +1,54 @@
-"""The pictures of the docs: a report's drawings, standing alone, with colours for light and dark."""
+"""The pictures of the docs, as SVG files on white paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from markupsafe import escape
-
-from rectified.figures.style import Style, standing, styles
-from rectified.study import Store
-from rectified.study.report import final_metric as figures
-from rectified.study.report.draw import Drawing
+from rectified.figures.drawing import Drawing, saved
+from rectified.figures.style import canvas, look, styles
+from rectified.study.analysis.results import StudyResults
+from rectified.study.report.drawings import final_metric
+from rectified.study.report.drawings.gradient_histograms import HEIGHT, WIDTH, draw_run, extent
+from rectified.study.report.drawings.layout import BOTTOM, LEFT, RIGHT, TOP, dress
 from rectified.study.report.page import sections
-from rectified.study.report.plot_data import groups, limits
-from rectified.workloads.tasks import parse_task
-
-WIDTH, LEFT = 760, 54
+from rectified.study.report.plot_data import limits
+from rectified.study.storage.store import Store
 
 
-def robustness(store: Store) -> str:
-    """The metric at the end against lr."""
-    task = parse_task(store.cells()[0].task)
-    records = store.records()
-    looks = styles(list(dict.fromkeys(record.cell.method for record in records)))
-    found = groups(records, task.metric)
-    bounds = limits([[value] for group in found for value in group.values], task.larger_is_better)
-    return beside([figures.robustness(found, looks, task.metric_label, bounds, WIDTH, "picture")], 1, looks)
+def robustness(store: Store) -> bytes:
+    """The metric against the learning rate, of a study of one setting."""
+    (results,) = StudyResults.read(store).settings
+    looks = styles(results.methods)
+    bounds = limits([[value] for group in results.groups for value in group.values], results.task.larger_is_better)
+    return _svg(final_metric.robustness(results.groups, looks, results.metric.label, bounds, "picture"))
 
 
-def loss(store: Store, methods: Sequence[str]) -> str:
+def loss(store: Store, methods: Sequence[str]) -> bytes:
     """The loss by step, and omega, of a study at one lr."""
-    (section,) = sections([record for record in store.records() if record.cell.method in methods])
+    records = [record for record in store.records() if record.run.method in methods]
+    (section,) = sections(StudyResults.of(records, store.tasks()))
     (at,) = section.curves
-    return beside(
-        [panel.drawing for share in at.shares for panel in share.panels[:1] if panel.drawing], 1, section.styles
-    )
+    (share,) = at.shares
+    drawing = share.panels[0].drawing
+    assert drawing is not None
+    return _svg(drawing)
 
 
-def gradients(store: Store, methods: Sequence[str]) -> str:
-    """Histograms of the first steps' gradients, a panel a method; each names its own."""
-    (section,) = sections([record for record in store.records() if record.cell.method in methods])
-    return beside(section.gradients, 2, {})
+def gradients(store: Store, methods: Sequence[str], columns: int = 2) -> bytes:
+    """Histograms of the first steps' gradients, a panel for the first seed of each method."""
+    records = {r.run.method: r for r in reversed(store.records()) if r.run.method in methods and r.gradients}
+    looks, within = styles(methods), extent([record.gradients for record in records.values()])
+    high = TOP + HEIGHT + BOTTOM
+    width, height = columns * WIDTH, -(-len(methods) // columns) * high
+    with look():
+        figure = canvas(width, height)
+        for i, method in enumerate(methods):
+            left, bottom = i % columns * WIDTH + LEFT, height - (i // columns + 1) * high + BOTTOM
+            inner = (WIDTH - LEFT - RIGHT) / width
+            axes = figure.add_axes((left / width, bottom / height, inner, HEIGHT / height))
+            run = records[method].run
+            dress(axes, f"{method}, lr {run.lr:g}, seed {run.seed}")
+            draw_run(axes, records[method].gradients, looks[method], within)
+    return saved(figure, "svg", "white", "log10 of absolute gradients by step: " + ", ".join(methods))
 
 
-def beside(drawings: Sequence[Drawing], columns: int, legend: Mapping[str, Style]) -> str:
-    """In rows of so many, below the legend."""
-    rows = [list(map(str, drawings[i : i + columns])) for i in range(0, len(drawings), columns)]
-    total = max(sum(_size(figure)[0] for figure in row) for row in rows)
-    parts, top = _keys(legend, total)
-    for row in rows:
-        left = 0.0
-        for figure in row:
-            width, height = _size(figure)
-            place = f'<svg x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" '
-            parts.append(figure.replace("<svg ", place, 1))
-            left += width
-        top += max(_size(figure)[1] for figure in row)
-    return standing("".join(parts), total, top)
-
-
-def _size(figure: str) -> tuple[float, float]:
-    width, height = map(float, figure.split('viewBox="')[1].split('"')[0].split()[2:])
-    return width, height
-
-
-def _keys(legend: Mapping[str, Style], width: float) -> tuple[list[str], float]:
-    """The legend, in as many lines as it takes, and where it ends."""
-    parts, x, y = [], LEFT, 8
-    for method, style in legend.items():
-        length = 80 + 8 * len(method)
-        if x > LEFT and x + length > width:
-            x, y = LEFT, y + 22
-        label = f'<text x="{x + 46}" y="{y + 11}" style="fill:var(--ink)">{escape(method)}</text>'
-        parts.append(f'<g transform="translate({x},{y})">{figures.key(style)}</g>{label}')
-        x += length
-    return parts, y + 32.0 if legend else 0.0
+def _svg(drawing: Drawing) -> bytes:
+    return drawing.files()[f"{drawing.name}.svg"]

@@ -12,12 +12,13 @@ import draw
 import tables
 
 from rectified.bench.picture import picture as bench_picture
-from rectified.bench.results import Results
+from rectified.bench.ratios import Results
 from rectified.bench.tables import remarks, sheets
 from rectified.figures.table import markdown
 from rectified.files import write
-from rectified.study import Store
+from rectified.study.analysis.results import StudyResults
 from rectified.study.report import write_figures, write_report
+from rectified.study.storage.store import Store
 
 HERE = Path(__file__).parent
 
@@ -37,8 +38,9 @@ def insert(page: str, tables: dict[str, str]) -> None:
 def main() -> None:
     for file in sorted((HERE / "studies").glob("*/study.json")):
         store = Store.open(file.parent)
-        store.write_tables()
-        print(write_report(store))
+        results = StudyResults.read(store)
+        store.write_tables(results.by_key)
+        print(write_report(results, store.out))
     orders = Store.open(HERE / "studies" / "orders")
     large = Store.open(HERE / "studies" / "large-gradients")
     insert(
@@ -72,7 +74,7 @@ def main() -> None:
     insert("../README.md", {"bench": markdown(peers.heads[:width], [row[:width] for row in peers.rows])})
     write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
-    write_figures(store)
+    write_figures(StudyResults.read(store), store.out)
     write(HERE / "pictures" / "fashion-mnist.svg", draw.robustness(store))
     insert("study.md", {"verdict": tables.verdict(store)})
     alternatives = Store.open(HERE / "studies" / "alternatives")

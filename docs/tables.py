@@ -7,18 +7,17 @@ from typing import Any
 
 from scipy import stats
 
-from rectified.figures.numbers import periods
-from rectified.figures.simulated import early
 from rectified.figures.table import markdown
-from rectified.figures.tables import digits, period_markdown, variance_markdown, variance_table
-from rectified.figures.variants import by_variant, over_last
-from rectified.study import Store
+from rectified.figures.theory_numbers.computed import periods
+from rectified.figures.theory_numbers.simulated import early
+from rectified.figures.theory_numbers.simulated_variants import by_variant, over_last
+from rectified.figures.theory_page.reader_tables import digits, period_markdown, variance_markdown, variance_table
+from rectified.study.analysis.results import SettingResults, StudyResults
 from rectified.study.analysis.stats import Interval
 from rectified.study.execution.gradients import read_histograms
-from rectified.study.report.gradient_figures import median
-from rectified.study.report.page import sections
+from rectified.study.report.drawings.gradient_histograms import median
+from rectified.study.storage.store import Store
 from rectified.theory.simulation import Gradients, simulate
-from rectified.workloads.tasks import parse_task
 
 BETAS = (0.9, 0.95, 0.99, 0.999)
 
@@ -72,23 +71,25 @@ def family() -> str:
 
 def verdict(store: Store) -> str:
     """What the study's report begins with, word for word, as a quotation."""
-    (section,) = sections(store.records())
-    said = section.verdict
+    said = _only_setting(store).verdict
     parts = [" ".join(said.answer), *said.at_best, *said.at_lr, *said.robust, *said.runs, said.chance]
     return "\n>\n".join(f"> {part}" for part in parts if part)
 
 
+def _only_setting(store: Store) -> SettingResults:
+    (setting,) = StudyResults.read(store).settings
+    return setting
+
+
 def intervals(store: Store, metric: str = "", methods: Sequence[str] = ()) -> str:
     """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
-    records = store.records()
-    metric = metric or parse_task(store.cells()[0].task).metric
-    methods = methods or list(dict.fromkeys(record.cell.method for record in records))
-    lrs = sorted({record.cell.lr for record in records})
+    results = _only_setting(store)
+    metric, methods, lrs = metric or results.task.metric, methods or results.methods, results.lrs
     rows = []
     for method in methods:
         row = []
         for lr in lrs:
-            runs = [record for record in records if (record.cell.method, record.cell.lr) == (method, lr)]
+            runs = [record for record in results.records if (record.run.method, record.run.lr) == (method, lr)]
             values = [record.rows[-1][metric] for record in runs if record.status == "done"]
             gone = "" if len(values) == len(runs) else f", {len(runs) - len(values)} of {len(runs)} diverged"
             row.append(_mean(values) + gone)
@@ -97,16 +98,14 @@ def intervals(store: Store, metric: str = "", methods: Sequence[str] = ()) -> st
 
 
 def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = "") -> str:
-    """One method less another, seed by seed: of a seed, both had the same first weights and the same batches."""
-    records = store.records()
-    metric = metric or parse_task(store.cells()[0].task).metric
+    """One method vs another, paired by seed: with the same seed both have the same first weights and batches."""
+    results = _only_setting(store)
+    metric, lrs, seeds = metric or results.task.metric, results.lrs, results.seeds
     ends = {
-        (record.cell.method, record.cell.lr, record.cell.seed): record.rows[-1][metric]
-        for record in records
+        (record.run.method, record.run.lr, record.run.seed): record.rows[-1][metric]
+        for record in results.records
         if record.status == "done"
     }
-    lrs = sorted({record.cell.lr for record in records})
-    seeds = sorted({record.cell.seed for record in records})
     rows = []
     for one, other in pairs:
         row = []
@@ -121,21 +120,21 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = ""
 def ends(store: Store, metrics: Mapping[str, str], seed: int) -> str:
     """What one seed's runs end at, a method a row, a metric (by its name in results.csv) a column."""
     rows = []
-    for record in store.records():
-        if record.cell.seed == seed:
+    for record in _only_setting(store).records:
+        if record.run.seed == seed:
             done = record.status == "done"
             row = [f"{record.rows[-1][metric]:.2f}" if done else record.status for metric in metrics]
-            rows.append([record.cell.method, *row])
+            rows.append([record.run.method, *row])
     return markdown(["method", *metrics.values()], rows)
 
 
 def first_gradients(store: Store, at: Sequence[int], methods: Sequence[str]) -> str:
     """The median of log10 |g| over all elements that are not 0, a method a row, a step a column."""
     found: dict[str, list[dict[int, float]]] = {}
-    for cell in store.cells():
-        histograms = {each.step: median(each) for each in read_histograms(store.folder(cell))}
-        if histograms and cell.method in methods:
-            found.setdefault(cell.method, []).append(histograms)
+    for run in store.runs():
+        histograms = {each.step: median(each) for each in read_histograms(store.folder(run))}
+        if histograms and run.method in methods:
+            found.setdefault(run.method, []).append(histograms)
     rows = [
         [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
     ]
@@ -148,13 +147,13 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
     Args:
         cost: what benchmarks/method_cost.py has written.
     """
-    (section,) = sections(store.records())
-    found = section.comparison
-    less = {d.method: d.interval for d in found.at_best}
+    results = _only_setting(store)
+    found = results.comparison
+    differences = {d.method: d.interval for d in found.at_best}
     rows = []
     for method, best in found.best.items():
         assert best is not None, "every run has ended well"
-        robust, lrs = found.robust[method], sorted(section.table[method])
+        robust, lrs = found.robust[method], sorted(results.outcomes.values[method])
         lr, width = f"{best.lrs[0]:g}" + ", the last" * (best.lrs[0] == lrs[-1]), "–"
         if len(lrs) == 1:
             lr = f"{lrs[0]:g}, its own"
@@ -171,7 +170,7 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
                 method,
                 lr,
                 _interval(best.metric),
-                _interval(less.get(method), sign="+"),
+                _interval(differences.get(method), sign="+"),
                 width,
                 *(f"{ratio:.1f}" for ratio in times),
                 f"{cost['state'][method]:.0f}",
@@ -179,7 +178,7 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
         )
     rows.sort(key=lambda row: float(row[2].split()[0]), reverse=True)
     costs = [f"a step with {model}" for model in cost["seconds"]]
-    heads = ["method", "best lr", f"{section.metric.label} there", f"less {found.baseline}", "decades of lr"]
+    heads = ["method", "best lr", f"{results.metric.label} there", f"vs {found.baseline}", "decades of lr"]
     return markdown([*heads, *costs, "state"], rows)
 
 

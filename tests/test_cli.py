@@ -13,27 +13,28 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["study", "imagenet-9"], "unknown task 'imagenet-9'; there are fashion-mnist, "),
-        ([*MINI, "--methods", "adamm"], "unknown method 'adamm'; there are adam, "),
+        (["study", "imagenet-9"], "TASK is imagenet-9: unknown task 'imagenet-9'; there are fashion-mnist, "),
+        ([*MINI, "--methods", "adamm"], "--methods is adamm: unknown method 'adamm': did you mean adam"),
         ([*MINI, "--methods", ""], "--methods is empty"),
-        ([*MINI, "--lrs", "0.1;0.2"], "--lrs is '0.1;0.2'; write numbers with commas"),
-        ([*MINI, "--lrs", "-0.1"], "--lrs holds -0.1"),
+        ([*MINI, "--lrs", "0.1;0.2"], "--lrs is 0.1;0.2: write numbers with commas"),
+        ([*MINI, "--lrs", "-0.1"], "--lrs is -0.1: a learning rate is a positive number"),
         ([*MINI, "--lrs", ""], "--lrs is empty"),
-        ([*MINI, "--seeds", "1.5"], "--seeds is '1.5'"),
-        ([*MINI, "--seeds", "1,1"], "--seeds holds 1 twice"),
+        ([*MINI, "--seeds", "1.5"], "--seeds is 1.5: write whole numbers with commas between them"),
+        ([*MINI, "--seeds", "1,1"], "--seeds is 1: it is there twice"),
         ([*MINI, "--epochs", "0"], "--epochs is 0"),
         ([*MINI, "--workers", "0"], "--workers is 0"),
-        ([*MINI, "--baseline", "adam"], "--baseline is 'adam'; the methods are sgd"),
-        ([*MINI, "--batch-sizes", "0"], "--batch-sizes holds 0; it must be at least 1"),
-        ([*MINI, "--batch-sizes", "1e3"], "--batch-sizes is '1e3'; write whole numbers"),
-        ([*MINI, "--vary", "beta2"], "--vary holds 'beta2'; write such as beta2=0.9,0.999"),
-        ([*MINI, "--vary", "speed=2"], "--vary is refused: method 'sgd(speed=2)'"),
-        ([*MINI, "--methods", "sgd,sgd(lr=0.1)"], "--methods holds sgd and sgd(lr=0.1), the same at lr 0.1; name one"),
-        ([*MINI, "--device", "tpu"], "--device is 'tpu'; it must be cpu or cuda"),
-        ([*MINI, "--engine", "slurm"], "--engine is 'slurm'; it must be local or ray"),
-        ([*MINI, "--address", "auto"], "--address is 'auto'; it goes with --engine ray"),
-        ([*MINI, "--engine", "ray", "--ranks", "2"], "--ranks is 2; several go with --engine local"),
-        ([*MINI, "--ranks", "0"], "--ranks is 0; it must be at least 1"),
+        ([*MINI, "--baseline", "adam"], "--baseline is adam: the methods are sgd"),
+        ([*MINI, "--batch-sizes", "0"], "--batch-sizes is 0: it must be at least 1"),
+        ([*MINI, "--batch-sizes", "1e3"], "--batch-sizes is 1e3: write whole numbers"),
+        ([*MINI, "--vary", "beta2"], "--vary is beta2: write an option with its values: beta2=0.9,0.999"),
+        ([*MINI, "--vary", "eps=1", "eps=2"], "--vary is eps=2: eps is there twice"),
+        ([*MINI, "--vary", "speed=2"], "--vary is sgd(speed=2): method 'sgd(speed=2)'"),
+        ([*MINI, "--methods", "sgd,sgd(lr=0.1)"], "--methods is sgd, sgd(lr=0.1): they are the same at lr 0.1; give"),
+        ([*MINI, "--device", "tpu"], "--device is tpu: it must be cpu or cuda"),
+        ([*MINI, "--executor", "slurm"], "--executor is slurm: it must be local or ray"),
+        ([*MINI, "--address", "auto"], "--address is auto: it goes with the executor ray"),
+        ([*MINI, "--executor", "ray", "--ranks", "2"], "--ranks is 2: several go with the executor local"),
+        ([*MINI, "--ranks", "0"], "--ranks is 0: it must be at least 1"),
         (["export", "nowhere"], "holds no study"),
         ([*MINI, "--data", "somewhere"], "comes with the package"),
         (["report", "nowhere"], "holds no study"),
@@ -85,7 +86,7 @@ def test_a_study_runs_grows_and_reports(tmp_path, capsys):
 def test_cuda_without_a_gpu_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*MINI, "--device", "cuda"]) == 2
-    assert "--device is 'cuda', and torch finds no GPU here" in capsys.readouterr().err
+    assert "--device is cuda: torch finds no GPU here" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

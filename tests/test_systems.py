@@ -12,8 +12,8 @@ import rectified
 from rectified import files
 from rectified.bench.models import MODELS
 from rectified.bench.run import _too_large
-from rectified.cli.running import cores
-from rectified.study.executors import LocalEngine
+from rectified.study.executors import LocalExecutor
+from rectified.study.runner import cores
 
 # What Windows' Python lacks is taken away once the libraries, which know about it, are imported.
 WINDOWS = """
@@ -66,10 +66,10 @@ def test_theory_and_reports_are_made_without_posix(tmp_path):
     assert not list((tmp_path / "orders").rglob(".lock"))
 
 
-def test_an_engine_is_refused_as_the_command_is(monkeypatch):
+def test_an_executor_is_refused_as_the_command_is(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ValueError, match="on Windows use WSL"):
-        LocalEngine(1)
+        LocalExecutor(1)
 
 
 def test_no_temporary_of_another_process_is_swept_where_asking_would_interrupt_it(tmp_path, monkeypatch):

@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
-from rectified.workloads.data.images import idx
+from rectified.workloads.data.images import fashion_mnist_files, idx
 
 TRAIN, TEST = 600, 100  # pictures of each class
 
@@ -30,7 +29,7 @@ def write(path: Path, array: Tensor) -> None:
 
 
 def main(folder: Path) -> None:
-    full = fashion_mnist.load(fashion_mnist.find())
+    full = fashion_mnist_files.load(fashion_mnist_files.find())
     train = first_of_each_class(full.train_labels, TRAIN)
     test = first_of_each_class(full.test_labels, TEST)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,4 +40,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else fashion_mnist.mini())
+    main(Path(sys.argv[1]) if sys.argv[1:] else fashion_mnist_files.mini())

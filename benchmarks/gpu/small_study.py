@@ -16,31 +16,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-NEEDED = ("rich", "numpy", "matplotlib", "jinja2", "tensorboard")
-METHODS, LRS, SEEDS = "adam,radam,adam+untuned-linear", "0.003,0.01", "0,1"
+NEEDED = ("rich", "numpy", "matplotlib", "jinja2", "tensorboard", "cloudpickle")
+METHODS, LRS, SEEDS = ["adam", "radam", "adam+untuned-linear"], [0.003, 0.01], [0, 1]
 
 
 def study(device: str, workers: int, epochs: int, log: Any) -> dict[str, Any]:
     """Run it; its exit status, its seconds, what its report answers, and each run's end."""
     from rich.console import Console
 
-    from rectified.study import run_study
-    from rectified.study.config.grid import Grid
-    from rectified.study.executors import LocalEngine
+    from rectified.study import Study
+    from rectified.study.executors import LocalExecutor
+    from rectified.study.runner import run_study
     from rectified.study.storage.store import Store
 
-    plans = Grid("fashion-mnist-mini", METHODS, LRS, SEEDS, epochs).plans()
+    asked = Study("fashion-mnist-mini", METHODS, LRS, SEEDS, epochs=epochs)
     began = time.monotonic()
     with TemporaryDirectory() as folder:
         out = Path(folder) / "study"
-        engine = LocalEngine(workers, ("cuda:0",) if device == "cuda" else ("cpu",))
-        status = run_study(plans, out, None, engine, "benchmarks/gpu/small_study.py", Console(file=log, width=120))
+        executor = LocalExecutor(workers, ("cuda:0",) if device == "cuda" else ("cpu",))
+        status = run_study(asked, out, executor, "benchmarks/gpu/small_study.py", Console(file=log, width=120))
         records = Store.open(out).records()
     runs = [
         {
-            "method": record.cell.method,
-            "lr": record.cell.lr,
-            "seed": record.cell.seed,
+            "method": record.run.method,
+            "lr": record.run.lr,
+            "seed": record.run.seed,
             "status": record.status,
             "reason": record.reason,
             "seconds": record.seconds,

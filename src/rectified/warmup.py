@@ -20,7 +20,7 @@ from numbers import Real
 from typing import Any, Literal, get_args
 
 from .theory.checks import check_beta2
-from .theory.rectification import VARIANCES, Variance, rectification_at
+from .theory.rectification_term import VARIANCES, Variance, rectification_at
 from .theory.sma import rho, rho_inf
 
 __all__ = [

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rectified.bench.entries import BASE
-from rectified.bench.results import Measured, Outcome, Results
+from rectified.bench.ratios import Measured, Outcome, Results
 from rectified.bench.tables import markdown, sheets
 
 FUSED, NARROW, SLOW = "torch AdamW fused", "rectified RAdam (bf16)", "torchao AdamW8bit"

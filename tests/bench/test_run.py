@@ -9,7 +9,7 @@ import torch
 
 from rectified.bench import entries, measure
 from rectified.bench.models import MODELS
-from rectified.bench.results import Measured, Outcome
+from rectified.bench.ratios import Measured, Outcome
 from rectified.bench.run import _turn
 from rectified.bench.worker import Worker
 from rectified.cli import main

@@ -4,6 +4,7 @@ import copy
 import pickle
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,6 +86,26 @@ def test_complex_numbers_step_as_pairs_of_reals(kind, twin, options):
     params = parameters(torch.complex128, shapes=((3, 2), (), (0,)))
     optimizer = kind(params, warmup=Rectified(), **options)
     race(optimizer, params, judges(twin, params, reference.rectified, Rectified(), **options), range(1, 13))
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(2,), (0,)], ids=["all have a length", "one is empty"])
+@pytest.mark.parametrize("zero", ["none", "theta", "gradient", "both"])
+def test_lamb_where_a_norm_is_0(zero, shape, weight_decay):
+    params = parameters(shapes=((3, 4), (5,), shape))
+    if zero in ("theta", "both"):
+        params[0].data.zero_()
+    optimizer = LAMB(params, weight_decay=weight_decay, lr=0.02)
+    others = judges(twins.LAMB, params, reference.constant, weight_decay=weight_decay, lr=0.02)
+    for step in range(1, 8):
+        set_gradients(params, step)
+        if zero in ("gradient", "both"):
+            params[0].grad.zero_()
+        for p, judge in zip(params, others, strict=True):
+            judge.step(numbers(p.grad))
+        optimizer.step()
+        for p, judge in zip(params, others, strict=True):
+            np.testing.assert_allclose(numbers(p), judge.theta, rtol=1e-12, atol=1e-15)
 
 
 @every_member

@@ -1,6 +1,6 @@
 """What test_ddp.py has the launcher and the ranks run instead of ddp_worker: the same, watched and hurt.
 
-On the task of test_resume.py where a cell names it. HURT is a rank, a step, and what befalls it then: "1 9 kill".
+HURT is a rank, a step, and what befalls it then: "1 9 kill".
 """
 
 import os
@@ -8,12 +8,9 @@ import signal
 import sys
 
 import torch
-from test_resume import TINY
 
-from rectified.study.execution import execute as cell_module
 from rectified.study.execution.training import Training
 from rectified.study.executors import ddp_worker as rank
-from rectified.workloads.tasks import parse_task
 
 begin, take, trained, begun = Training.begin, Training.take, rank._trained, []
 
@@ -23,24 +20,24 @@ def watched_begin(*args):
     return begun[-1]
 
 
-def hurt_take(self, task, batch):
+def hurt_take(self, batch):
     whom, when, what = os.environ.get("HURT", "9 9 nothing").split()
     if (self.ranks.rank, self.step) == (int(whom), int(when)):
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise ZeroDivisionError("of rank " + whom)
-    return take(self, task, batch)
+    return take(self, batch)
 
 
 def watched_trained(job, which, tell):
     found = trained(job, which, tell)
     if found[0] == "done":
-        torch.save(begun[-1].state(), job.folder.with_name(f"{job.folder.name}-{which}.pt"))
+        folder = job.parcel.folder
+        torch.save(begun[-1].state(), folder.with_name(f"{folder.name}-{which}.pt"))
     return found
 
 
 if __name__ == "__main__":
-    cell_module.parse_task = lambda name: TINY if name == "tiny" else parse_task(name)
     Training.begin, Training.take, rank._trained = watched_begin, hurt_take, watched_trained
     if sys.argv[1] == "launch":
         rank.launch(sys.argv[2], program=[__file__])

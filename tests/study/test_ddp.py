@@ -1,4 +1,4 @@
-"""Several processes that train one cell: the steps of one process, and nothing left of them when one dies."""
+"""Several processes that train one run: the steps of one process, and nothing left of them when one dies."""
 
 import json
 import multiprocessing
@@ -8,39 +8,43 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import mini_runs
 import pytest
 import torch
-from test_executors import CELLS, DATA, UNKNOWN
-from test_resume import MINI, TINY, cell, same
+from mini_runs import BROKEN, DATA, MINI, WHY_BROKEN, new_store
+from test_resume import TINY, a_run, run, same
 
-from rectified.study import Limits
-from rectified.study.config.runs import Cell
+from rectified.study.config.errors import InvalidOption
 from rectified.study.execution.checkpoint import NAME, read_checkpoint, write_checkpoint
-from rectified.study.execution.execute import TimeLimitError, run
-from rectified.study.executors import LocalEngine
-from rectified.study.executors import ddp_launcher as ranks
-from rectified.study.executors.ddp_launcher import RankDiedError, RankError, _Heard, check_ranks, run_on
-from rectified.study.executors.ddp_worker import examples, part
+from rectified.study.execution.limits import Limits, TimeLimitError
+from rectified.study.executors import LocalExecutor, ddp_launcher
+from rectified.study.executors.ddp_launcher import RankDiedError, RankError, _Heard, check_ranks, execute_on
+from rectified.study.executors.ddp_worker import part
 from rectified.study.executors.local import shared
+from rectified.study.executors.parcels import write_shared
 from rectified.study.storage.store import Store
+from rectified.workloads.tasks.task import examples
 
 TWO = ("cpu", "cpu")
 
 
-def nothing(*told):
-    pass
+def run_on(this, file, folder, **limits):
+    """Execute to the end by two ranks; returns what was reported on the way, without the last, that it is done."""
+    *told, end = execute_on(TWO, this, file, folder, 1, Limits(**limits))
+    assert end == ("done", None, "")
+    return told
 
 
 @pytest.fixture(autouse=True)
 def _watched(monkeypatch):
-    monkeypatch.setattr(ranks, "PROGRAM", [str(Path(__file__).with_name("ddp_tiny.py"))])
+    monkeypatch.setattr(ddp_launcher, "PROGRAM", [str(Path(__file__).with_name("ddp_tiny.py"))])
 
 
 @pytest.fixture
-def data(tmp_path):
-    """The tiny task's, as the ranks find it."""
-    torch.save(TINY.load(None), tmp_path / "data")
-    return tmp_path / "data"
+def tiny(tmp_path):
+    """The tiny task and its data, as the ranks find them."""
+    write_shared(tmp_path / "tiny", TINY, TINY.load(None))
+    return tmp_path / "tiny"
 
 
 def final(folder):
@@ -50,11 +54,11 @@ def final(folder):
 
 def test_two_ranks_take_the_steps_of_one_process(tmp_path):
     """In batches of an odd number of examples, the last of one, so that a rank has none of it."""
-    this = Cell("fashion-mnist-mini", "radam", 0.003, 0, 2, 857)
+    this = mini_runs.a_run("radam", 0.003, epochs=2, batch_size=857)
     one, two = tmp_path / "one", tmp_path / "two"
-    with shared(DATA, tmp_path) as files:
-        run_on(TWO, this, files[this.task], two, 1, nothing, Limits())
-    run(this, MINI.load(DATA[this.task]), one)
+    with shared([this], DATA, tmp_path) as files:
+        run_on(this, files[MINI.name], two)
+    run(this, MINI.load(DATA[MINI.name]), one)
     rows = [[json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] for folder in (one, two)]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [8, 16]
     for alone, together in zip(*rows, strict=True):
@@ -68,14 +72,15 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
+def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch):
     whole, stopped, told = tmp_path / "whole", tmp_path / "stopped", []
 
     def go_on(**limits):
-        return run_on(TWO, cell(), data, stopped, 1, lambda *words: told.append(words), Limits(**limits))
+        for progress in execute_on(TWO, a_run(), tiny, stopped, 1, Limits(**limits)):
+            told.append(progress)  # also where it then raises
 
-    run_on(TWO, cell(), data, whole, 1, nothing, Limits())
-    with pytest.raises(TimeLimitError, match=r"--cell-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
+    run_on(a_run(), tiny, whole)
+    with pytest.raises(TimeLimitError, match=r"--run-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
         go_on(minutes=1e-9)
     monkeypatch.setenv("HURT", "0 10 kill")
     with pytest.raises(RankDiedError, match=r"^rank 0 died \(signal SIGKILL\)$"):
@@ -84,9 +89,10 @@ def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(data, tmp_path, monkeyp
     go_on()
     assert [(kind, text) for kind, _, text in told] == [
         *[("resumed", "epoch 1 of 2, after step 0"), ("row", "")],
-        *[("resumed", "epoch 2 of 2, after step 10"), ("row", "")],
+        *[("resumed", "epoch 2 of 2, after step 10"), ("row", ""), ("done", "")],
     ]
-    assert (stopped / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    for name in ("rows.jsonl", "steps.csv"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
     for straight, resumed in zip(final(whole), final(stopped), strict=True):
         del straight["seconds"], resumed["seconds"]
         assert same(straight, resumed)
@@ -95,23 +101,22 @@ def test_out_of_time_or_killed_a_run_goes_on_bit_for_bit(data, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_an_exception_of_a_rank_is_told_with_its_traceback_and_leaves_no_checkpoint(data, tmp_path, monkeypatch):
+def test_an_exception_of_a_rank_is_told_with_its_traceback_and_leaves_no_checkpoint(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("HURT", "1 5 raise")
     says = r"(?s)^in rank 1:\nTraceback .* in hurt_take\n.*ZeroDivisionError: of rank 1\n$"
     with pytest.raises(RankError, match=says):
-        run_on(TWO, cell(), data, tmp_path / "run", 1, nothing, Limits(checkpoint_every=0))
+        run_on(a_run(), tiny, tmp_path / "run", checkpoint_every=0)
     assert (tmp_path / "run" / "config.json").exists()
     assert not (tmp_path / "run" / NAME).exists()
 
 
-def test_a_checkpoint_of_another_number_of_ranks_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("rectified.study.execution.execute.parse_task", lambda name: TINY)
-    folder, told = tmp_path / "run", []
+def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
+    folder = tmp_path / "run"
     with pytest.raises(TimeLimitError):
-        run(cell(), torch.load(data), folder, limits=Limits(minutes=1e-9))
+        run(a_run(), TINY.load(None), folder, limits=Limits(minutes=1e-9))
     state = read_checkpoint(folder)
     write_checkpoint(folder, state | {"versions": state["versions"] | {"ranks": "2"}})
-    run(cell(), torch.load(data), folder, tell=lambda *words: told.append(words))
+    told = run(a_run(), TINY.load(None), folder)
     assert told[0][2] == "its checkpoint is of ranks 2, now none; the run begins anew"
 
 
@@ -146,21 +151,21 @@ def test_every_example_is_in_one_part():
 
 
 def test_what_cannot_be_is_refused_by_name():
-    with pytest.raises(ValueError, match="--ranks is 3 and a batch size 2: "):
+    with pytest.raises(InvalidOption, match=r"^ranks is 3: a batch of 2 has not an example for each of them$"):
         check_ranks(3, [4, 2])
-    with pytest.raises(ValueError, match="--ranks is 0; it must be at least 1"):
-        LocalEngine(1, ranks=0)
-    with pytest.raises(ValueError, match="--ranks is 3, and there are 2 devices"):
-        LocalEngine(1, ("cuda:0", "cuda:1"), ranks=3)
-    with pytest.raises(ValueError, match="--ranks is 501 and a batch size 500: "):
-        next(LocalEngine(1, ranks=501).run(CELLS, Store(Path("nowhere")), DATA))
+    with pytest.raises(InvalidOption, match=r"^ranks is 0: it must be at least 1$"):
+        LocalExecutor(1, ranks=0)
+    with pytest.raises(InvalidOption, match=r"^ranks is 3: there are 2 devices$"):
+        LocalExecutor(1, ("cuda:0", "cuda:1"), ranks=3)
+    with pytest.raises(InvalidOption, match=r"^ranks is 501: a batch of 500 has not an example for each of them$"):
+        next(LocalExecutor(1, ranks=501).run([mini_runs.a_run()], Store(Path("nowhere")), DATA))
 
 
 def test_a_worker_has_a_slice_of_the_gpus():
     gpus = tuple(f"cuda:{i}" for i in range(5))
-    assert LocalEngine(1, gpus, ranks=2).slices == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
-    assert LocalEngine(1, gpus).slices == [(gpu,) for gpu in gpus]
-    assert LocalEngine(4, ranks=2).slices == [TWO]
+    assert LocalExecutor(1, gpus, ranks=2).slices == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert LocalExecutor(1, gpus).slices == [(gpu,) for gpu in gpus]
+    assert LocalExecutor(4, ranks=2).slices == [TWO]
 
 
 def descendants(pid):
@@ -194,12 +199,10 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("victims", [["worker"], pytest.param(["rank", "launcher", "worker"], marks=pytest.mark.slow)])
-def test_whoever_is_killed_no_process_is_left_and_the_cell_goes_on(victims, tmp_path):
-    store, events, left = Store(tmp_path / "study"), [], list(victims)
-    this = Cell("fashion-mnist-mini", "radam", 0.01, 0, epochs=len(victims) + 1, batch_size=100)
-    store.out.mkdir()
-    store.add([this], "")
-    with closing(LocalEngine(1, ranks=2).run([this], store, DATA, Limits(checkpoint_every=0))) as running:
+def test_whoever_is_killed_no_process_is_left_and_the_run_goes_on(victims, tmp_path):
+    this = mini_runs.a_run("radam", epochs=len(victims) + 1, batch_size=100)
+    store, events, left = new_store(tmp_path / "study", [this]), [], list(victims)
+    with closing(LocalExecutor(1, ranks=2).run([this], store, DATA, Limits(checkpoint_every=0))) as running:
         for event in running:
             events.append(event)
             if event.kind == "row" and left:
@@ -212,7 +215,7 @@ def test_whoever_is_killed_no_process_is_left_and_the_cell_goes_on(victims, tmp_
     again = ["retry", "started", "resumed", "row"]
     assert [event.kind for event in events] == ["started", "row", *again * len(victims), "done"]
     assert [event.text for event in events if event.kind == "retry"] == [DEATHS[victim] for victim in victims]
-    record = store.record(this)
+    record = store.record(this.key)
     assert [row["epoch"] for row in record.rows] == list(range(1, len(victims) + 2))
     assert (record.status, record.attempts, record.versions["ranks"]) == ("done", len(victims) + 1, "2")
     assert not multiprocessing.active_children()
@@ -220,9 +223,8 @@ def test_whoever_is_killed_no_process_is_left_and_the_cell_goes_on(victims, tmp_
 
 
 @pytest.mark.slow
-def test_an_exception_fails_its_cell_with_the_traceback_kept(tmp_path):
-    store = Store(tmp_path / "study")
-    store.out.mkdir()
-    events = list(LocalEngine(1, ranks=2).run([UNKNOWN], store, DATA))
+def test_an_exception_fails_its_run_with_the_traceback_kept(tmp_path):
+    store = new_store(tmp_path / "study", [BROKEN])
+    events = list(LocalExecutor(1, ranks=2).run([BROKEN], store, DATA))
     assert [event.kind for event in events] == ["started", "failed"]
-    assert store.record(UNKNOWN).reason.startswith("ValueError: unknown method 'adamm'")
+    assert store.record(BROKEN.key).reason.startswith(WHY_BROKEN)

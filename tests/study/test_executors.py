@@ -11,28 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mini_runs import BROKEN, DATA, WHY_BROKEN, a_run, new_store
 from rich.console import Console
 
-from rectified.study import Limits, run_study
-from rectified.study.config.methods import parse_list
-from rectified.study.config.runs import Cell, Plan
-from rectified.study.execution.execute import ANY
-from rectified.study.executors import Event, LocalEngine
+from rectified.study import Study
+from rectified.study.execution.limits import ANY, Limits
+from rectified.study.executors import Event, LocalExecutor
 from rectified.study.executors.executor import ATTEMPTS, write_failure
-from rectified.study.storage.store import Store
-from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
+from rectified.study.runner import run_study
 
-HEAD = {"task": "fashion-mnist-mini", "epochs": 1, "batch_size": 500}
-DATA = {HEAD["task"]: fashion_mnist.mini()}
-CELLS = [Cell(method=method, lr=0.01, seed=0, **HEAD) for method in ("adam", "sgd", "radam")]
+RUNS = [a_run(method) for method in ("adam", "sgd", "radam")]
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "study")
-    store.out.mkdir()
-    store.add(CELLS, "")
-    return store
+    return new_store(tmp_path / "study", RUNS)
 
 
 def kill_workers():
@@ -40,45 +33,45 @@ def kill_workers():
         os.kill(child.pid, signal.SIGKILL)
 
 
-def test_every_cell_runs_once_and_tells_its_rows(store):
-    events = list(LocalEngine(2).run(CELLS, store, DATA))
-    for cell in CELLS:
-        assert [event.kind for event in events if event.cell == cell] == ["started", "row", "done"]
+def test_every_run_is_executed_once_and_reports_its_rows(store):
+    events = list(LocalExecutor(2).run(RUNS, store, DATA))
+    for run in RUNS:
+        assert [event.kind for event in events if event.run == run.key] == ["started", "row", "done"]
     assert {record.status for record in store.records()} == {"done"}
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_dies_is_replaced_and_its_cell_tried_again(store):
+def test_a_worker_that_dies_is_replaced_and_its_run_tried_again(store):
     kinds = []
-    with closing(LocalEngine(1).run(CELLS[:2], store, DATA)) as events:
+    with closing(LocalExecutor(1).run(RUNS[:2], store, DATA)) as events:
         for event in events:
             if event.kind == "started" and "retry" not in kinds:
                 kill_workers()
             kinds.append(event.kind)
     assert kinds == ["started", "retry", "started", "row", "done", "started", "row", "done"]
-    assert [store.record(cell).attempts for cell in CELLS[:2]] == [2, 1]
+    assert [store.record(run.key).attempts for run in RUNS[:2]] == [2, 1]
 
 
-def test_a_cell_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
+def test_a_run_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
     statuses = []
-    with closing(LocalEngine(1).run(CELLS[:2], store, DATA)) as events:
+    with closing(LocalExecutor(1).run(RUNS[:2], store, DATA)) as events:
         for event in events:
-            if event.kind == "started" and event.cell == CELLS[0]:
+            if event.kind == "started" and event.run == RUNS[0].key:
                 kill_workers()
             if event.kind in ("retry", "failed", "done"):
-                statuses.append((event.cell.method, event.kind))
+                statuses.append((event.run.method, event.kind))
     assert statuses == [("adam", "retry")] * (ATTEMPTS - 1) + [("adam", "failed"), ("sgd", "done")]
-    record = store.record(CELLS[0])
+    record = store.record(RUNS[0].key)
     assert (record.status, record.attempts) == ("failed", ATTEMPTS)
     assert "SIGKILL" in record.error
 
 
 @pytest.mark.slow
-def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
+def test_a_run_that_gets_further_between_deaths_is_not_given_up(store):
     """As often as it may die in vain, and once more."""
-    cell = Cell("fashion-mnist-mini", "adam", 0.01, 0, epochs=ATTEMPTS + 2, batch_size=100)
+    run = a_run(epochs=ATTEMPTS + 2, batch_size=100)
     kinds, where = [], []
-    with closing(LocalEngine(1).run([cell], store, DATA, Limits(checkpoint_every=0))) as events:
+    with closing(LocalExecutor(1).run([run], store, DATA, Limits(checkpoint_every=0))) as events:
         for event in events:
             kinds.append(event.kind)
             where += [event.text] if event.kind == "resumed" else []
@@ -87,38 +80,35 @@ def test_a_cell_that_gets_further_between_deaths_is_not_given_up(store):
     assert kinds[-1] == "done"
     assert kinds.count("retry") == len(where) == ATTEMPTS + 1
     assert all(" of 5, after step " in text for text in where)
-    record = store.record(cell)
+    record = store.record(run.key)
     assert [row["epoch"] for row in record.rows] == [1, 2, 3, 4, 5]
     assert record.attempts == ATTEMPTS + 2
 
 
 def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store):
     kinds = []
-    with closing(LocalEngine(1, grace=0.0).run(CELLS[:1], store, DATA, Limits(minutes=0.02))) as events:
+    with closing(LocalExecutor(1, grace=0.0).run(RUNS[:1], store, DATA, Limits(minutes=0.02))) as events:
         for event in events:
             kinds.append(event.kind)
             for child in multiprocessing.active_children():
                 os.kill(child.pid, signal.SIGSTOP)
     assert kinds == ["started", "failed"]
-    assert "killed: it was not done 0 s after its time, --cell-minutes 0.02" in store.record(CELLS[0]).error
+    assert "killed: it was not done 0 s after its time, --run-minutes 0.02" in store.record(RUNS[0].key).error
 
 
-UNKNOWN = Cell(method="adamm", lr=0.01, seed=0, **HEAD)
-
-
-def test_an_exception_fails_its_cell_at_once_with_the_traceback_kept(store):
-    events = [event.kind for event in LocalEngine(1).run([UNKNOWN], store, DATA)]
+def test_an_exception_fails_its_run_at_once_with_the_traceback_kept(store):
+    events = [event.kind for event in LocalExecutor(1).run([BROKEN], store, DATA)]
     assert events == ["started", "failed"]
-    record = store.record(UNKNOWN)
+    record = store.record(BROKEN.key)
     assert record.status == "failed"
     assert not record.finished
     assert "Traceback" in record.error
-    assert record.reason.startswith("ValueError: unknown method 'adamm'")
+    assert record.reason.startswith(WHY_BROKEN)
 
 
 def test_the_data_is_in_memory_once_for_all_workers_and_gone_with_the_study(store):
     mapped = set()
-    with closing(LocalEngine(2).run(CELLS, store, DATA)) as events:
+    with closing(LocalExecutor(2).run(RUNS, store, DATA)) as events:
         for event in events:
             if event.kind == "row":
                 for child in multiprocessing.active_children():
@@ -198,44 +188,44 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(
 
 
 @dataclass(frozen=True)
-class Failing(LocalEngine):
-    """As after an error in a cell."""
+class Failing(LocalExecutor):
+    """As after an error in a run."""
 
-    def run(self, cells, store, data, limits=ANY):
-        for cell in cells:
-            write_failure(store.folder(cell), "Traceback\nOSError: disk on fire", 1)
-            yield Event("failed", cell, text="OSError: disk on fire")
+    def run(self, runs, store, data, limits=ANY):
+        for run in runs:
+            write_failure(store.folder(run.key), "Traceback\nOSError: disk on fire", 1)
+            yield Event("failed", run.key, text="OSError: disk on fire")
 
 
 def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, capsys):
-    def study(engine):
-        plan = Plan(methods=parse_list("adam"), lrs=(0.01,), seeds=(0,), **HEAD)
-        status = run_study([plan], tmp_path / "out", None, engine, "rectified study ...", Console(width=200))
+    def study(executor):
+        one = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=1, batch_sizes=500)
+        status = run_study(one, tmp_path / "out", executor, "rectified study ...", Console(width=200))
         return status, capsys.readouterr().out
 
     status, said = study(Failing(1))
     assert status == 1
     assert "failed: adam lr 0.01 seed 0: OSError: disk on fire" in said
-    status, said = study(LocalEngine(1))
+    status, said = study(LocalExecutor(1))
     assert status == 0
     assert "[1/1]" in said
-    status, said = study(LocalEngine(1))
+    status, said = study(LocalExecutor(1))
     assert status == 0
     assert "1 of 1 runs are there already" in said
 
 
 def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_more(tmp_path, capsys):
     def study(**limits):
-        plan = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
+        one = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=2, batch_sizes=100)
         status = run_study(
-            [plan], tmp_path / "out", None, LocalEngine(1), "rectified ...", Console(width=300), Limits(**limits)
+            one, tmp_path / "out", LocalExecutor(1), "rectified ...", Console(width=300), Limits(**limits)
         )
         return status, capsys.readouterr().out
 
     status, said = study(minutes=0.005)
     assert status == 1
     assert "failed: adam lr 0.01 seed 0: it has had 0.00" in said
-    assert "and --cell-minutes is 0.005: stopped in epoch 1 of 2, after step " in said
+    assert "and --run-minutes is 0.005: stopped in epoch 1 of 2, after step " in said
     status, said = study()
     assert status == 0
     assert "resumed epoch " in said

@@ -7,23 +7,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from mini_runs import DATA, MINI
 from rich.console import Console
 
-from rectified.study import Limits, run_study
-from rectified.study.config.methods import parse_list
-from rectified.study.config.runs import Plan
-from rectified.study.execution.execute import run
-from rectified.study.executors import LocalEngine
+from rectified.study import Study
+from rectified.study.execution.execute import execute
+from rectified.study.execution.limits import Limits
+from rectified.study.executors import LocalExecutor
+from rectified.study.runner import run_study
 from rectified.study.storage import store as store_module
-from rectified.workloads.tasks import TASKS
 
-PLAN = Plan("fashion-mnist-mini", parse_list("adam"), (0.01,), (0,), epochs=2, batch_size=100)
+STUDY = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=2, batch_sizes=100)
 
 
 def study(out):
     """Its exit status and what it said."""
     console = Console(width=400, record=True, file=io.StringIO())
-    status = run_study([PLAN], out, None, LocalEngine(1), "rectified study ...", console, Limits(checkpoint_every=0.1))
+    limits = Limits(checkpoint_every=0.1)
+    status = run_study(STUDY, out, LocalExecutor(1), "rectified study ...", console, limits)
     return status, console.export_text()
 
 
@@ -60,9 +61,8 @@ def test_a_worker_that_finds_the_disk_full_stops_the_study_and_it_goes_on_with_r
 
     ballast.unlink()
     assert study(out)[0] == 0
-    task = TASKS[PLAN.task]
-    run(PLAN.cells()[0], task.load(task.find(None, print)), tmp_path / "undisturbed")
-    assert next(out.glob("cells/*/rows.jsonl")).read_bytes() == (tmp_path / "undisturbed" / "rows.jsonl").read_bytes()
+    list(execute(STUDY.runs()[0], MINI.load(DATA[MINI.name]), tmp_path / "undisturbed"))
+    assert next(out.glob("runs/*/rows.jsonl")).read_bytes() == (tmp_path / "undisturbed" / "rows.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["study.json", "results.csv"])

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,20 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mini_runs import DATA, MINI, new_store
 
-from rectified.study import Limits
-from rectified.study.config.methods import parse_list
-from rectified.study.config.runs import Plan
-from rectified.study.execution.execute import run
-from rectified.study.storage.store import Store
-from rectified.workloads.tasks import TASKS
+from rectified.study import Study
+from rectified.study.execution.execute import execute
+from rectified.study.execution.limits import Limits
 
 
-def command(plan, out, every):
-    axes = {"--methods": [method.name for method in plan.methods], "--lrs": plan.lrs, "--seeds": plan.seeds}
-    grid = [word for flag, values in axes.items() for word in (flag, ",".join(map(str, values)))]
-    more = ["--epochs", str(plan.epochs), "--workers", "2", "--checkpoint-every", str(every), "--out", str(out)]
-    return [sys.executable, "-m", "rectified.cli", "study", plan.task, *grid, *more]
+def command(study, out, every):
+    _, *words = shlex.split(study.command)
+    more = ["--workers", "2", "--checkpoint-every", str(every), "--out", str(out)]
+    return [sys.executable, "-m", "rectified.cli", *words, *more]
 
 
 def children_of(pid):
@@ -69,7 +67,7 @@ def disturbed(start, kills, generator, longest):
         for _ in range(3):
             if study.wait(300) == 0:
                 break
-            # The last kill was the parent's, or one cell was killed three times before it came to a checkpoint.
+            # The last kill was the parent's, or one run was killed three times before it came to a checkpoint.
             study = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finally:
         study.kill()
@@ -77,40 +75,38 @@ def disturbed(start, kills, generator, longest):
     return done
 
 
-def undisturbed(plan, out):
+def undisturbed(study, out):
     """The study, by this process alone."""
-    task = TASKS[plan.task]
-    store = Store(out)
-    out.mkdir()
-    store.add(plan.cells(), "")
-    data = task.load(task.find(None, print))
-    for cell in plan.cells():
-        run(cell, data, store.folder(cell), limits=Limits(checkpoint_every=1e9))
+    store, data = new_store(out, study.runs()), MINI.load(DATA[MINI.name])
+    for run in study.runs():
+        for _ in execute(run, data, store.folder(run.key), limits=Limits(checkpoint_every=1e9)):
+            pass
     store.write_tables()
     return out
 
 
-def check(plan, kills, tmp_path, longest, every, seed):
+def check(study, kills, tmp_path, longest, every, seed):
     """Kill so often, over as many studies as that takes, and compare each study's results with an undisturbed one's."""
     generator = random.Random(seed)
-    reference, studies = undisturbed(plan, tmp_path / "undisturbed"), []
+    reference, studies = undisturbed(study, tmp_path / "undisturbed"), []
     while (left := kills - sum(sum(done.values()) for done in studies)) > 0:
         out = tmp_path / f"study-{len(studies)}"
-        studies.append(disturbed(command(plan, out, every), left, generator, longest))
+        studies.append(disturbed(command(study, out, every), left, generator, longest))
         assert (out / "results.csv").read_bytes() == (reference / "results.csv").read_bytes()
-        for cell in plan.cells():
-            rows = Path("cells", cell.id, "rows.jsonl")
-            assert (out / rows).read_bytes() == (reference / rows).read_bytes()
-        assert not list(out.glob("cells/*/checkpoint.pt"))
+        for run in study.runs():
+            for name in ("rows.jsonl", "steps.csv"):
+                file = Path("runs", run.key.id, name)
+                assert (out / file).read_bytes() == (reference / file).read_bytes()
+        assert not list(out.glob("runs/*/checkpoint.pt"))
     print(f"{studies} killed")
 
 
 def test_six_kills_change_nothing(tmp_path):
-    plan = Plan("fashion-mnist-mini", parse_list("adam,radam"), (0.01,), (0,), epochs=3, batch_size=100)
-    check(plan, 6, tmp_path, longest=3, every=0.1, seed=0)
+    study = Study("fashion-mnist-mini", "adam,radam", 0.01, 0, epochs=3, batch_sizes=100)
+    check(study, 6, tmp_path, longest=3, every=0.1, seed=0)
 
 
 @pytest.mark.slow
-def test_a_hundred_kills_over_twelve_cells_change_nothing(tmp_path):
-    plan = Plan("fashion-mnist-mini", parse_list("adam,sgd,radam"), (0.01, 0.05), (0, 1), epochs=8, batch_size=100)
-    check(plan, 100, tmp_path, longest=5, every=0.2, seed=1)
+def test_a_hundred_kills_over_twelve_runs_change_nothing(tmp_path):
+    study = Study("fashion-mnist-mini", "adam,sgd,radam", [0.01, 0.05], [0, 1], epochs=8, batch_sizes=100)
+    check(study, 100, tmp_path, longest=5, every=0.2, seed=1)

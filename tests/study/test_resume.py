@@ -9,21 +9,25 @@ import pytest
 import torch
 from torch import nn
 
-from rectified.study.config.methods import known
-from rectified.study.config.runs import Cell
+from rectified.study.config.methods import known, parse
+from rectified.study.config.runs import Run
 from rectified.study.execution import checkpoint
-from rectified.study.execution import execute as cell_module
-from rectified.study.execution.execute import Limits, TimeLimitError, run
+from rectified.study.execution import execute as execute_module
+from rectified.study.execution.execute import execute
+from rectified.study.execution.first_steps import read_steps
+from rectified.study.execution.limits import ANY, Limits, TimeLimitError
+from rectified.study.execution.ranks import Ranks
 from rectified.study.execution.training import Training
 from rectified.study.storage.locks import LOCK, locked
-from rectified.workloads.tasks import TASKS, Task
+from rectified.workloads.tasks import TASKS, BaseTask
 from rectified.workloads.tasks.lr_decay import LinearDecay
 
 MINI = TASKS["fashion-mnist-mini"]
 AUGMENTED = dataclasses.replace(TASKS["fashion-mnist-resnet20"], images=6000)
 # Every optimizer, and every warmup on one of them.
+NAMES = [name for name in known() if "+" not in name or name.startswith("adam+")]
 METHODS = [
-    *(name.replace("-N", "-9") for name in known() if "+" not in name or name.startswith("adam+")),
+    *(name.replace("-N%", "-50%").replace("-N", "-9") for name in NAMES),
     "schedulefree.RAdamScheduleFree",
     "torch.optim.NAdam+rectified",
     "pytorch_optimizer.AdaBelief",
@@ -37,13 +41,13 @@ class Killed(BaseException):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tiny(Task):
+class Tiny(BaseTask):
     """A task of seven batches, the last one smaller, whose model draws from the generator and remembers statistics.
 
     Its lr falls from step to step, gradients are clipped, weights decay, and those of the last two epochs are averaged.
     """
 
-    def find(self, folder, say):
+    def find(self, folder, say, fetch=True):
         raise NotImplementedError
 
     def load(self, folder):
@@ -78,7 +82,7 @@ TINY = Tiny(
     metric="test_accuracy",
     metric_label="",
     larger_is_better=True,
-    methods="adam",
+    methods=("adam",),
     lrs=(0.1,),
     seeds=(0,),
     epochs=2,
@@ -92,9 +96,8 @@ STEPS = 14
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """The tiny task's data, while every name of a task means it."""
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
+def tiny():
+    """The tiny task's data."""
     return TINY.load(None)
 
 
@@ -112,8 +115,16 @@ def begun(monkeypatch):
     return found
 
 
-def cell(method="radam", lr=0.01, epochs=2, batch_size=8, task="tiny"):
-    return Cell(task, method, lr, 0, epochs, batch_size)
+def a_run(method="radam", lr=0.01, epochs=2, batch_size=8, task=TINY):
+    at = parse(method).over(epochs * task.steps_per_epoch(batch_size))
+    return Run(task, at, lr, 0, epochs, batch_size)
+
+
+def run(this, data, folder, limits=ANY):
+    """Execute to the end; returns what was reported on the way, without the last, which is that it is done."""
+    *told, end = execute(this, data, folder, limits=limits)
+    assert end == ("done", None, "")
+    return told
 
 
 def killed_after_every_checkpoint(monkeypatch, run_once):
@@ -124,10 +135,10 @@ def killed_after_every_checkpoint(monkeypatch, run_once):
         write(folder, state)
         raise Killed
 
-    monkeypatch.setattr(cell_module, "write_checkpoint", write_and_die)
+    monkeypatch.setattr(execute_module, "write_checkpoint", write_and_die)
     while True:
         try:
-            assert run_once() == "done"
+            run_once()
         except Killed:
             killed += 1
             assert killed < 100, "it gets nowhere"
@@ -156,12 +167,12 @@ def same(a, b):
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(cell(method), tiny, whole, limits=NEVER)
+    run(a_run(method), tiny, whole, limits=NEVER)
     undisturbed = everything(begun[-1])
-    times = killed_after_every_checkpoint(monkeypatch, lambda: run(cell(method), tiny, killed, limits=EVERY_STEP))
+    times = killed_after_every_checkpoint(monkeypatch, lambda: run(a_run(method), tiny, killed, limits=EVERY_STEP))
     assert times == STEPS + 1, "at each step, and at the end of the first epoch"
     assert same(everything(begun[-1]), undisturbed)
-    for name in ("rows.jsonl", "gradients.csv"):
+    for name in ("rows.jsonl", "gradients.csv", "steps.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     done = [json.loads((folder / "done.json").read_text()) for folder in (whole, killed)]
     assert [(d["status"], d["step"], d["rows"]) for d in done] == [("done", STEPS, 2)] * 2
@@ -171,7 +182,7 @@ def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tm
 @pytest.mark.parametrize("method", ["radam", "sgd"])
 def test_so_does_a_real_network(method, begun, tmp_path, monkeypatch):
     data = MINI.load(MINI.find(None, print))
-    this = cell(method, batch_size=1500, task=MINI.name)
+    this = a_run(method, batch_size=1500, task=MINI)
     run(this, data, tmp_path / "whole", limits=NEVER)
     undisturbed = everything(begun[-1])
     killed_after_every_checkpoint(monkeypatch, lambda: run(this, data, tmp_path / "killed", limits=EVERY_STEP))
@@ -197,16 +208,16 @@ def test_a_killed_run_is_drawn_once_in_tensorboard(tiny, tmp_path, monkeypatch):
     kept = tmp_path / "kept"
     kept.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(cell_module, "write_checkpoint", lambda _, now: write(kept, now) if now["step"] == 9 else None)
-        run(cell(), tiny, tmp_path / "run", limits=EVERY_STEP)
+        patch.setattr(execute_module, "write_checkpoint", lambda _, now: write(kept, now) if now["step"] == 9 else None)
+        run(a_run(), tiny, tmp_path / "run", limits=EVERY_STEP)
     (tmp_path / "run" / "done.json").unlink()
     (kept / checkpoint.NAME).rename(tmp_path / "run" / checkpoint.NAME)
-    rows = []
-    run(cell(), tiny, tmp_path / "run", tell=lambda *told: rows.append(told), limits=NEVER)
-    assert [(kind, row["epoch"]) for kind, row, _ in rows] == [("resumed", 1), ("row", 2)]
+    told = run(a_run(), tiny, tmp_path / "run", limits=NEVER)
+    assert [(kind, row["epoch"]) for kind, row, _ in told] == [("resumed", 1), ("row", 2)]
     board = EventAccumulator(str(tmp_path / "run")).Reload()
     assert len(list((tmp_path / "run").glob("events.*"))) == 2
     assert [event.step for event in board.Scalars("train_loss")] == [7, 14]
+    assert [event.step for event in board.Scalars("step/loss")] == list(range(1, STEPS + 1))
 
 
 def damaged(path, how):
@@ -230,18 +241,18 @@ def half_a_run(tiny, folder, monkeypatch, steps=9):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(cell_module, "write_checkpoint", write_and_die)
+        patch.setattr(execute_module, "write_checkpoint", write_and_die)
         with pytest.raises(Killed):
-            run(cell(), tiny, folder, limits=EVERY_STEP)
+            run(a_run(), tiny, folder, limits=EVERY_STEP)
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit"])
 def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_path, monkeypatch):
-    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
-    run(cell(), tiny, whole)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(a_run(), tiny, whole)
     half_a_run(tiny, folder, monkeypatch)
     damaged(folder / checkpoint.NAME, how)
-    assert run(cell(), tiny, folder, tell=lambda *words: told.append(words)) == "done"
+    told = run(a_run(), tiny, folder)
     assert [kind for kind, *_ in told] == ["note", "row", "row"]
     assert "checkpoint.pt is damaged" in told[0][2]
     assert "begins anew" in told[0][2]
@@ -252,19 +263,33 @@ def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_pat
     ("change", "says"),
     [
         ({"versions": {"rectified": "0.0.1"}}, "rectified 0.0.1, now"),
-        ({"cell": dataclasses.asdict(cell("adam"))}, "of another run, adam lr 0.01 seed 0"),
+        ({"run": a_run("adam").key.as_dict()}, "of another run, adam lr 0.01 seed 0"),
         ({"model": {}}, "of another model or optimizer"),
     ],
-    ids=["versions", "cell", "model"],
+    ids=["versions", "run", "model"],
 )
 def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, says, tiny, tmp_path, monkeypatch):
-    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
-    run(cell(), tiny, whole)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(a_run(), tiny, whole)
     half_a_run(tiny, folder, monkeypatch)
     checkpoint.write_checkpoint(folder, checkpoint.read_checkpoint(folder) | change)
-    run(cell(), tiny, folder, tell=lambda *words: told.append(words))
+    told = run(a_run(), tiny, folder)
     assert says in told[0][2]
     assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(tiny, tmp_path, monkeypatch):
+    """When a run was called a cell, and single steps were not recorded."""
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(a_run(), tiny, whole)
+    half_a_run(tiny, folder, monkeypatch)
+    state = checkpoint.read_checkpoint(folder)
+    state["cell"] = state.pop("run")
+    del state["steps"]
+    checkpoint.write_checkpoint(folder, state)
+    assert [kind for kind, *_ in run(a_run(), tiny, folder)] == ["resumed", "row"]
+    assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    assert read_steps(folder) == read_steps(whole)[9:]
 
 
 def test_commits_may_change_within_a_run_and_are_all_kept(tiny, tmp_path, monkeypatch):
@@ -273,18 +298,18 @@ def test_commits_may_change_within_a_run_and_are_all_kept(tiny, tmp_path, monkey
         monkeypatch.setattr("rectified.study.execution.training.versions", lambda device, here=here: here)
         if commit == "aaa":
             half_a_run(tiny, tmp_path, monkeypatch)
-    run(cell(), tiny, tmp_path)
+    run(a_run(), tiny, tmp_path)
     assert json.loads((tmp_path / "done.json").read_text())["versions"]["commit"] == "aaa then bbb"
 
 
 @pytest.mark.parametrize("rows", [b"", b'{"epoch": 1, "st', b"nonsense\n"])
 def test_rows_are_those_of_the_checkpoint_whatever_the_file_holds(rows, tiny, tmp_path, monkeypatch):
-    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
-    run(cell(), tiny, whole)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(a_run(), tiny, whole)
     half_a_run(tiny, folder, monkeypatch)
     (folder / "rows.jsonl").write_bytes(rows)
     (folder / ".checkpoint.pt.99999999").touch()  # of a write that was killed
-    run(cell(), tiny, folder, tell=lambda *words: told.append(words))
+    told = run(a_run(), tiny, folder)
     assert [kind for kind, *_ in told] == ["resumed", "row"]
     assert told[0][2] == "epoch 2 of 2, after step 9"
     assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
@@ -298,17 +323,37 @@ def test_an_exception_takes_the_checkpoint_with_it_a_full_disk_does_not(tiny, tm
         with monkeypatch.context() as patch:
             patch.setattr(Tiny, "evaluate", lambda *_, error=error: (_ for _ in ()).throw(error))
             with pytest.raises(type(error)):
-                run(cell(), tiny, folder)
+                run(a_run(), tiny, folder)
         assert (folder / checkpoint.NAME).exists() == stays
 
 
+def test_of_several_ranks_the_error_of_one_leaves_the_checkpoint_to_their_worker(tiny, tmp_path, monkeypatch):
+    """It may be no more than the death of another."""
+
+    class Two(Ranks):
+        count = 2
+
+    monkeypatch.setattr(Tiny, "evaluate", lambda *_: (_ for _ in ()).throw(RuntimeError("gloo: connection closed")))
+    with pytest.raises(RuntimeError, match="gloo"):
+        list(execute(a_run(), tiny, tmp_path, limits=EVERY_STEP, ranks=Two()))
+    assert checkpoint.read_checkpoint(tmp_path)["step"] == 7
+
+
+def test_a_row_is_reported_once_the_checkpoint_that_is_due_has_it(tiny, tmp_path):
+    """Whoever is killed after a report does not make it again."""
+    told = execute(a_run(), tiny, tmp_path, limits=EVERY_STEP)
+    assert next(told).row["epoch"] == 1
+    assert [row["epoch"] for row in checkpoint.read_checkpoint(tmp_path)["rows"]] == [1]
+    told.close()
+
+
 def test_a_run_out_of_time_stops_with_a_checkpoint_and_goes_on_when_it_is_given_more(tiny, tmp_path):
-    whole, folder, told = tmp_path / "whole", tmp_path / "folder", []
-    run(cell(), tiny, whole)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(a_run(), tiny, whole)
     for _ in range(2):  # the time is that of all calls together
-        with pytest.raises(TimeLimitError, match=r"--cell-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
-            run(cell(), tiny, folder, limits=Limits(minutes=1e-9))
-    run(cell(), tiny, folder, tell=lambda *words: told.append(words), limits=Limits(minutes=10))
+        with pytest.raises(TimeLimitError, match=r"--run-minutes is 1e-09: stopped in epoch 1 of 2, after step 0"):
+            run(a_run(), tiny, folder, limits=Limits(minutes=1e-9))
+    told = run(a_run(), tiny, folder, limits=Limits(minutes=10))
     assert told[0][0] == "resumed"
     assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
 
@@ -316,7 +361,7 @@ def test_a_run_out_of_time_stops_with_a_checkpoint_and_goes_on_when_it_is_given_
 def test_a_folder_that_somebody_is_still_at_is_waited_for(tiny, tmp_path):
     """As a worker is whose parent was killed, for a moment."""
     with locked(tmp_path, wait=False):
-        second = threading.Thread(target=run, args=(cell(), tiny, tmp_path))
+        second = threading.Thread(target=run, args=(a_run(), tiny, tmp_path))
         second.start()
         second.join(0.5)
         assert second.is_alive()
@@ -331,6 +376,6 @@ def test_time_is_counted_over_calls(tiny, tmp_path, monkeypatch):
     checkpoint.write_checkpoint(tmp_path, state | {"seconds": 3600.0})
     shutil.copytree(tmp_path, tmp_path / "copy")
     with pytest.raises(TimeLimitError, match=r"it has had 60 minutes"):
-        run(cell(), tiny, tmp_path / "copy", limits=Limits(minutes=59))
-    run(cell(), tiny, tmp_path)
+        run(a_run(), tiny, tmp_path / "copy", limits=Limits(minutes=59))
+    run(a_run(), tiny, tmp_path)
     assert json.loads((tmp_path / "done.json").read_text())["seconds"] > 3600

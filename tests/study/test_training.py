@@ -6,12 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_resume import NEVER, STEPS, TINY, cell
+from test_resume import NEVER, STEPS, TINY, a_run, run
 
 from rectified.study.config.methods import parse
-from rectified.study.execution import execute as cell_module
-from rectified.study.execution.execute import Limits, run
 from rectified.study.execution.gradients import EDGES, read_histograms
+from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
 from rectified.workloads.tasks.lr_decay import LinearDecay
 
@@ -37,20 +36,21 @@ def test_a_tasks_decay_is_of_methods_without_one_of_their_own(name, decay, decou
     assert group.get("decoupled_weight_decay") == decoupled
 
 
-def steps_of(task, this, count):
-    """The run after so many steps, and the task's data."""
-    data = task.load(None)
-    training = Training.begin(this, task, data)
-    for batch, _ in zip(task.batches(data, this.batch_size, training.generator()), range(count), strict=False):
-        assert training.take(task, batch)
+def steps_of(this, count):
+    """The run after so many steps."""
+    data = this.task.load(None)
+    training = Training.begin(this, data)
+    for batch, _ in zip(this.task.batches(data, this.batch_size, training.generator()), range(count), strict=False):
+        assert training.take(batch)
     return training
 
 
 def test_the_lr_follows_the_tasks_schedule_and_the_gradients_are_clipped():
     """Against a loop written out with torch's own optimizer."""
-    this, clipped = cell("sgd(momentum=0.0)", lr=0.2), dataclasses.replace(PLAIN, clip=0.5)
-    taken = steps_of(clipped, this, 5)
-    alone = Training.begin(this, clipped, data := clipped.load(None))
+    clipped = dataclasses.replace(PLAIN, clip=0.5)
+    this = a_run("sgd(momentum=0.0)", lr=0.2, task=clipped)
+    taken = steps_of(this, 5)
+    alone = Training.begin(this, data := clipped.load(None))
     model, batches = alone.model, clipped.batches(data, this.batch_size, alone.generator())
     shortened = 0
     for step, batch in zip(range(5), batches, strict=False):
@@ -70,7 +70,6 @@ def test_the_lr_follows_the_tasks_schedule_and_the_gradients_are_clipped():
 
 def test_what_is_measured_last_is_of_the_mean_weights(monkeypatch, tmp_path):
     """Of the last two of three epochs; the epoch's own measure is of the weights as they are."""
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
     seen, measured = [], []
     evaluate, final = type(TINY).evaluate, type(TINY).final
 
@@ -79,7 +78,7 @@ def test_what_is_measured_last_is_of_the_mean_weights(monkeypatch, tmp_path):
 
     monkeypatch.setattr(type(TINY), "evaluate", lambda self, m, d: seen.append(state(m)) or evaluate(self, m, d))
     monkeypatch.setattr(type(TINY), "final", lambda self, m, d: measured.append(state(m)) or final(self, m, d))
-    run(cell(epochs=3), TINY.load(None), tmp_path / "run", limits=NEVER)
+    run(a_run(epochs=3), TINY.load(None), tmp_path / "run", limits=NEVER)
     ((mean,), (_, second, third)) = measured, seen
     for name, value in mean.items():
         if value.is_floating_point():
@@ -92,14 +91,14 @@ def test_what_is_measured_last_is_of_the_mean_weights(monkeypatch, tmp_path):
     assert rows[-1]["averaged_loss"] != rows[-1]["test_loss"]
 
 
-def test_histograms_count_every_gradient_before_it_is_clipped(monkeypatch, tmp_path):
+def test_histograms_count_every_gradient_before_it_is_clipped(tmp_path):
     """As the same loss gives them, also where it is scaled and clipped."""
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: task)
     task = dataclasses.replace(PLAIN, loss_scale=1024.0, clip=1e-3)
-    run(cell("adam"), task.load(None), tmp_path / "run", limits=Limits(gradients=3))
+    this = a_run("adam", task=task)
+    run(this, task.load(None), tmp_path / "run", limits=Limits(gradients=3))
     found = read_histograms(tmp_path / "run")
     assert [h.step for h in found] == [1, 2, 3]
-    begun = Training.begin(cell("adam"), task, data := task.load(None))
+    begun = Training.begin(this, data := task.load(None))
     task.loss(begun.model, next(task.batches(data, 8, begun.generator()))).backward()
     sizes = torch.cat([p.grad.flatten() for p in begun.model.parameters()]).abs()
     inner = [int(((sizes >= 10**low) & (sizes < 10**high)).sum()) for low, high in pairwise(EDGES)]
@@ -107,19 +106,17 @@ def test_histograms_count_every_gradient_before_it_is_clipped(monkeypatch, tmp_p
     assert sum(abs(a - b) for a, b in zip(found[0].counts, inner, strict=True)) <= 4, "on an edge by rounding"
 
 
-def test_without_being_asked_none_are_recorded(monkeypatch, tmp_path):
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
-    run(cell(), TINY.load(None), tmp_path / "run")
+def test_without_being_asked_none_are_recorded(tmp_path):
+    run(a_run(), TINY.load(None), tmp_path / "run")
     assert not (tmp_path / "run" / "gradients.csv").exists()
-    with pytest.raises(ValueError, match="--gradients is -1"):
+    with pytest.raises(ValueError, match=r"^gradients is -1: it must be 0 or a number of steps$"):
         Limits(gradients=-1)
 
 
-def test_tensorboard_has_the_histograms(monkeypatch, tmp_path):
+def test_tensorboard_has_the_histograms(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: TINY)
-    run(cell(), TINY.load(None), tmp_path / "run", limits=Limits(gradients=2))
+    run(a_run(), TINY.load(None), tmp_path / "run", limits=Limits(gradients=2))
     board = EventAccumulator(str(tmp_path / "run"), size_guidance={"histograms": 0}).Reload()
     assert [event.step for event in board.Histograms("log10 of gradients")] == [1, 2]
 
@@ -140,19 +137,18 @@ class Halving(torch.optim.SGD):
 
 
 def test_an_optimizer_that_sets_its_own_lr_is_scheduled_in_proportion():
-    task, this = PLAIN, cell("sgd", lr=0.2)
+    task, this = PLAIN, a_run("sgd", lr=0.2, task=PLAIN)
     data = task.load(None)
-    training = Training.begin(this, task, data)
+    training = Training.begin(this, data)
     training.optimizer = Halving(training.model.parameters(), lr=0.2)
-    total = this.epochs * task.steps_per_epoch(this.batch_size)
     for step, batch in zip(range(4), task.batches(data, this.batch_size, training.generator()), strict=False):
-        assert training.take(task, batch)
-        after = 0.2 * 0.5 ** (step + 1) * task.schedule(step, total)
+        assert training.take(batch)
+        after = 0.2 * 0.5 ** (step + 1) * task.schedule(step, STEPS)
         assert training.optimizer.param_groups[0]["lr"] == pytest.approx(after)
 
 
 def test_a_schedule_free_method_is_evaluated_with_its_averaged_weights():
-    training = steps_of(PLAIN, cell("schedulefree.AdamWScheduleFree"), 4)
+    training = steps_of(a_run("schedulefree.AdamWScheduleFree", task=PLAIN), 4)
     weights = [p.detach().clone() for p in training.model.parameters()]
     training.switch(training=False)
     assert not training.model.training

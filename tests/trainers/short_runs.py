@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import rectified
 from rectified.warmup import Linear
-from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
+from rectified.workloads.data.images import fashion_mnist_files
 
 BATCH = 16
 
@@ -35,7 +35,7 @@ OPTIMIZERS = {
 
 def pictures(count):
     """The first pictures of Fashion-MNIST, and their labels."""
-    images = fashion_mnist.load(fashion_mnist.mini())
+    images = fashion_mnist_files.load(fashion_mnist_files.mini())
     return images.train_images[:count].float() / 255 - 0.3, images.train_labels[:count].long()
 
 

@@ -1,19 +1,27 @@
-"""The run as a picture: each peer's step time over ours, a panel a model."""
+"""The benchmark as a picture: each peer's step time over ours, one panel per model."""
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..figures.style import COLOURS, INK, MUTED, canvas, look, standing, svg
+from ..figures.drawing import saved
+from ..figures.style import COLORS, INK, MUTED, canvas, look
 from .entries import BASE, ENTRIES, Entry
-from .results import Outcome, Results
+from .ratios import Outcome, Results
 
 _NAMES, _PANEL, _ROW, _TOP, _BOTTOM = 210, 125, 21, 40, 34  # pixels
-_LOOKS = {"ours": (COLOURS[0][0], "s"), "RAdam": (COLOURS[1][0], "o"), "Adam": (COLOURS[2][0], "^")}
+_LOOKS = {"ours": (COLORS[0], "s"), "RAdam": (COLORS[1], "o"), "Adam": (COLORS[2], "^")}
 
 
 def picture(results: Results) -> str:
-    """As SVG that stands alone."""
+    """The picture as an SVG file on white paper."""
+    title = "Time of a step divided by our RAdam's, by method and model; the tables have the numbers."
+    return saved(draw_ratios(results), "svg", "white", title).decode()
+
+
+def draw_ratios(results: Results) -> Figure:
+    """For each model and method the median of the step times' ratio, on a line from quartile to quartile."""
     outcomes = results.outcomes
     entries = [
         entry
@@ -40,10 +48,7 @@ def picture(results: Results) -> str:
             color=MUTED,
             fontsize=10,
         )
-        inner = svg(
-            figure, "bench", "Time of a step divided by our RAdam's, by method and model; the tables have the numbers."
-        )
-    return standing(inner, width, height)
+    return figure
 
 
 def _draw(axes: Axes, outcome: Outcome, entries: list[Entry], limits: tuple[float, float]) -> None:
@@ -56,11 +61,19 @@ def _draw(axes: Axes, outcome: Outcome, entries: list[Entry], limits: tuple[floa
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.tick_params(length=0)
-    axes.axvline(1, color=COLOURS[0][0], linewidth=1)
+    axes.axvline(1, color=COLORS[0], linewidth=1)
     for row, entry in enumerate(entries):
         ratio = outcome.ratio(entry.name)
         if ratio is None:
             continue
-        colour, marker = _LOOKS[entry.kind]
-        axes.plot([ratio.low, ratio.high], [row, row], color=colour, linewidth=2, alpha=0.45, solid_capstyle="butt")
-        axes.plot([ratio.median], [row], marker, color=colour, markersize=5)
+        color, marker = _LOOKS[entry.kind]
+        axes.plot(
+            [ratio.low, ratio.high],
+            [row, row],
+            color=color,
+            linewidth=2,
+            alpha=0.45,
+            solid_capstyle="butt",
+            label=f"{entry.name}: quartiles",
+        )
+        axes.plot([ratio.median], [row], marker, color=color, markersize=5, label=entry.name)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..files import write
 from .entries import BASE, BY_NAME, ENTRIES
 from .models import MODELS
-from .results import Measured, Outcome, Results
+from .ratios import Measured, Outcome, Results
 from .tables import markdown, show
 from .worker import Worker
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..figures.table import Sheet
 from .entries import BASE, ENTRIES, Entry
-from .results import Outcome, Results
+from .ratios import Outcome, Results
 
 
 def sheets(results: Results, quartiles: bool) -> dict[str, Sheet]:

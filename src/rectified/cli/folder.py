@@ -9,11 +9,12 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ..files import write
-from ..study import Store
+from ..study.analysis.results import StudyResults
+from ..study.console.live import say
 from ..study.console.status import print_status
-from ..study.report import last_baseline, write_figures, write_report
+from ..study.report import write_figures, write_report
 from ..study.report.export import Format, export
-from ..study.runner import tell_answers
+from ..study.storage.store import Store
 
 _BASELINE = "(default: the one the study was called with, or its first method)"
 
@@ -26,7 +27,7 @@ class Status:
     """Folder of the study; it may be running."""
 
     def __call__(self, command: str, console: Console) -> int:
-        return print_status(Store.open(self.out), console)
+        return print_status(Store.open(self.out.expanduser()), console)
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class Report:
     """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
-        store = Store.open(self.out)
-        page = write_report(store, self.baseline)
-        store.write_tables()
-        tell_answers(store, console, self.baseline)
-        console.print(f"report: {page}", soft_wrap=True)
-        console.print(f"figures: {write_figures(store, self.baseline)}", soft_wrap=True)
+        store = Store.open(self.out.expanduser())
+        results = StudyResults.read(store, self.baseline)
+        page = write_report(results, store.out)
+        store.write_tables(results.by_key)
+        say(console, results.verdict)
+        say(console, f"report: {page}")
+        say(console, f"figures: {write_figures(results, store.out)}")
         return 0
 
 
@@ -62,10 +64,10 @@ class Export:
     """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
-        store = Store.open(self.out)
-        text = export(store.records(), self.format, self.baseline or last_baseline(store.commands))
+        results = StudyResults.read(Store.open(self.out.expanduser()), self.baseline)
+        text = export(results, self.format)
         if self.file is None:
             sys.stdout.write(text)
         else:
-            write(self.file, text)
+            write(self.file.expanduser(), text)
         return 0

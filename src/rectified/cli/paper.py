@@ -7,10 +7,15 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from ..study import Store, run_study
-from ..study.executors.ddp_launcher import check_ranks
+from ..study.config.errors import InvalidOption
+from ..study.config.study import Study
+from ..study.console.live import say
 from ..study.paper import Scale, experiment
-from .running import Running, option
+from ..study.runner import run_study
+from ..study.storage.store import Store
+from ..workloads.specs import split
+from .running import Running
+from .study_command import numbers
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,13 @@ class _Published:
     """table1, table2, table3, figure1, figure2, figure5, figure6 or ablation."""
     scale: Annotated[Scale, arg(metavar="cpu|paper")] = "cpu"
     """cpu: a first look on two cores, of the order of half an hour. paper: the paper's own models, data and lengths."""
-    methods: Annotated[str | None, option("LIST")] = None
+    methods: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
     """Comma-separated methods."""
-    lrs: Annotated[str | None, option("LIST")] = None
+    lrs: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
     """Comma-separated learning rates."""
-    seeds: Annotated[str | None, option("LIST")] = None
+    seeds: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
     """Comma-separated seeds; more of them give intervals, and only what is missing runs."""
-    epochs: Annotated[int | None, option("N")] = None
+    epochs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the experiment's)")] = None
     """Epochs of each run; of translation an epoch is a block of updates."""
 
 
@@ -39,28 +44,35 @@ class Paper(Running, _Published):
         from ..study.paper.result_files import write_result  # brings matplotlib, which no other command should wait for
 
         found = experiment(self.name)
-        run = found.runs[self.scale]
-        changes = {name: value for name in ("methods", "lrs", "seeds", "epochs") if (value := getattr(self, name))}
-        plans = replace(run.grid, **changes).plans()
-        out = self.out or Path("runs") / f"paper-{self.name}-{self.scale}"
-        console.print(f"{found.title}. Differs from the paper: {run.differs}.", markup=False)
-        if run.needs:
-            console.print(f"It needs {run.needs}.", markup=False)
-        running = self if self.gradients else replace(self, gradients=run.gradients)
-        engine = running.make_engine()
+        planned = found.runs[self.scale]
+        changes = {
+            "methods": None if self.methods is None else split(self.methods),
+            "lrs": numbers("lrs", self.lrs, float),
+            "seeds": numbers("seeds", self.seeds, int),
+            "epochs": self.epochs,
+            "data": self.data,
+        }
+        study = Study(**{**planned.grid, **{name: value for name, value in changes.items() if value is not None}})
+        out = self.folder or Path("runs") / f"paper-{self.name}-{self.scale}"
+        say(console, f"{found.title}. Differs from the paper: {planned.differs}.")
+        if planned.needs:
+            say(console, f"It needs {planned.needs}.")
+        running = self if self.gradients else replace(self, gradients=planned.gradients)
+        executor = running.make_executor()
         if self.plan:
-            return running.tell_plan(plans, out, engine, console)
+            return running.print_plan(study, out, executor, console)
         if self.scale == "paper" and self.device == "cpu":
-            raise ValueError(
-                "--device is 'cpu', and the paper's scale takes weeks on one; give --device cuda on a machine that has "
-                "a GPU, or --scale cpu for a first look here"
+            raise InvalidOption(
+                "device",
+                "cpu",
+                "the paper's scale takes weeks on one; give --device cuda on a machine that has a GPU, or --scale cpu "
+                "for a first look here",
             )
-        check_ranks(self.ranks, (plan.batch_size for plan in plans))
-        running.tell_plan(plans, out, engine, console)
-        status = run_study(plans, out, self.data, engine, command, console, running.limits)
+        running.print_plan(study, out, executor, console)
+        status = run_study(study, out, executor, command, console, running.limits)
         if status == 130:
             return status
-        sheet, files = write_result(found, self.scale, Store.open(out), plans)
-        console.print(f"\n{sheet.title}\n\n{sheet.markdown()}", markup=False, soft_wrap=True)
-        console.print(f"{self.name}: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+        sheet, files = write_result(found, self.scale, Store.open(out), study)
+        say(console, f"\n{sheet.title}\n\n{sheet.markdown()}")
+        say(console, f"{self.name}: {', '.join(map(str, files))}")
         return status

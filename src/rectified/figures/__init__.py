@@ -1,5 +1,5 @@
-"""Figures with the numbers in them: the theory's, as files and as one page; and the look that every page shares."""
+"""Figures and the numbers in them: the look that every page shares, and the theory's page."""
 
-from .write import Settings, write_theory
+from .theory_page.theory_files import Settings, write_theory
 
 __all__ = ["Settings", "write_theory"]

@@ -1,39 +1,20 @@
-"""One look for every page and figure: a palette, a style a line, and matplotlib's SVG made part of a page."""
+"""The look of every page and figure: one palette, one line style per method, matplotlib's settings."""
 
-import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
-SHEETS = Path(__file__).parent  # where page.css is, which every page includes
+SHEETS = Path(__file__).parent  # the folder of page.css, which every page includes
 
-# Light and dark. Apart also in brightness, so that they stay apart for colour-blind eyes; at least 3:1 on the page.
-COLOURS = (
-    ("#1f4fb8", "#7c92ff"),
-    ("#d9730d", "#ee7f33"),
-    ("#12a085", "#5fe3c0"),
-    ("#a0308c", "#c972b2"),
-    ("#7a6a00", "#f3e36b"),
-    ("#3f97e3", "#c2e2ff"),
-    ("#7d2a1a", "#d06a5e"),
-    ("#44505c", "#9aa7b3"),
-)
+# They differ in brightness, so that color-blind eyes tell them apart, and have a contrast of at least 3:1 on white
+# paper. In dark mode page.css inverts the figures' brightness and keeps their hues: the contrast stays above 3:1.
+COLORS = ("#1f4fb8", "#d9730d", "#12a085", "#a0308c", "#7a6a00", "#3f97e3", "#7d2a1a", "#44505c")
 INK, MUTED, RULE, SHADE, PAPER = "#1c2024", "#5b636c", "#d9dde2", "#f3f5f7", "#fdfdfc"
-SURFACES = {
-    "ink": (INK, "#e8eaed"),
-    "muted": (MUTED, "#a3abb4"),
-    "rule": (RULE, "#343a41"),
-    "shade": (SHADE, "#1e2328"),
-    "paper": (PAPER, "#14171a"),
-}
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
 Dash = Literal["solid"] | tuple[float, tuple[float, ...]]
 _DASHES: tuple[Dash, ...] = (
@@ -42,19 +23,21 @@ _DASHES: tuple[Dash, ...] = (
     (0, (1.5, 1.5)),
     (0, (7, 2, 1.5, 2)),
 )
-_VARIABLES = {light: f"var(--{name})" for name, (light, _) in SURFACES.items()}
-_VARIABLES |= {light: f"var(--m{i})" for i, (light, _) in enumerate(COLOURS)}
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn; no two of the first twelve differ by colour alone."""
+    """How a method is drawn; no two of the first twelve differ by color alone.
+
+    >>> Style(0).marker, Style(8).marker, Style(0).color == Style(8).color
+    ('o', '*', True)
+    """
 
     index: int
 
     @property
-    def colour(self) -> str:
-        return COLOURS[self.index % len(COLOURS)][0]
+    def color(self) -> str:
+        return COLORS[self.index % len(COLORS)]
 
     @property
     def marker(self) -> str:
@@ -66,27 +49,24 @@ class Style:
 
     @property
     def level(self) -> float:
-        """The order in which lines are drawn: a dashed one over a solid one shows both."""
+        """The line's zorder: dashed lines lie over solid ones, so that both show."""
         return 3 + self._dash / 10
 
     @property
     def _dash(self) -> int:
-        return (self.index + self.index // len(COLOURS)) % len(_DASHES)
+        return (self.index + self.index // len(COLORS)) % len(_DASHES)
 
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
+    """A style for each method, by its place in the list."""
     return {method: Style(i) for i, method in enumerate(methods)}
 
 
-def css_variables(dark: bool) -> Markup:
-    """The palette as CSS declarations."""
-    named = {**SURFACES, **{f"m{i}": pair for i, pair in enumerate(COLOURS)}}
-    return Markup(" ".join(f"--{name}: {pair[dark]};" for name, pair in named.items()))
-
-
 _RC = {
-    "svg.fonttype": "none",  # text stays text: it takes the page's font, and adapts
-    "svg.hashsalt": "rectified",
+    "svg.fonttype": "none",  # text stays text: smaller files, and an editor can change it
+    "svg.hashsalt": "rectified",  # equal figures give equal bytes
+    "pdf.fonttype": 42,  # TrueType: journals and conferences refuse Type 3
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it; an SVG names it, and takes another where it is missing
     "font.size": 11,
     "figure.facecolor": "none",
     "axes.edgecolor": RULE,
@@ -111,7 +91,6 @@ _RC = {
     "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
-    "path.simplify": False,
 }
 
 
@@ -122,66 +101,6 @@ def look() -> Iterator[None]:
         yield
 
 
-def canvas(width: int, height: int) -> Figure:
-    """An empty figure, its size in pixels."""
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, its size in pixels of a page (a pixel is drawn as a point, 1/72 inch)."""
     return Figure(figsize=(width / 72, height / 72))
-
-
-def svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as an inline element; within :func:`look`.
-
-    Args:
-        name: of no other figure on the page: it keeps their ids apart.
-        label: what a screen reader says.
-    """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    box = re.search(r'viewBox="([^"]*)"', text)
-    assert box is not None
-    body = text[text.index(">") + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.DOTALL)
-    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body))
-
-    def adapt(tag: re.Match[str]) -> str:
-        text = re.sub(r"\s+", " ", tag[0])
-        text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
-        text = text.replace('xlink:href="#', f'href="#{name}-').replace("xlink:href=", "href=")
-        text = text.replace("url(#", f"url(#{name}-")
-        text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), text)
-        text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-        text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
-        text = re.sub(r' d="([^"C]*)"', lambda m: f' d="{_short(m[1], 1).replace("L ", "").strip()}"', text)
-        return _short(text, 2).replace(": ", ":").replace("; ", ";")
-
-    # Tags alone: what stands between them is text, and a tick label is not a colour or a length.
-    body = re.sub(r"<[^>]*>", adapt, body)
-    body = re.sub(r">\s+<", "><", body.strip())
-    return Markup('<svg role="img" aria-label="{}" viewBox="{}">{}</svg>').format(label, box[1], Markup(body))
-
-
-def saved(figure: Figure, name: str) -> dict[str, bytes]:
-    """The figure as files that stand alone on white paper, SVG and PDF, by name; within :func:`look`."""
-    found = {}
-    with rc_context({"pdf.fonttype": 42}):  # TrueType: what journals and conferences take
-        for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, facecolor="white", metadata=metadata)
-            found[f"{name}.{kind}"] = buffer.getvalue()
-    return found
-
-
-def standing(content: str, width: float, height: float) -> str:
-    """An SVG file of inline figures and other elements: on a dark screen it turns dark, too."""
-    css = (
-        f"svg{{{css_variables(dark=False)} font:13px system-ui,sans-serif}}"
-        f"@media(prefers-color-scheme:dark){{svg{{{css_variables(dark=True)}}}}}"
-    )
-    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{css}</style>{content}</svg>\n'
-
-
-def _short(text: str, digits: int) -> str:
-    """With no number of more decimals: a tenth of a pixel is enough for a line."""
-    return re.sub(rf"-?\d+\.\d{{{digits + 1},}}", lambda m: f"{float(m[0]):.{digits}f}".rstrip("0").rstrip("."), text)

@@ -1,4 +1,4 @@
-"""Columns of numbers with names, which a figure draws and its CSV holds; and sheets of text, for a reader."""
+"""Tables: columns of numbers, for figures and their CSV files, and sheets of text, for readers."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of the same names. A number that does not exist is NaN, one that is infinite is infinite.
+    """Rows with the same column names. A number that does not exist is NaN.
 
     >>> table = Table.of({"t": t, "beta2": 0.9, "half": t / 2} for t in (1, 2))
     >>> table["half"], table.where(t=2)["half"], table.at("half", t=2)
@@ -31,15 +31,15 @@ class Table:
         return [row[name] for row in self.rows]
 
     def where(self, **values: Any) -> "Table":
-        """The rows that hold these values."""
+        """The rows with these values."""
         return Table(tuple(row for row in self.rows if all(row[name] == value for name, value in values.items())))
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> "Table":
-        """The rows that are wanted."""
+        """The rows for which `wanted` is true."""
         return Table(tuple(row for row in self.rows if wanted(row)))
 
     def columns(self, *names: str) -> "Table":
-        """The columns of these names; one that ends in * stands for all that begin so."""
+        """The columns of these names; a name that ends in * stands for all columns with that prefix."""
         wanted = [
             column
             for name in names
@@ -49,12 +49,12 @@ class Table:
         return Table(tuple({column: row[column] for column in wanted} for row in self.rows))
 
     def at(self, name: str, **values: Any) -> Any:
-        """The one value of the row that holds these values."""
+        """The value in column `name` of the one row with these values."""
         (value,) = self.where(**values)[name]
         return value
 
     def csv(self) -> str:
-        """As CSV: every digit of a number, nothing for one that does not exist, inf for an infinite one."""
+        """As CSV: every digit of a number, an empty field for NaN, inf for infinity."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.rows[0])
@@ -64,19 +64,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of texts, the first of each row its name."""
+    """A table of texts; the first of each row is the row's name."""
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """For a Markdown page, without the title."""
+        """As Markdown, without the title."""
         return markdown(self.heads, self.rows)
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for a Markdown page, its first column to the left and the others to the right."""
+    """A table as Markdown: the first column aligned left, the others right."""
     lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

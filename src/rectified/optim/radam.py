@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..theory.rectification import Variance
+from ..theory.rectification_term import Variance
 from ..warmup import Rectified, Start
 from .adam import Adam
 from .base import BaseOptimizer

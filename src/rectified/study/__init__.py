@@ -1,9 +1,16 @@
-"""Studies: which optimizer, which warmup, which lr, on a real task, over seeds."""
+"""Studies: which optimizer, which warmup, which lr, on a real task, over seeds.
 
-from .config.runs import Cell, Plan
-from .execution.execute import Limits
-from .runner import run_study
-from .storage.records import Record
-from .storage.store import Store
+>>> from rectified.study import Study
+>>> study = Study("fashion-mnist-mini", methods=["adam", "radam"], lrs=[0.01], seeds=[0, 1, 2])
+>>> results = study.run("runs/mini")  # doctest: +SKIP
+>>> print(results.verdict)  # doctest: +SKIP
+"""
 
-__all__ = ["Cell", "Limits", "Plan", "Record", "Store", "run_study"]
+from ..workloads.tasks import BaseTask, Task
+from .analysis.results import StudyResults
+from .config.errors import InvalidOption
+from .config.methods import Method
+from .config.study import Study
+from .storage.store import NotAStudyError
+
+__all__ = ["BaseTask", "InvalidOption", "Method", "NotAStudyError", "Study", "StudyResults", "Task"]

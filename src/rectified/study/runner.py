@@ -1,37 +1,117 @@
-"""A study from its plans to its report: find the data, run what is missing, write the tables."""
+"""From a study to its report: find the data, execute what is missing, write the tables."""
 
-from collections.abc import Sequence
+import os
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from ..files import FULL
-from ..workloads.tasks import parse_task
-from .analysis.verdict import answers
-from .config.runs import Plan
+from ..workloads.tasks import TaskInfo, changed_since
+from .analysis.results import StudyResults
+from .config.errors import InvalidOption
+from .config.runs import Run, slug
+from .config.study import Study
 from .console.live import View, say, summary
 from .console.status import mixtures
-from .execution.execute import ANY, Limits
-from .executors import Engine
-from .report import last_baseline, write_figures, write_report
-from .storage.records import Record
+from .execution.limits import ANY, Limits
+from .executors import Executor, LocalExecutor, RayExecutor
+from .executors.ddp_launcher import check_ranks
+from .executors.local import check_system, get_ready
+from .report import write_figures, write_report
 from .storage.store import Store
 
 
+def cores() -> int:
+    """Those that this process may use, where the system says; all of the machine's elsewhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_executor(
+    name: str = "local",
+    workers: int | None = None,
+    device: str = "cpu",
+    ranks: int = 1,
+    address: str | None = None,
+) -> LocalExecutor | RayExecutor:
+    """The executor of that name; a local one gets ready meanwhile.
+
+    Raises:
+        InvalidOption: a value is out of its range, or two do not go together.
+        ValueError: this system has no POSIX processes.
+    """
+    check_system()
+    if device not in ("cpu", "cuda"):
+        raise InvalidOption("device", device, "it must be cpu or cuda")
+    if name == "ray":
+        if ranks != 1:
+            raise InvalidOption("ranks", ranks, "several go with the executor local")
+        return RayExecutor(address, workers, gpus=float(device == "cuda"))
+    if name != "local":
+        raise InvalidOption("executor", name, "it must be local or ray")
+    if address is not None:
+        raise InvalidOption("address", address, "it goes with the executor ray")
+    devices: tuple[str, ...] = ("cpu",)
+    slots = cores()
+    if device == "cuda":
+        slots = torch.cuda.device_count()
+        devices = tuple(f"cuda:{i}" for i in range(slots))
+        if not slots:
+            raise InvalidOption("device", device, "torch finds no GPU here")
+    executor = LocalExecutor(max(1, slots // max(1, ranks)) if workers is None else workers, devices, ranks=ranks)
+    get_ready()
+    return executor
+
+
+def run_from_python(
+    study: Study,
+    out: Path | str,
+    workers: int | None,
+    device: str,
+    executor: str,
+    checkpoint_every: float | None,
+    run_minutes: float | None,
+    gradients: int,
+    progress: bool,
+) -> StudyResults:
+    """See :meth:`Study.run`."""
+    folder = Path(out).expanduser()
+    limits = Limits(checkpoint_every, run_minutes, gradients)
+    who = make_executor(executor, workers, device)
+    console = Console(highlight=False, quiet=not progress)
+    command = shlex.join([*shlex.split(study.command), "--out", str(folder)])
+    status = run_study(study, folder, who, command, console, limits)
+    if status == 130:
+        raise KeyboardInterrupt
+    return StudyResults.read(Store.open(folder))
+
+
+def default_folder(name: str) -> Path:
+    """Where a study goes for which no folder is named."""
+    return Path("runs") / slug(name.lower())
+
+
+def task_infos(runs: Sequence[Run]) -> list[TaskInfo]:
+    """What is to be known of the runs' tasks to read their results."""
+    sizes: dict[tuple[str, str], list[int]] = {}
+    tasks = {(run.task.name, run.task.version): run.task for run in runs}
+    for run in runs:
+        sizes.setdefault((run.task.name, run.task.version), []).append(run.batch_size)
+    return [TaskInfo.of(task, tuple(dict.fromkeys(sizes[of]))) for of, task in tasks.items()]
+
+
 def run_study(
-    plans: Sequence[Plan],
+    study: Study,
     out: Path,
-    data: Path | None,
-    engine: Engine,
+    executor: Executor,
     command: str,
     console: Console,
     limits: Limits = ANY,
 ) -> int:
-    """Run the cells of the plans that out does not hold yet, and write its tables and report.
-
-    Args:
-        data: the folder with the data; if None each task's is found, or fetched.
+    """Execute the study's runs that ``out`` does not hold yet, and write its tables and report.
 
     Returns:
         The exit status: 0, or 1 if a run failed or the disk is full, or 130 after Ctrl-C. A run that diverged is a
@@ -41,8 +121,9 @@ def run_study(
         NotAStudyError: out holds something else.
         DataNotFoundError: the data is nowhere to be had.
     """
+    check_ranks(getattr(executor, "ranks", 1), [run.batch_size for run in study.runs()])
     try:
-        return _run_study(plans, out, data, engine, command, console, limits)
+        return _run_study(study, out, executor, command, console, limits)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -55,85 +136,87 @@ def run_study(
 
 
 def _run_study(
-    plans: Sequence[Plan],
+    study: Study,
     out: Path,
-    data: Path | None,
-    engine: Engine,
+    executor: Executor,
     command: str,
     console: Console,
     limits: Limits,
 ) -> int:
-    store = Store(out)
+    store, runs = Store(out), study.runs()
     folders = {
-        task: parse_task(task).find(data, lambda line: console.print(line, style="dim", markup=False))
-        for task in dict.fromkeys(plan.task for plan in plans)
+        name: task.find(study.data, lambda line: console.print(line, style="dim", markup=False))
+        for name, task in {run.task.name: run.task for run in runs}.items()
     }
-    note_long_warmups(plans, console)
-    cells = [cell for plan in plans for cell in plan.cells()]
+    note_long_warmups(runs, console)
     with store.locked():
-        store.add(cells, command)
-        records = [store.record(cell) for cell in cells]
-        missing = [record.cell for record in records if not record.finished]
+        for task in study.tasks:
+            earlier = [key.version for key in store.runs() if key.task == task.name] if store.exists else []
+            if task.version and (note := changed_since(task, earlier)):
+                say(console, f"note: {note}")
+        store.add(study.as_dict(), task_infos(runs), [run.key for run in runs], command)
+        known = StudyResults.read(store).by_key
+        records = [known[run.key] for run in runs]
+        missing = [run for run in runs if not known[run.key].finished]
         for record in records:
             if record.finished:
-                store.prune(record.cell)
-        if len(missing) < len(cells):
-            console.print(f"{len(cells) - len(missing)} of {len(cells)} runs are there already")
+                store.prune(record.run)
+        if len(missing) < len(runs):
+            console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
         interrupted = False
         try:
             if missing:
                 with (
-                    View(console, records) as view,
-                    closing(engine.run(missing, store, folders, limits)) as events,
+                    View(console, records, store.tasks()) as view,
+                    closing(executor.run(missing, store, folders, limits)) as events,
                 ):
                     for event in events:
                         view.take(event)
         except KeyboardInterrupt:
             interrupted = True
-        store.write_tables()
-        page = write_report(store)
-        drawn = write_figures(store)
-        records = [store.record(cell) for cell in cells]
-        console.print(summary(records))
-        _tell_what_is_amiss(records, store, console)
-        tell_answers(store, console)
+            say(console, "stopping, and writing the report")
+        results = StudyResults.read(store)
+        store.write_tables(results.by_key)
+        page = write_report(results, out)
+        drawn = write_figures(results, out)
+        console.print(summary(_of(results, runs)))
+        for line in amiss(results, runs):
+            say(console, line)
+        say(console, results.verdict)
         say(console, f"report: {page}; figures: {drawn}")
-        say(console, f"tables: {out / 'results.csv'}; TensorBoard: tensorboard --logdir {out / 'cells'}")
+        say(console, f"tables: {out / 'results.csv'}; TensorBoard: tensorboard --logdir {store.folder_of_runs}")
+        left = [results.by_key[run.key] for run in runs]
         if interrupted:
-            left = sum(not record.finished for record in records)
-            say(console, f"stopped with {left} runs to go; go on with: {command}")
+            unfinished = sum(not record.finished for record in left)
+            say(console, f"stopped with {unfinished} runs to go; go on with: {command}")
             return 130
-        return int(any(record.status == "failed" for record in records))
+        return int(any(record.status == "failed" for record in left))
 
 
-def tell_answers(store: Store, console: Console, baseline: str | None = None) -> None:
-    """Say what the report's verdicts begin with.
+def _of(results: StudyResults, runs: Sequence[Run]) -> StudyResults:
+    """The results of these runs alone."""
+    records = [results.by_key[run.key] for run in runs]
+    return StudyResults.of(records, {(s.task.name, s.task.version): s.task for s in results.settings})
 
-    Args:
-        baseline: as :func:`write_report` takes it.
+
+def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
+    """Say which warmups outlast their runs.
+
+    A warmup counts as over where omega reaches 0.9: RAdam's and the exponential one never quite reach 1.
     """
-    found = answers(store.records(), baseline or last_baseline(store.commands))
-    for setting, answer in found.items():
-        say(console, f"{setting.title}: {answer}" if len(found) > 1 else answer)
-
-
-def note_long_warmups(plans: Sequence[Plan], console: Console) -> None:
-    """Say which warmups outlast their runs."""
-    told: set[str] = set()
-    for plan in plans:
-        steps = plan.epochs * parse_task(plan.task).steps_per_epoch(plan.batch_size)
-        for name, omega in plan.unfinished_warmups(steps).items():
-            note = (
-                f"note: the warmup of {name} is longer than the run: it ends at omega {omega:.2f} after {steps} steps"
+    for method, steps in {(run.method.name, run.steps): (run.method, run.steps) for run in runs}.values():
+        if (warm := method.warm_at()) is None or warm > steps:
+            say(
+                console,
+                f"note: the warmup of {method.name} is longer than the run: it ends at omega "
+                f"{method.omega(steps):.2f} after {steps} steps",
             )
-            if note not in told:
-                console.print(note)
-            told.add(note)
 
 
-def _tell_what_is_amiss(records: Sequence[Record], store: Store, console: Console) -> None:
-    for record in records:
+def amiss(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
+    """What went wrong, a line each: runs that failed, and versions that are mixed."""
+    for run in runs:
+        record = results.by_key[run.key]
         if record.status == "failed":
-            console.print(f"failed: {record.cell}: {record.reason}", markup=False, style="red")
-    for note in mixtures(store.records()):
-        say(console, note)
+            yield f"failed: {record.run}: {record.reason}"
+    yield from mixtures(results.records)

@@ -2,7 +2,7 @@
 
 from .ema import variance_ema
 from .psi import mean, truncated_variance, variance, variance_first_order, variance_slope
-from .rectification import limiting_variance, rectification
+from .rectification_term import limiting_variance, rectification
 from .sma import center_of_mass, rho, rho_inf, sma_length
 
 __all__ = [

@@ -3,11 +3,13 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
 
-from rectified.study.config.runs import Cell
+from made_by_hand import results_of
+from rectified.study.config.runs import RunKey
 from rectified.study.report.page import page
 from rectified.study.storage.records import Record, Status
 from rectified.workloads.tasks import TASKS
@@ -39,16 +41,16 @@ def record(
         }
         for epoch in range(1, length + 1)
     ]
-    cell = Cell(MINI.name, method, lr, seed, epochs, 100)
+    run = RunKey(MINI.name, method, lr, seed, epochs, 100)
     if status == "missing":
-        return Record(cell)
+        return Record(run)
     seconds = 2.5 if status in ("done", "diverged") else 0.0
-    return Record(cell, status, rows, 60 * length, error, seconds, 1, "2026-11-23T10:00:00+00:00", "host", VERSIONS)
+    return Record(run, status, rows, 60 * length, error, seconds, 1, "2026-11-23T10:00:00+00:00", "host", VERSIONS)
 
 
 def write(records: Sequence[Record], command: str = "rectified study fashion-mnist-mini", **options: str) -> str:
     """Their report."""
-    return page(records, [command], **options)
+    return page(results_of(records, commands=[command], **options))
 
 
 def grid(
@@ -67,7 +69,7 @@ def grid(
 STUDIES = {
     "plain": grid(),
     "one run": [record()],
-    "one lr": grid(("adam", "radam", "sgd", "radam-exact", "adam-2k"), lrs=(0.01,)),
+    "one lr": grid(("adam", "radam", "sgd", "radam-exact", "adam+second-moment-only-2000"), lrs=(0.01,)),
     "an lr of its own": [*grid(), record("radam(lr=0.02)", 0.02)],
     "one epoch": grid(epochs=1),
     "many epochs": grid(epochs=1000),
@@ -82,6 +84,8 @@ STUDIES = {
         record("sgd", 0.05, 1, accuracy=9, loss=1e6),
     ],
     "unknown methods": [record("from-the-future"), record("adam+linear-0")],
+    "an unknown task": [replace(each, run=replace(each.run, task="of-another-version")) for each in grid()],
+    "a renamed method": [record("adam"), record("adam-2k")],
 }
 
 

@@ -15,15 +15,15 @@ QUIET = [
 ]
 
 EXCESS = "page.scrollWidth - page.clientWidth"  # by how much the content is wider than the window
-# Of every cell of the heat map the contrast of its text, as the browser mixed the colours.
+# Of every cell of the heat map the contrast of its text, as the browser mixed the colors.
 CONTRAST = """{
   const view = page.ownerDocument.defaultView
-  const channels = colour => {
-    const found = colour.match(/[\\d.]+/g).slice(0, 3).map(Number)
-    return colour.startsWith("rgb") ? found.map(value => value / 255) : found
+  const channels = color => {
+    const found = color.match(/[\\d.]+/g).slice(0, 3).map(Number)
+    return color.startsWith("rgb") ? found.map(value => value / 255) : found
   }
-  const luminance = colour => {
-    const [r, g, b] = channels(colour).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+  const luminance = color => {
+    const [r, g, b] = channels(color).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
   }
   const paper = view.getComputedStyle(page).backgroundColor
@@ -46,6 +46,20 @@ KEYBOARD = """{
     scrolls: scrolls.every(e => stops.includes(e)),
     wide: wide.every(e => stops.includes(e)),
     targets: stops.filter(e => e.matches("a[href^='#']")).every(e => page.querySelector(e.getAttribute("href"))),
+  }
+}"""
+
+# Whether every picture is there, at its own ratio of width to height; and every legend's key.
+PICTURES = """{
+  const view = page.ownerDocument.defaultView
+  const images = [...page.querySelectorAll("figure img")]
+  const keys = [...page.querySelectorAll(".key")].map(e => view.getComputedStyle(e).backgroundImage)
+  return {
+    images: images.length,
+    drawn: images.every(e => e.complete && e.naturalWidth > 0 && e.alt),
+    keys: keys.length > 0 && keys.every(e => e.startsWith('url("data:image/svg+xml')),
+    scaled: images.every(e => Math.abs(e.width / e.height - e.naturalWidth / e.naturalHeight) < 0.02),
+    filters: [...new Set(images.map(e => view.getComputedStyle(e).filter))],
   }
 }"""
 
@@ -85,6 +99,18 @@ def test_the_heat_map_can_be_read(some_of_each, tmp_path, dark):
     assert len(contrasts) > 8
     assert min(contrasts) >= 4.5
     assert said == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_picture_is_drawn_at_its_own_ratio_and_in_dark_mode_inverted(some_of_each, tmp_path, dark):
+    found, said = browse(some_of_each[1], tmp_path, (400, 1400), PICTURES, dark)
+    assert said == []
+    for each in found:
+        assert each["images"] >= 6
+        assert each["drawn"]
+        assert each["keys"]
+        assert each["scaled"]
+        assert each["filters"] == (["invert(0.92) hue-rotate(180deg)"] if dark else ["none"])
 
 
 def test_the_keyboard_reaches_everything(some_of_each, tmp_path):

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
+from rectified.study.analysis.groups import Group, groups
 from rectified.study.analysis.stats import t_interval
-from rectified.study.config.methods import parse_list
+from rectified.study.config.methods import parse
 from rectified.study.report import plot_data as numbers
-from rectified.study.report.plot_data import Group, best_lrs, beyond, curve, groups, limits, omega_lines, thin
+from rectified.study.report.plot_data import beyond, curve, limits, omega_lines, thin
 
 
 def group(method, *values, lr=0.01, **gaps):
@@ -34,21 +35,6 @@ def test_groups_keep_the_plans_order_and_count_what_has_no_value(make):
     assert (adam.gaps, adam.runs) == (["1 missing"], 1)
     assert math.isnan(adam.mean)
     assert adam.interval is None
-
-
-@pytest.mark.parametrize(
-    ("here", "larger", "lrs"),
-    [
-        ([group("a", 80, lr=1), group("a", 82, lr=2)], True, {("a", 2)}),
-        ([group("a", 80, lr=1), group("a", 82, lr=2)], False, {("a", 1)}),
-        ([group("a", 80, lr=1), group("b", 82, lr=1), group("b", 83, lr=2)], True, {("b", 2)}),
-        ([group("a", 80, lr=1), group("a", 99, lr=2, diverged=1)], True, {("a", 1)}),
-        ([group("a", diverged=2, lr=1), group("a", lr=2, missing=2)], True, set()),
-    ],
-    ids=["higher", "lower", "one lr is no choice", "survivors flatter", "nothing"],
-)
-def test_the_best_lr_of_each_method(here, larger, lrs):
-    assert best_lrs(here, larger) == lrs
 
 
 def test_a_band_is_the_t_interval_from_three_runs_on():
@@ -121,7 +107,8 @@ def test_limits_of_nothing():
 
 
 def test_omega_lines_are_shared_by_methods_that_coincide():
-    methods = parse_list("adam,radam,sgd,radam-hold,adam+linear-500,adam-2k")
+    names = ("adam", "radam", "sgd", "radam-hold", "adam+linear-500", "adam+second-moment-only-2000")
+    methods = list(map(parse, names))
     shared, radam, linear, hold = omega_lines(methods, 240)
     assert shared.methods == ("adam", "sgd")
     assert shared.constant
@@ -139,14 +126,14 @@ def test_omega_lines_are_shared_by_methods_that_coincide():
 
 @pytest.mark.parametrize("length", [1, 2, 100, 10**6])
 def test_omega_lines_stop_within_reach_of_the_run(length):
-    (line,) = omega_lines(parse_list("adam+linear-1000000000"), length)
+    (line,) = omega_lines([parse("adam+linear-1000000000")], length)
     assert line.steps[0] == 1
     assert line.steps[-1] == 30 * length
     assert length in line.steps
 
 
 def test_omega_within_a_run_is_sampled_evenly():
-    (line,) = omega_lines(parse_list("adam+linear-500"), 480, within=True)
+    (line,) = omega_lines([parse("adam+linear-500")], 480, within=True)
     assert (line.steps[0], line.steps[-1]) == (1, 480)
     assert max(b - a for a, b in itertools.pairwise(line.steps)) <= 5
     assert line.values == pytest.approx([step / 500 for step in line.steps])

@@ -8,14 +8,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from rectified.figures.style import COLOURS, Style
-from rectified.study.report import last_baseline, write_figures, write_report
+from made_by_hand import add
+from rectified.figures.style import COLORS, SHEETS, Style
+from rectified.study.analysis.results import StudyResults
+from rectified.study.config.errors import InvalidOption
+from rectified.study.report import write_figures, write_report
 from rectified.study.storage.store import Store
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 METHODS = [
     *("adam", "radam", "adam+untuned-linear", "sgd", "radam-exact", "radam-hold"),
-    *("adam-2k", "adam-eps", "adamw", "radam-paper", "adam+linear-9", "adam+hold-9"),
+    *("adam+second-moment-only-2000", "adam-eps", "adamw", "radam-paper", "adam+linear-9", "adam+second-moment-only-9"),
 ]
 
 
@@ -57,16 +60,18 @@ def test_whatever_there_is_the_page_is_well_formed_and_names_every_figure(odd):
 
 def check(page):
     parsed = Page(page)
-    for attributes in parsed.all("svg"):
-        labelled = attributes.get("role") == "img" and attributes.get("aria-label")
-        assert labelled or attributes.get("aria-hidden") == "true"
+    for attributes in parsed.all("img"):
+        assert attributes["alt"]
+        assert attributes["src"].startswith("data:image/svg+xml;base64,")
+    for attributes in parsed.all("span"):
+        if attributes.get("class", "").startswith("key "):
+            assert attributes["aria-hidden"] == "true"
+            assert f".{attributes['class'][4:]} {{ background-image" in page
     for attributes in parsed.all("th"):
         assert attributes.get("scope") in ("row", "col")
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in parsed.elements:
-        for target in re.findall(r"url\(#([^)]*)\)", " ".join(filter(None, attributes.values()))):
-            assert target in ids
         assert attributes.get("href", "#")[0] != "#" or attributes.get("href", "#" + ids[0])[1:] in ids
     headings = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch("h[1-6]", tag)]
     assert headings[0] == 1
@@ -76,7 +81,8 @@ def check(page):
     for attributes in parsed.all("section"):
         assert attributes["aria-labelledby"] in ids
     regions = [attributes for attributes in parsed.all("div") if attributes.get("class") == "scroll"]
-    assert len(regions) == len(parsed.all("table"))
+    scrolled = [attributes for attributes in parsed.all("figure") if attributes.get("class") == "rows-of-text"]
+    assert len(regions) == len(parsed.all("table")) + len(scrolled)
     for attributes in regions:
         assert attributes["tabindex"] == "0"
         assert attributes.get("aria-label") or attributes["aria-labelledby"] in ids
@@ -94,8 +100,8 @@ def test_the_page_fetches_nothing(odd):
     assert not parsed.all("script")
     for _, attributes in parsed.elements:
         for key in ("src", "href", "xlink:href", "action", "data"):
-            assert attributes.get(key, "#").startswith(("#", "data:,"))
-    assert set(re.findall(r"url\((.)", odd)) <= {"#"}
+            assert attributes.get(key, "#").startswith(("#", "data:"))
+    assert set(re.findall(r"url\((.{6})", odd)) <= {'"data:'}
     assert "default-src 'none'" in odd
 
 
@@ -110,7 +116,7 @@ def test_what_comes_from_outside_is_escaped(make, report):
     text = report(records, command=f"rectified study --out '{evil}'")
     assert "<script" not in text
     assert evil in Page(text).text
-    assert any(evil in (attributes.get("aria-label") or "") for attributes in Page(text).all("svg"))
+    assert any(evil in attributes["alt"] for attributes in Page(text).all("img"))
 
 
 def test_the_verdict_comes_first_and_claims_no_more_than_the_data(make, report):
@@ -123,22 +129,22 @@ def test_the_verdict_comes_first_and_claims_no_more_than_the_data(make, report):
     verdict = text.index("At its best learning rate radam has the highest mean test accuracy")
     others = [
         "A run is 3 epochs",
-        "Each run less the run of adam",
+        "Each run minus the run of adam",
         "Small markers are",
         "seconds are its time",
         "called with",
     ]
     assert [verdict, *map(text.index, others)] == sorted([verdict, *map(text.index, others)])
-    assert "It is better than sgd and cannot be told from adam by these seeds." in text
-    assert "sgd (lr 0.01) less adam (lr 0.01): −4" in text
-    assert "Not separable at 3 seeds: about" in text
+    assert "It is better than sgd and cannot be separated from adam with these seeds." in text
+    assert "sgd (lr 0.01) vs adam (lr 0.01): −4" in text
+    assert "inconclusive with 3 seeds: about" in text
     assert "3 comparisons" not in text
     assert "4 comparisons with adam were made, 2 at best lrs and 2 at equal ones." in text
 
 
 def test_one_seed_claims_nothing(make, report):
     text = words(report([make("adam", accuracy=80), make("radam", accuracy=70)]))
-    assert "One seed cannot tell a difference between methods from chance." in text
+    assert "One seed cannot separate a difference between methods from chance." in text
     assert "better than" not in text
     assert "adam: 80" not in text
 
@@ -146,7 +152,7 @@ def test_one_seed_claims_nothing(make, report):
 def test_another_baseline(make, report):
     records = [make(method, seed=seed, accuracy=80 + seed) for method in ("adam", "radam") for seed in (0, 1)]
     assert "Differences from radam" in words(report(records, baseline="radam"))
-    with pytest.raises(ValueError, match="--baseline is 'sgd'; the study's methods are adam, radam"):
+    with pytest.raises(InvalidOption, match="baseline is sgd: the study's methods are adam, radam"):
         report(records, baseline="sgd")
 
 
@@ -187,11 +193,11 @@ def test_each_setting_has_a_section_of_its_own(make, report):
 
 
 def test_an_unfinished_warmup_is_said_with_its_numbers(make, report):
-    text = words(report([make("adam"), make("adam+linear-500"), make("adam-2k")]))
+    text = words(report([make("adam"), make("adam+linear-500"), make("adam+second-moment-only-2000")]))
     assert "some warmups outlast the runs" in text
     assert "adam+linear-500: omega is 0.36 at the last step" in text
     assert "It would reach 0.9 at step 450." in text
-    assert "adam-2k: omega is still 0 at the last step" in text
+    assert "adam+second-moment-only-2000: omega is still 0 at the last step" in text
     assert "outlast" not in words(report([make("adam"), make("adam+linear-100")]))
 
 
@@ -220,50 +226,66 @@ def test_a_large_study_stays_small(make, report):
 def test_many_methods_are_shared_out_over_pictures_that_each_have_the_baseline(make, report):
     records = [make(method, lr, seed) for method in METHODS for lr in (0.01, 0.1) for seed in range(2)]
     text = report(records, baseline="sgd")
-    drawn = [attributes["aria-label"] for attributes in Page(text).all("svg") if "aria-label" in attributes]
+    drawn = [attributes["alt"] for attributes in Page(text).all("img")]
     for beginning, told in (("Final test accuracy", " {}: "), ("train loss", " {} from ")):
         mine = [label for label in drawn if label.startswith(beginning)]
-        assert len(mine) == 2 * 2, "by widths or by lrs"
+        lrs = 2 if beginning == "train loss" else 1
+        assert len(mine) == 2 * lrs
         for method in METHODS:
-            assert sum(told.format(method) in label for label in mine) == (4 if method == "sgd" else 2)
+            assert sum(told.format(method) in label for label in mine) == lrs * (2 if method == "sgd" else 1)
     assert "shared out over 2 pictures, with sgd in each" in words(text)
-    assert "pictures, with" not in words(report([each for each in records if each.cell.method in METHODS[:8]]))
+    assert "pictures, with" not in words(report([each for each in records if each.run.method in METHODS[:8]]))
 
 
-def test_no_two_methods_differ_by_colour_alone():
+def test_no_two_methods_differ_by_color_alone():
     looks = [(Style(i).marker, Style(i).dash) for i in range(12)]
     assert len({marker for marker, _ in looks}) == 12
     for i, j in itertools.combinations(range(12), 2):
-        if Style(i).colour == Style(j).colour:
+        if Style(i).color == Style(j).color:
             assert Style(i).dash != Style(j).dash
 
 
-@pytest.mark.parametrize(("column", "page"), [(0, "#fdfdfc"), (1, "#14171a")])
-def test_colours_stand_out_from_the_page(column, page):
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def luminance(color):
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for pair in COLOURS:
-        dark, light = sorted((luminance(pair[column]), luminance(page)))
-        assert (light + 0.05) / (dark + 0.05) >= 3
+
+def rgb(color):
+    return [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def filtered(color, share):
+    """As a browser does with invert(share) hue-rotate(180deg), by the matrix of the CSS standard."""
+    inverted = [c * (1 - share) + (1 - c) * share for c in color]
+    turned = ((-0.574, 1.43, 0.144), (0.426, 0.43, 0.144), (0.426, 1.43, -0.856))
+    return [min(1, max(0, sum(a * b for a, b in zip(row, inverted, strict=True)))) for row in turned]
+
+
+def test_lines_stand_out_from_the_page_in_light_and_dark_mode():
+    css = (SHEETS / "page.css").read_text(encoding="utf-8")
+    light, dark = map(rgb, re.findall(r"--paper: (#\w{6})", css))
+    (share,) = re.findall(r"filter: invert\(([\d.]+)\) hue-rotate\(180deg\)", css)
+    for color in COLORS:
+        for seen, page in ((rgb(color), light), (filtered(rgb(color), float(share)), dark)):
+            low, high = sorted((luminance(seen), luminance(page)))
+            assert (high + 0.05) / (low + 0.05) >= 3
 
 
 def test_write_report_over_a_folder(tmp_path, make):
     store = Store(tmp_path / "study")
     record = make()
     with store.locked():
-        store.add([record.cell, make("radam").cell], "rectified study fashion-mnist-mini")
-        folder = store.folder(record.cell)
+        add(store, [record.run, make("radam").run])
+        folder = store.folder(record.run)
         folder.mkdir(parents=True)
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.rows))
         (folder / "done.json").write_text(json.dumps({"status": "done", "step": 180, "seconds": 1.0, "attempts": 1}))
-    path = write_report(store)
+    results = StudyResults.read(store)
+    path = write_report(results, store.out)
     assert path == store.out / "report.html"
     before = path.read_bytes()
-    assert write_report(store).read_bytes() == before
-    figures = write_figures(store)
+    assert write_report(results, store.out).read_bytes() == before
+    figures = write_figures(results, store.out)
     names = {file.name for file in figures.iterdir()}
     assert names >= {"metric-by-lr.svg", "metric-by-lr.pdf", "heat-map.svg", "omega.pdf", "curve-0.01-train_loss.svg"}
     assert {name[-4:] for name in names} == {".svg", ".pdf"}
@@ -272,7 +294,7 @@ def test_write_report_over_a_folder(tmp_path, make):
     drawn = {file.name: file.read_bytes() for file in figures.iterdir()}
     (figures / "from-an-earlier-study.svg").touch()
     (figures / "notes.txt").touch()
-    write_figures(store)
+    write_figures(results, store.out)
     (figures / "notes.txt").unlink()
     assert {file.name: file.read_bytes() for file in figures.iterdir()} == drawn
     text = words(path.read_text())
@@ -281,13 +303,37 @@ def test_write_report_over_a_folder(tmp_path, make):
 
 
 @pytest.mark.parametrize(
-    ("commands", "baseline"),
+    ("by_seed", "marked"),
     [
-        ([], None),
-        (["rectified study x --baseline adam", "rectified study x --lrs 1"], "adam"),
-        (["rectified study x --baseline adam", "rectified study x '--baseline=radam(beta2=0.9)'"], "radam(beta2=0.9)"),
-        (["rectified study x --baseline 'adam(eps=1)' --lrs 1"], "adam(eps=1)"),
+        ({0.01: (80, 70, 80, 70), 0.05: (70, 80, 70, 80)}, {0.01, 0.05}),
+        ({0.01: (80, 70, 80, 70), 0.05: (81, 80, 81, 80)}, {0.05}),
+        ({0.01: (80, 70), 0.05: (99, None)}, {0.01}),
     ],
+    ids=["the halves differ", "the halves agree", "survivors"],
 )
-def test_the_baseline_that_the_study_was_last_called_with(commands, baseline):
-    assert last_baseline(commands) == baseline
+def test_the_page_marks_the_lrs_that_the_verdict_names(make, report, by_seed, marked):
+    records = [
+        make("adam", lr, seed, "done" if value else "diverged", accuracy=value or 0)
+        for lr, values in by_seed.items()
+        for seed, value in enumerate(values)
+    ]
+    page = report(records)
+    cells = [attributes.get("class") for attributes in Page(page).all("td")][:2]
+    assert {lr for lr, cell in zip(by_seed, cells, strict=True) if cell.endswith(" best")} == marked
+    named = re.search(r" % at lr ([\d.]+)(?: or ([\d.]+))? \(", words(page))
+    assert {float(lr) for lr in named.groups() if lr} == marked
+
+
+@pytest.mark.parametrize("value", [None, float("nan")], ids=["missing", "NaN"])
+def test_a_run_that_ended_without_its_metric_has_failed_on_the_page(make, report, value):
+    records = [make("adam"), make("radam")]
+    del records[1].rows[-1]["test_accuracy"]
+    if value is not None:
+        records[1].rows[-1]["test_accuracy"] = value
+    page = report(records)
+    check(page.replace("test_accuracy is nan", "a reason"))
+    text = words(page)
+    assert "! failed" in text
+    assert "1 of 2 runs has no result yet (1 failed)" in text
+    assert "it ended, but" in text
+    assert "Not drawn: 1 failed." in text

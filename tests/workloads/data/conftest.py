@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
+from rectified.workloads.data.images import fashion_mnist_files
 
 
 @dataclass
@@ -76,7 +76,9 @@ case "$(cat $here/manner) $last" in
     "dead "*) echo "Reading lists..."; echo "E: the network is down"; echo "E: so that was that"; exit 100 ;;
     "no lists update") touch "${{lists:?}}/fetched"
         echo "E: one of the repositories is dead"; exit 100 ;;  # and yet the lists that matter are there
-    "no lists "*) test -n "$lists" -a -e "$lists/fetched" || {{ echo "E: Unable to locate package $last"; exit 100; }}
+    "old lists update") touch "${{lists:?}}/fetched" ;;
+    "old lists "*|"no lists "*)
+        test -n "$lists" -a -e "$lists/fetched" || {{ echo "E: Unable to locate package $last"; exit 100; }}
         echo deb > "$last"_1_all.deb ;;
     *) echo deb > "$last"_1_all.deb ;;
 esac
@@ -92,7 +94,7 @@ cp {here}/package/* "$3/{place}"
 
 @dataclass
 class Apt:
-    """A stub apt-get: `package` holds what its package does, `manner` is "", "no lists", "dead" or "hangs"."""
+    """A stub apt-get: `package` holds what its package does; `manner` is a case of APT_GET, or ""."""
 
     here: Path
 
@@ -122,7 +124,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     (here / "bin").mkdir(parents=True)
     (here / "package").mkdir()
     for name, text in (("apt-get", APT_GET), ("dpkg-deb", DPKG_DEB)):
-        (here / "bin" / name).write_text(text.format(here=here, place=fashion_mnist.PLACE))
+        (here / "bin" / name).write_text(text.format(here=here, place=fashion_mnist_files.PLACE))
         (here / "bin" / name).chmod(0o755)
     (here / "manner").write_text("")
     (here / "log").write_text("")

@@ -13,7 +13,7 @@ import torch
 
 from picture_files import CIFAR, TRAIN, binary, cifar, packed, pickled, pickled_by_python_2, put
 from rectified.workloads.data import DataNotFoundError
-from rectified.workloads.data.images import cifar10_files as cifar10
+from rectified.workloads.data.images import cifar10_files
 
 BATCHES = cifar()
 BIN = {f"{name}.bin": binary(*batch) for name, batch in BATCHES.items()}
@@ -35,13 +35,14 @@ def sums(files: dict[str, bytes]) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _these_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECTIFIED_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10, "BINARY", sums(BIN))
-    monkeypatch.setattr(cifar10, "PYTHON", sums(PY))
+    monkeypatch.setattr(cifar10_files, "BINARY", sums(BIN))
+    monkeypatch.setattr(cifar10_files, "PYTHON", sums(PY))
+    monkeypatch.setattr(cifar10_files, "MD5", None)
 
 
 def check(place: Path) -> None:
     """The twenty pictures in the order of the files, each red, then green, then blue, row by row."""
-    data = cifar10.load(place)
+    data = cifar10_files.load(place)
     pixels = [BATCHES[name][1][i].reshape(3, 32, 32) for name in TRAIN for i in range(4)]
     assert data.train_images.dtype == data.train_labels.dtype == torch.uint8
     assert np.array_equal(data.train_images.numpy(), np.stack(pixels))
@@ -56,7 +57,7 @@ def check(place: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_named_folder_in_every_layout(tmp_path: Path, layout: str) -> None:
     folder = put(tmp_path / "data", LAYOUTS[layout])
-    found = cifar10.find(folder)
+    found = cifar10_files.find(folder)
     assert found == (folder if layout in ("binary", "python") else folder / os.path.commonpath(LAYOUTS[layout]))
     check(found)
     assert not (tmp_path / "cache").exists()
@@ -64,7 +65,7 @@ def test_a_named_folder_in_every_layout(tmp_path: Path, layout: str) -> None:
 
 def test_an_archive_may_be_named_itself(tmp_path: Path) -> None:
     archive = put(tmp_path, LAYOUTS["binary packed"]) / "cifar-10-binary.tar.gz"
-    assert cifar10.find(archive) == archive
+    assert cifar10_files.find(archive) == archive
     check(archive)
 
 
@@ -73,28 +74,31 @@ def test_the_python_version_as_python_3_writes_it(tmp_path: Path) -> None:
 
 
 def test_the_cache_and_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web) -> None:
-    monkeypatch.setattr(cifar10, "URL", f"{web.url}cifar-10-binary.tar.gz")
+    monkeypatch.setattr(cifar10_files, "URL", f"{web.url}cifar-10-binary.tar.gz")
     with pytest.raises(DataNotFoundError, match="nothing in") as refusal:
-        cifar10.find(say=lambda line: None, fetch=False)
+        cifar10_files.find(say=lambda line: None, fetch=False)
     assert web.asked == []
     for words in ("--data FOLDER", str(tmp_path / "cache" / "cifar-10"), "RECTIFIED_CACHE"):
         assert words in str(refusal.value)
     web.files.update(LAYOUTS["binary packed"])
     said: list[str] = []
-    home = cifar10.find(say=said.append)
+    home = cifar10_files.find(say=said.append)
     assert home == tmp_path / "cache" / "cifar-10"
     assert sorted(path.name for path in home.iterdir()) == sorted(BIN)
     check(home)
     assert len(said) == 2
-    assert cifar10.find(fetch=False) == home
+    assert cifar10_files.find(fetch=False) == home
     assert len(web.asked) == 1
 
 
 def test_a_download_with_other_content_does_not_reach_the_cache(tmp_path: Path, monkeypatch, web) -> None:
-    monkeypatch.setattr(cifar10, "URL", f"{web.url}cifar-10-binary.tar.gz")
+    monkeypatch.setattr(cifar10_files, "URL", f"{web.url}cifar-10-binary.tar.gz")
     web.files["cifar-10-binary.tar.gz"] = packed({**BIN, "test_batch.bin": BIN["data_batch_1.bin"]}, "somewhere")
     with pytest.raises(DataNotFoundError, match=r"test_batch.bin: it is data_batch_1.bin"):
-        cifar10.find(say=lambda line: None)
+        cifar10_files.find(say=lambda line: None)
+    monkeypatch.setattr(cifar10_files, "MD5", "c32a1d4ab5d03f1284b67883e8d87530")
+    with pytest.raises(DataNotFoundError, match=r"tar.gz: its MD5 is [0-9a-f]{32}, the published one is c32a1d4a"):
+        cifar10_files.find(say=lambda line: None)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -106,9 +110,9 @@ def test_a_missing_file_is_named(tmp_path: Path, version: str) -> None:
     folder = put(tmp_path, LAYOUTS[version])
     next(folder.glob("data_batch_3*")).unlink()
     with pytest.raises(DataNotFoundError, match=r"data_batch_3(.bin)? is missing"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
     with pytest.raises(DataNotFoundError, match=r"data_batch_3(.bin)? is missing"):
-        cifar10.load(folder)
+        cifar10_files.load(folder)
 
 
 @pytest.mark.parametrize("version", ["binary", "python"])
@@ -117,7 +121,7 @@ def test_a_file_in_anothers_place_is_named_with_what_it_is(tmp_path: Path, versi
     fourth, second = next(folder.glob("data_batch_4*")), next(folder.glob("data_batch_2*"))
     fourth.write_bytes(second.read_bytes())
     with pytest.raises(DataNotFoundError, match=rf"{fourth.name}: it is {second.name}"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
 
 
 @pytest.mark.parametrize("version", ["binary", "python"])
@@ -128,21 +132,21 @@ def test_one_other_byte_is_enough(tmp_path: Path, version: str) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataNotFoundError, match=rf"{path.name}: its content is not the published one \(wrong MD5\)"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
 
 
 @pytest.mark.parametrize("left", [0, 1, 3072, 3073 * 3 + 7])
 def test_a_truncated_binary_file_is_named(tmp_path: Path, left: int) -> None:
     folder = put(tmp_path, {**BIN, "data_batch_5.bin": BIN["data_batch_5.bin"][:left]})
     with pytest.raises(ValueError, match=rf"data_batch_5.bin: {left} bytes are no whole number of records of 3073"):
-        cifar10.load(folder)
+        cifar10_files.load(folder)
 
 
 @pytest.mark.parametrize("left", [0, 1, 200, 3072 * 4])
 def test_a_truncated_pickle_is_named(tmp_path: Path, left: int) -> None:
     folder = put(tmp_path, {**PY, "data_batch_5": PY["data_batch_5"][:left]})
     with pytest.raises(ValueError, match=r"data_batch_5: not a pickled batch of CIFAR-10"):
-        cifar10.load(folder)
+        cifar10_files.load(folder)
 
 
 @pytest.mark.parametrize("write", [binary, pickled])
@@ -151,7 +155,7 @@ def test_a_label_that_there_is_not_is_named(tmp_path: Path, write) -> None:
     labels, pixels = BATCHES["data_batch_2"]
     wrong = {f"data_batch_2{suffix}": write(np.array([*labels[:3], 11], np.uint8), pixels)}
     with pytest.raises(ValueError, match=rf"data_batch_2{suffix}: holds label.* 11; there are ten, from 0"):
-        cifar10.load(put(tmp_path, {**files, **wrong}))
+        cifar10_files.load(put(tmp_path, {**files, **wrong}))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,7 @@ def test_a_label_that_there_is_not_is_named(tmp_path: Path, write) -> None:
 def test_a_pickle_of_something_else_is_named(tmp_path: Path, batch: object) -> None:
     folder = put(tmp_path, {**PY, "data_batch_1": pickle.dumps(batch, protocol=4)})
     with pytest.raises(ValueError, match="data_batch_1: "):
-        cifar10.load(folder)
+        cifar10_files.load(folder)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
@@ -186,9 +190,9 @@ def test_a_pickle_that_calls_something_is_refused_and_nothing_is_called(tmp_path
     mark.unlink()
     folder = put(tmp_path / "data", {**PY, "test_batch": attack})
     with pytest.raises(ValueError, match=r"test_batch: .*it names posix.system"):
-        cifar10.load(folder)
+        cifar10_files.load(folder)
     with pytest.raises(DataNotFoundError, match=r"test_batch: its content"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
     assert not mark.exists()
 
 
@@ -206,19 +210,19 @@ def test_a_damaged_archive_is_named(tmp_path: Path, damage: str) -> None:
     }[damage]
     folder = put(tmp_path, {"cifar-10-binary.tar.gz": content})
     with pytest.raises(DataNotFoundError, match=r"cifar-10-binary.tar.gz: (damaged archive|holds no |.*its content)"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
 
 
 def test_an_archive_without_one_of_the_files_is_named(tmp_path: Path) -> None:
     files = {name: content for name, content in BIN.items() if name != "data_batch_2.bin"}
     folder = put(tmp_path, {"cifar-10-binary.tar.gz": packed(files, "cifar-10-batches-bin")})
     with pytest.raises(DataNotFoundError, match=r"cifar-10-binary.tar.gz: holds no data_batch_2.bin"):
-        cifar10.find(folder)
+        cifar10_files.find(folder)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="no such folder or archive"):
-        cifar10.find(tmp_path / "nowhere")
+        cifar10_files.find(tmp_path / "nowhere")
 
 
 # The real one
@@ -230,11 +234,11 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = os.environ.get("RECTIFIED_CIFAR10")
     if not folder:
         pytest.skip("RECTIFIED_CIFAR10 names no folder with the real CIFAR-10")
-    return cifar10.find(Path(folder))
+    return cifar10_files.find(Path(folder))
 
 
 def test_the_real_set_is_whole_and_both_versions_are_the_same(real: Path, tmp_path: Path) -> None:
-    data = cifar10.load(real)
+    data = cifar10_files.load(real)
     for images, labels, each in ((data.train_images, data.train_labels, 5000), (*data[2:], 1000)):
         assert images.shape == (10 * each, 3, 32, 32)
         assert labels.bincount().tolist() == [each] * 10
@@ -247,5 +251,5 @@ def test_the_real_set_is_whole_and_both_versions_are_the_same(real: Path, tmp_pa
         name: pickled_by_python_2(own.numpy(), images.flatten(1).numpy())
         for (name, images), own in zip(parts, labels, strict=True)
     }
-    for mine, theirs in zip(cifar10.load(put(tmp_path, files)), data, strict=True):
+    for mine, theirs in zip(cifar10_files.load(put(tmp_path, files)), data, strict=True):
         assert torch.equal(mine, theirs)

@@ -16,11 +16,10 @@ import pytest
 import torch
 
 from rectified.workloads.data import DataNotFoundError, fetch
-from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
-from rectified.workloads.data.images import idx
+from rectified.workloads.data.images import fashion_mnist_files, idx
 from rectified.workloads.data.images.fashion_mnist_files import find, load, mini
 
-NAMES = tuple(fashion_mnist.SUMS)
+NAMES = tuple(fashion_mnist_files.SUMS)
 ARRAYS = {
     "train-images-idx3-ubyte": torch.arange(8 * 784).reshape(8, 28, 28).to(torch.uint8),
     "train-labels-idx1-ubyte": torch.arange(8, dtype=torch.uint8),
@@ -63,10 +62,10 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web, apt) -> World:
     monkeypatch.setenv("RECTIFIED_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "system")
-    monkeypatch.setattr(fashion_mnist, "URL", web.url)
+    monkeypatch.setattr(fashion_mnist_files, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(fashion_mnist_files, "URL", web.url)
     sums = {name: hashlib.sha256(PLAIN[name]).hexdigest() for name in NAMES}
-    monkeypatch.setattr(fashion_mnist, "SUMS", sums)
+    monkeypatch.setattr(fashion_mnist_files, "SUMS", sums)
     apt.behave("dead")
     return World(tmp_path / "cache", tmp_path / "system", web, apt, [])
 
@@ -285,7 +284,7 @@ def test_ctrl_c_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch, wa
         real(url, path)
 
     def debian_package(name: str, workshop: Path) -> Path:
-        put(workshop / "root" / fashion_mnist.PLACE)
+        put(workshop / "root" / fashion_mnist_files.PLACE)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fetch, way, locals()[way])

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import os
 import random
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,13 +14,14 @@ import pytest
 
 from rectified.workloads.data import DataNotFoundError, fetch
 from rectified.workloads.data.text import pairs
-from rectified.workloads.data.text.pairs import Corpus, Lines, find, load
+from rectified.workloads.data.text.lines import Lines, ParallelText
+from rectified.workloads.data.text.pairs import find, languages, load, tokenized
 
 SHARED = Path(os.environ.get("RECTIFIED_SHARED_DATA", Path(__file__).parents[3] / "../shared/data"))
 DE = [f"Der {i}. Satz, für alle.\u2028Ende" for i in range(40)]
 EN = [f"Sentence {i}, for everyone." for i in range(40)]
 PARTS = {"train": slice(0, 20), "valid": slice(20, 30), "test": slice(30, 40)}
-WANTED = Corpus(*(Lines(DE[part], EN[part]) for part in PARTS.values()))
+WANTED = ParallelText(*(Lines(DE[part], EN[part]) for part in PARTS.values()))
 
 
 def put(path: Path, lines: list[str]) -> None:
@@ -48,7 +51,7 @@ def test_aligned_files(tmp_path: Path, stems, end) -> None:
     folder = aligned(tmp_path, stems, end)
     assert find(folder, "de", "en") == folder
     assert load(folder, "de", "en") == WANTED
-    assert load(folder, "en", "de") == Corpus(*(Lines(part.target, part.source) for part in WANTED))
+    assert load(folder, "en", "de") == ParallelText(*(Lines(part.target, part.source) for part in WANTED))
 
 
 @pytest.mark.parametrize("inside", ["data/task1/raw", "de-en", "en-de"])
@@ -102,10 +105,97 @@ def test_what_is_amiss_with_aligned_files_is_told(tmp_path: Path) -> None:
 def test_where_there_is_nothing_it_is_said_what_was_looked_for(tmp_path: Path) -> None:
     refused(tmp_path / "none", "none: no such folder")
     refused(
-        tmp_path, r"neither train.de\[.gz\] and train.en\[.gz\], nor train.tags.de-en.de and its like, nor deu-eng.zip"
+        tmp_path,
+        r"neither train.de\[.gz\] and train.en\[.gz\], nor train.tags.de-en.de and its like, nor de-en.tgz, "
+        "nor deu-eng.zip",
     )
     with pytest.raises(DataNotFoundError, match=r"neither train.fr"):
         find(aligned(tmp_path), "fr", "cs")
+
+
+# Languages
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["train.de", "train.en.gz", "train.fr", "train.txt", "valid.cs"], ["de", "en", "fr"]),
+        (["data/task1/raw/train.de.gz", "data/task1/raw/train.cs.gz"], ["cs", "de"]),
+        (["train.tok.clean.bpe.32000.en", "train.tok.clean.bpe.32000.de"], ["de", "en"]),
+        (["train.tags.de-en.de", "train.tags.de-en.en"], ["de", "en"]),
+        (["fr-en/train.tags.fr-en.fr"], ["en", "fr"]),
+        (["de-en.tgz", "en-fr.tar.gz", "my-own.tgz"], ["de", "en", "fr"]),
+        (["fra-eng.zip"], ["en", "fr"]),
+        (["tur-eng.zip", "deu.txt", "own.txt"], ["de", "en", "tur"]),
+        (["ptb.train.txt", "train.txt"], []),
+    ],
+)
+def test_languages_are_known_by_the_files_names(tmp_path: Path, names, found) -> None:
+    for name in names:
+        put(tmp_path / name, ["text"])
+    assert languages(tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "advice"),
+    [
+        (("de", "en"), ["en", "fr"], "found en, fr; write translation-wmt(source=fr,target=en)"),
+        (("en", "de"), ["en", "fr"], "found en, fr; write translation-wmt(source=en,target=fr)"),
+        (("de", "en"), ["cs", "de", "fr"], "found cs, de, fr; write translation-wmt(source=de,target=fr)"),
+        (("de", "en"), ["cs", "fr", "it"], "found cs, fr, it; write translation-wmt(source=cs,target=it)"),
+    ],
+)
+def test_other_languages_are_said_with_what_to_write(tmp_path: Path, asked, there, advice) -> None:
+    for language in there:
+        put(tmp_path / f"train.{language}", ["text"])
+    with pytest.raises(DataNotFoundError) as refusal:
+        find(tmp_path, *asked, task="translation-wmt")
+    first = str(refusal.value).splitlines()[0]
+    assert first == f"{tmp_path} does not hold parallel text in {' and '.join(asked)} ({advice}). Looked in:"
+
+
+@pytest.mark.parametrize("there", [["de", "en", "fr"], ["fr"], []])
+def test_where_the_languages_are_there_or_none_are_nothing_is_said_of_them(tmp_path: Path, there) -> None:
+    for language in there:
+        put(tmp_path / f"train.{language}", ["text"])
+    with pytest.raises(DataNotFoundError) as refusal:
+        find(tmp_path, "de", "en")
+    assert "write translation" not in str(refusal.value)
+
+
+# Text that is tokenized already
+
+RAW = ["It's a well-known fact.", "He left, she stayed.", "No!"]
+MOSES = ["It &apos;s a well @-@ known fact .", "He left , she stayed .", "No !"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (MOSES, True),
+        (RAW, False),
+        (RAW * 100 + MOSES[:1], False),  # one line in a hundred is no tokenizer
+        (["He left , she stayed ."] * 3 + RAW, True),
+        (["Vraiment ?", "Oui, bien sûr !", "C'est « vrai »."], False),  # French has spaces there
+        (["Tom & Jerry", "a < b"], False),
+        (["nothing to see"], False),
+        ([], False),
+    ],
+)
+def test_moses_leaves_traces(lines: list[str], found: bool) -> None:
+    assert tokenized(lines) == found
+
+
+def test_of_tokenized_text_one_line_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    find(aligned(tmp_path), "de", "en", said.append, if_tokenized="is tokenized")
+    assert said == []
+    put(tmp_path / "test.en", MOSES * 3 + ["He left , she stayed ."])
+    find(tmp_path, "de", "en", said.append, if_tokenized="is tokenized")
+    assert said == [f"{tmp_path}: is tokenized"]
+    find(tmp_path, "de", "en", said.append)
+    find(tmp_path, "en", "de", said.append, if_tokenized="is tokenized")  # BLEU is of the other side
+    assert len(said) == 1
 
 
 # Multi30k: the download is that of tiny files, whose sums replace the published ones
@@ -232,7 +322,7 @@ def test_what_is_amiss_with_iwslt14_is_told(tmp_path: Path) -> None:
     path = folder / "IWSLT14.TED.tst2011.de-en.de.xml"
     text = path.read_text()
     path.write_text(text.replace(" 2 </seg>", ""))
-    refused(folder, "tst2011.de-en.de.xml: .*is no whole segment")
+    refused(folder, "tst2011.de-en.de.xml: .*is not a whole segment")
     path.write_text(text[: text.index('<seg id="2"')])
     refused(folder, "tst2011.de-en.de.xml has 1 sentences, .*tst2011.de-en.en.xml 2")
     path.unlink()
@@ -241,6 +331,60 @@ def test_what_is_amiss_with_iwslt14_is_told(tmp_path: Path) -> None:
     path = folder / "train.tags.de-en.en"
     path.write_text(path.read_text()[:-300])
     refused(folder, "train.tags.de-en.de has 64 sentences, .*train.tags.de-en.en")
+
+
+def tar(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def packed(folder: Path, to: Path) -> Path:
+    """The archive as published: the files in a folder, with a README."""
+    return tar(to, {f"de-en/{path.name}": path.read_bytes() for path in folder.iterdir()} | {"de-en/README": b"a"})
+
+
+@pytest.mark.parametrize("name", ["de-en.tgz", "en-de.tgz", "de-en.tar.gz"])
+def test_iwslt14_as_published_is_read_packed(tmp_path: Path, name: str) -> None:
+    folder = iwslt14(tmp_path / "unpacked/de-en")
+    archive = packed(folder, tmp_path / "data" / name)
+    for named in (archive, archive.parent):
+        assert find(named, "de", "en") == archive
+    for sides in (("de", "en"), ("en", "de")):
+        assert load(archive, *sides) == load(folder, *sides)
+    assert [path.name for path in archive.parent.iterdir()] == [name]  # nothing is unpacked there
+
+
+def test_iwslt14_of_all_pairs_is_read_packed(tmp_path: Path) -> None:
+    folder = iwslt14(tmp_path / "de-en")
+    pair = packed(folder, tmp_path / "de-en.tgz").read_bytes()
+    whole = tar(
+        tmp_path / "data/2014-01.tgz", {"2014-01/texts/de/en/de-en.tgz": pair, "2014-01/texts/fr/en/fr-en.tgz": b""}
+    )
+    assert find(whole.parent, "de", "en") == whole
+    assert load(whole, "de", "en") == load(folder, "de", "en")
+    with pytest.raises(DataNotFoundError, match=r"2014-01.tgz: holds neither train.it"):
+        find(whole, "it", "en")
+
+
+def test_what_is_amiss_with_packed_iwslt14_is_told(tmp_path: Path) -> None:
+    folder = iwslt14(tmp_path / "de-en")
+    (folder / "IWSLT14.TED.tst2012.de-en.en.xml").unlink()
+    archive = packed(folder, tmp_path / "data/de-en.tgz")
+    refused(archive, r"de-en.tgz: IWSLT14.TED.tst2012.de-en.en.xml\[.gz\] is missing")
+    iwslt14(folder)
+    put(folder / "train.tags.de-en.en", ["Only one."])
+    refused(packed(folder, archive), "de-en.tgz/train.tags.de-en.de has 64 sentences, .*train.tags.de-en.en 1")
+    archive.write_bytes(archive.read_bytes()[:-300])
+    refused(archive, "de-en.tgz: damaged archive")
+    archive.write_bytes(b"a page of the hotel's network")
+    refused(archive.parent, "de-en.tgz: damaged archive")
+    with pytest.raises(DataNotFoundError, match=r"found de, en; write translation\(source=de,target=en\)"):
+        find(archive.parent, "fr", "en")
 
 
 # Tatoeba

@@ -28,7 +28,7 @@ def tiny(seed: int, norm: str = "post") -> Transformer:
         row[length + 2 :] = PAD
     for _ in range(20):
         optimizer.zero_grad()
-        logits = model(SOURCE, target[:, :-1]) @ model.embedding.weight.T
+        logits = model(SOURCE, target[:, :-1])
         F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD).backward()
         optimizer.step()
     return model.eval()
@@ -42,7 +42,7 @@ def scored(model: Transformer, source: torch.Tensor, longest: int) -> dict[tuple
         texts = list(itertools.product((3, 4, 5, 6), repeat=length))
         whole = torch.tensor([[BOS, *text, EOS] for text in texts])
         alone = source[source != PAD].expand(len(texts), -1)
-        logs = torch.log_softmax(model(alone, whole[:, :-1]) @ model.embedding.weight.T, 2)
+        logs = torch.log_softmax(model(alone, whole[:, :-1]), 2)
         found |= dict(zip(texts, logs.gather(2, whole[:, 1:, None]).sum((1, 2)).tolist(), strict=True))
     return found
 
@@ -66,8 +66,7 @@ def test_width_1_is_greedy(norm: str) -> None:
             wanted: list[int] = []
             while len(wanted) < 8:
                 with torch.no_grad():
-                    hidden = model(source[source != PAD][None], torch.tensor([[BOS, *wanted]]))[0, -1]
-                logits = model.embedding.weight @ hidden
+                    logits = model(source[source != PAD][None], torch.tensor([[BOS, *wanted]]))[0, -1]
                 logits[[PAD, BOS]] = -torch.inf
                 if (piece := int(logits.argmax())) == EOS:
                     break
@@ -80,9 +79,9 @@ def test_width_1_is_greedy(norm: str) -> None:
 def test_pad_and_bos_are_never_written_however_likely() -> None:
     model = deepcopy(tiny(0))
     with torch.no_grad():
-        model.decoder[-1].around_feed_forward.norm.bias.copy_(10 * model.embedding.weight[BOS])
+        model.decoder[-1].feed_forward_residual.norm.bias.copy_(10 * model.embedding.weight[BOS])
         model.embedding.weight[PAD] = 2 * model.embedding.weight[BOS]
-    logits = model(SOURCE, torch.full((4, 1), BOS)) @ model.embedding.weight.T
+    logits = model(SOURCE, torch.full((4, 1), BOS))
     assert (logits.argmax(2) <= BOS).all()
     found = beam_search(model, SOURCE, [6] * 4)
     assert not {PAD, BOS, EOS} & set(itertools.chain(*found))
@@ -111,8 +110,8 @@ def test_the_search_is_the_one_that_is_described(width: int) -> None:
                 ways = []
                 for total, text in going:
                     with torch.no_grad():
-                        hidden = model(alone, torch.tensor([[BOS, *text]]))[0, -1]
-                    logs = torch.log_softmax(model.embedding.weight @ hidden, 0).tolist()
+                        logits = model(alone, torch.tensor([[BOS, *text]]))[0, -1]
+                    logs = torch.log_softmax(logits, 0).tolist()
                     pieces = range(2, 7) if length < most else [EOS]
                     ways += [(total + logs[piece], [*text, piece]) for piece in pieces]
                 ways = sorted(ways, reverse=True)[: 2 * width]

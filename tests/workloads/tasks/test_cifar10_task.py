@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from picture_files import binary, cifar, put
-from rectified.study.config.runs import Cell
-from rectified.study.execution.execute import run
 from rectified.study.execution.training import Training
 from rectified.workloads.tasks import parse_task
 from rectified.workloads.tasks.cifar10 import augmented
+from run_to_end import run_of, run_to_end
 
 TASK, GREY = parse_task("cifar10"), parse_task("fashion-mnist-resnet20")
 
@@ -143,7 +142,7 @@ def test_a_subset_is_of_the_first_pictures(data) -> None:
 def test_the_papers_setting() -> None:
     for task, images in ((TASK, 50_000), (GREY, 60_000)):
         assert (task.batch_size, task.epochs, task.weight_decay, task.images) == (128, 164, 1e-4, images)
-        assert (task.methods, task.lrs) == ("sgd,adam,radam", (0.1, 0.03, 0.01, 0.003))
+        assert (task.methods, task.lrs) == (("sgd", "adam", "radam"), (0.1, 0.03, 0.01, 0.003))
     assert TASK.steps_per_epoch(128) == 391
     factors = [round(TASK.schedule(391 * epoch, 391 * 164), 10) for epoch in range(164)]
     assert factors == [1.0] * 81 + [0.1] * 41 + [0.01] * 42
@@ -154,14 +153,14 @@ def test_the_papers_setting() -> None:
 def test_the_lr_falls_in_every_method_and_the_decay_is_the_tasks(data, method: str) -> None:
     """Eight steps of a run as short, whose milestones are at 81/164 and 122/164 of it: steps 4 and 6, from 0."""
     task = parse_task("cifar10(subset=4,weight_decay=0.003)")
-    training = Training.begin(Cell(task.name, method, 0.01, 0, 8, 4), task, data)
+    training = Training.begin(run_of(task, method, 0.01, epochs=8, batch_size=4), data)
     (group,) = training.optimizer.param_groups
     assert group["weight_decay"] == 0.003
     assert method == "sgd" or group["decoupled_weight_decay"]
     lrs = []
     for _ in range(8):
         for batch in task.batches(data, 4, training.generator()):
-            assert training.take(task, batch)
+            assert training.take(batch)
             lrs.append(group["lr"])
     assert lrs == pytest.approx([0.01] * 4 + [0.001] * 2 + [0.0001] * 2)
 
@@ -170,7 +169,7 @@ def test_the_lr_falls_in_every_method_and_the_decay_is_the_tasks(data, method: s
 def test_without_a_gradient_weights_shrink_as_the_decay_says(method: str, data) -> None:
     """Decoupled: by lr * decay a step, whatever the method; of SGD it is in the momentum. Each by hand."""
     task = parse_task("cifar10(weight_decay=0.1)")
-    training = Training.begin(Cell(task.name, method, 0.5, 0, 1, 4), task, data)
+    training = Training.begin(run_of(task, method, 0.5, batch_size=4), data)
     weight = next(training.model.parameters())
     start, factor, momentum = weight.detach().clone(), 1.0, 0.0
     for _ in range(12):
@@ -192,7 +191,7 @@ def test_a_run_of_it(data, tmp_path: Path, task) -> None:
             data.test_labels,
         )
         data = type(data)(*grey)
-    assert run(Cell(task.name, "radam", 0.01, 0, 2, 8), data, tmp_path / "run") == "done"
+    assert run_to_end(run_of(task, "radam", 0.01, epochs=2, batch_size=8), data, tmp_path / "run") == "done"
     rows = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 6]
     assert all(row["test_accuracy"] in (0, 25, 50, 75, 100) for row in rows)

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from picture_files import imagenet, put, shared_data, tiny_imagenet
-from rectified.study import Limits
-from rectified.study.config.runs import Cell
-from rectified.study.execution import execute as cell_module
-from rectified.study.execution.execute import run
-from rectified.study.executors.ddp_launcher import run_on
+from rectified.study.execution import execute as execution
+from rectified.study.execution.limits import ANY, Limits
+from rectified.study.executors.ddp_launcher import execute_on
+from rectified.study.executors.parcels import write_shared
 from rectified.workloads.tasks import imagenet as module
 from rectified.workloads.tasks import parse_task
+from run_to_end import run_of, run_to_end
 
 LARGE = parse_task("imagenet(images=12)")
 
@@ -27,7 +27,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_the_papers_setting(name: str) -> None:
     task = parse_task(name)
     assert (task.batch_size, task.epochs, task.weight_decay) == (256, 90, 1e-4)
-    assert (task.methods, task.lrs) == ("sgd,adam,radam", (0.1, 0.03, 0.01, 0.005, 0.003))
+    assert (task.methods, task.lrs) == (("sgd", "adam", "radam"), (0.1, 0.03, 0.01, 0.005, 0.003))
     factors = [round(task.schedule(epoch, 90), 10) for epoch in range(90)]
     assert factors == [1.0] * 31 + [0.1] * 30 + [0.01] * 29
     assert task.steps_per_epoch(256) == {"imagenet": 5005, "tiny-imagenet": 391}[name]
@@ -38,7 +38,7 @@ def test_the_papers_setting(name: str) -> None:
     [
         ("imagenet(images=0)", "images is 0; it must be at least 1"),
         ("imagenet(loaders=0)", "loaders is 0; it must be at least 1"),
-        ("imagenet(subset=5)", "no option 'subset'; it has images, loaders, loss_scale, weight_decay"),
+        ("imagenet(subset=5)", "no option 'subset'; it has cpu_tuning, images, loaders, loss_scale, weight_decay"),
         ("tiny-imagenet(images=-1)", "images is -1; it must be at least 1"),
         ("tiny-imagenet(images=9,subset=10)", "subset is 10; it must be from 1 to 9"),
     ],
@@ -64,12 +64,12 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "resnet18", model)
     data = LARGE.load(LARGE.find(put(tmp_path / "data", layout()), print))
-    cell, killed, write = Cell(LARGE.name, "radam", 0.01, 0, 2, 5), 0, cell_module.write_checkpoint
-    assert run(cell, data, tmp_path / "whole") == "done"
-    monkeypatch.setattr(cell_module, "write_checkpoint", write_and_die)
+    run, killed, write = run_of(LARGE, "radam", 0.01, epochs=2, batch_size=5), 0, execution.write_checkpoint
+    assert run_to_end(run, data, tmp_path / "whole") == "done"
+    monkeypatch.setattr(execution, "write_checkpoint", write_and_die)
     while True:
         try:
-            assert run(cell, data, tmp_path / "stopped", limits=Limits(checkpoint_every=0)) == "done"
+            assert run_to_end(run, data, tmp_path / "stopped", limits=Limits(checkpoint_every=0)) == "done"
         except Killed:
             killed += 1
         else:
@@ -86,10 +86,10 @@ def test_two_ranks_train_it(tmp_path: Path, name: str) -> None:
     """The first step's loss is that of the two halves, each normalised by its own statistics: computed here by hand."""
     task = parse_task(name)
     data = task.load(task.find(put(tmp_path / "data", tiny_imagenet()), print))
-    torch.save(data, tmp_path / "shared")
-    cell = Cell(name, "radam", 0.003, 0, 1, 12)
-    where = tmp_path / "shared", tmp_path / "run"
-    assert run_on(("cpu", "cpu"), cell, *where, 1, lambda *told: None, Limits()) == "done"
+    write_shared(tmp_path / "shared", task, data)
+    run = run_of(task, "radam", 0.003, batch_size=12)
+    events = list(execute_on(("cpu", "cpu"), run, tmp_path / "shared", tmp_path / "run", 1, ANY))
+    assert events[-1].kind == "done"
     (row,) = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
     torch.manual_seed(0)
     model = task.model(data)

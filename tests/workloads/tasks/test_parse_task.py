@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from rectified.study.config.runs import Cell, slug
-from rectified.study.execution.execute import run
+from rectified.study.config.runs import slug
 from rectified.workloads.tasks import TASKS, parse_task
+from run_to_end import run_of, run_to_end
 
 MINI = TASKS["fashion-mnist-mini"]
 
@@ -31,13 +31,13 @@ def test_an_option_becomes_part_of_the_name_and_the_title():
     [
         ("mnist", "unknown task 'mnist'.*fashion-mnist"),
         ("fashion-mnist(", "unknown task"),
-        ("fashion-mnist(images=3)", "no option 'images'; it has loss_scale"),
+        ("fashion-mnist(images=3)", "no option 'images'; it has cpu_tuning, loss_scale"),
         ("fashion-mnist(loss_scale=0)", "loss_scale is 0.*positive"),
         ("fashion-mnist(loss_scale=-1)", "loss_scale is -1.*positive"),
         ("fashion-mnist(loss_scale='a')", "loss_scale is 'a'.*number"),
         ("fashion-mnist(loss_scale=True)", "loss_scale is True.*number"),
         ("fashion-mnist(1000)", "name=value"),
-        ("fashion-mnist(loss_scale=open('x'))", "malformed"),
+        ("fashion-mnist(loss_scale=open('x'))", r"open\('x'\) is no value"),
     ],
 )
 def test_what_is_no_task_is_refused(text, words):
@@ -51,10 +51,10 @@ def test_the_loss_scale_scales_gradients_and_nothing_that_is_told(tmp_path):
     data = MINI.load(MINI.find(None, print))
 
     def rows(task, lr):
-        cell = Cell(task=task, method="sgd", lr=lr, seed=0, epochs=1, batch_size=1000)
-        folder = tmp_path / cell.id
+        run = run_of(parse_task(task), "sgd", lr, batch_size=1000)
+        folder = tmp_path / run.key.id
         folder.mkdir()
-        assert run(cell, data, folder) == "done"
+        assert run_to_end(run, data, folder) == "done"
         return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
     (plain,), (scaled,) = rows(MINI.name, 0.01), rows("fashion-mnist-mini(loss_scale=1024)", 0.01 / 1024)

@@ -17,18 +17,16 @@ import torch
 from torch.nn import functional as F
 
 import rectified
-from rectified import study
-from rectified.study.config.runs import Cell
-from rectified.study.execution import execute as cell_module
-from rectified.study.execution.execute import Limits, run
+from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
 from rectified.workloads.data import DataNotFoundError
 from rectified.workloads.data.text import pieces
 from rectified.workloads.data.text.buckets import LONGEST, batch_of
 from rectified.workloads.data.text.pieces import BOS, EOS, PAD
 from rectified.workloads.tasks import TASKS, parse_task
-from rectified.workloads.tasks.lr_decay import Constant, LinearDecay
-from rectified.workloads.tasks.translation import Translation, signature
+from rectified.workloads.tasks.lr_decay import LinearDecay, NoDecay
+from rectified.workloads.tasks.translation import TOKENIZERS, Translation, signature
+from run_to_end import run_of, run_to_end
 
 SHARED = Path(os.environ.get("RECTIFIED_SHARED_DATA", Path(__file__).parents[3] / "../shared/data"))
 SMALL = "layers=1,width=16,heads=2,ffn=32,vocabulary=90,updates=7"
@@ -79,7 +77,7 @@ def test_the_sizes_of_the_paper() -> None:
     assert (wmt.heads, wmt.ffn, wmt.dropout, wmt.batch_size) == (8, 2048, 0.1, 8196)
     assert iwslt.schedule == LinearDecay()
     small = TASKS["translation"]
-    assert (small.width, small.ffn, small.batch_size, small.lrs, small.schedule) == (256, 1024, 96, (5e-4,), Constant())
+    assert (small.width, small.ffn, small.batch_size, small.lrs, small.schedule) == (256, 1024, 96, (5e-4,), NoDecay())
 
 
 def test_options() -> None:
@@ -87,7 +85,7 @@ def test_options() -> None:
     assert task.name == "translation(averaged=3,bleu=True,decay=True,norm=pre,source=en,target=de)"
     assert task.schedule == LinearDecay()
     assert parse_task(task.name) == task
-    assert parse_task("translation-iwslt(decay=False)").schedule == Constant()
+    assert parse_task("translation-iwslt(decay=False)").schedule == NoDecay()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +101,7 @@ def test_options() -> None:
         ("vocabulary=4", "vocabulary is 4; it must be at least 5"),
         ("dropout=1", "dropout is 1.0; it must be at least 0 and less than 1"),
         ("bleu=1", "bleu is 1; it must be True or False"),
+        ("tokenizer=flores200", "tokenizer is 'flores200'; there are 13a, intl, zh, char, none"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: str, words: str) -> None:
@@ -126,7 +125,7 @@ def test_what_cannot_be_fetched_is_to_be_named() -> None:
 
 
 def test_importing_the_tasks_imports_no_extra() -> None:
-    for path in Path(study.__file__).parent.rglob("*.py"):
+    for path in Path(rectified.__file__).parent.rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:  # not inside functions
             names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])]
             assert not {"sentencepiece", "sacrebleu"} & {str(name).split(".")[0] for name in names}
@@ -226,8 +225,7 @@ def torch_loss(model, data, sides, smoothing: float) -> float:
     """Sentence by sentence, by torch's own cross entropy."""
     total = count = 0
     for source, target in rows_of(sides):
-        hidden = model(torch.tensor([source]), torch.tensor([target[:-1]]))[0]
-        logits = hidden @ model.embedding.weight.T
+        logits = model(torch.tensor([source]), torch.tensor([target[:-1]]))[0]
         total += F.cross_entropy(logits, torch.tensor(target[1:]), reduction="sum", label_smoothing=smoothing)
         count += len(target) - 1
     return float(total) / count
@@ -243,6 +241,9 @@ def test_loss_and_perplexity_are_a_mean_over_pieces(data, norm: str) -> None:
     assert task.loss(model, batch).item() == pytest.approx(torch_loss(model, data, data.train, 0.1), rel=1e-5)
     with torch.inference_mode():
         found = task.evaluate(model, data)
+        reference = dataclasses.replace(task, cpu_tuning=False)
+        assert reference.loss(model, batch).item() == pytest.approx(task.loss(model, batch).item(), rel=1e-5)
+        assert reference.evaluate(model, data) == pytest.approx(found, rel=1e-5)
     wanted = torch_loss(model, data, data.valid, 0.0)
     assert found == {
         "valid_loss": pytest.approx(wanted, rel=1e-5),
@@ -252,7 +253,7 @@ def test_loss_and_perplexity_are_a_mean_over_pieces(data, norm: str) -> None:
 
 def test_admin_profiles_where_the_others_do_nothing(data) -> None:
     model = parse_task(f"translation({SMALL},norm=admin)").model(data)
-    first, second = model.encoder[0].shortcuts
+    first, second = model.encoder[0].residuals
     assert (first.omega == 1).all()
     assert (second.omega > 1).all()
 
@@ -288,6 +289,47 @@ def test_bleu_is_sacrebleus_of_the_translations(data) -> None:
     assert signature() == str(perfect.get_signature())
 
 
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_bleu_is_by_the_tokenizer_that_is_asked_for(data, tokenizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = parse_task(f"translation({SMALL},bleu=True,tokenizer={tokenizer})")
+    assert (f"tokenizer={tokenizer}" in task.name) == (tokenizer != "13a")
+    assert parse_task(task.name) == task
+    references = ["Well, it's a «dog», isn't it?", "The cat sees 3.5 dogs - and a big one."]
+    texts = ["Well , it's a «dog» isn't it?", "The cat sees 3.5 dogs-and a big cat."]
+    monkeypatch.setattr(Translation, "translated", lambda *_: texts)
+    found = task.final(None, data._replace(references=references))["bleu"]
+    assert found == sacrebleu.corpus_bleu(texts, [references], tokenize=tokenizer).score
+    others = [sacrebleu.corpus_bleu(texts, [references], tokenize=other).score for other in TOKENIZERS]
+    assert len(set(others)) >= 4
+    assert f"|tok:{tokenizer}|" in signature(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [("bleu=True", "13a"), ("bleu=True,tokenizer=intl", "intl"), ("bleu=True,tokenizer=none", ""), ("bleu=False", "")],
+)
+def test_of_tokenized_text_it_is_said_what_bleu_is_worth(folder: Path, tmp_path, options: str, warned: str) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    said: list[str] = []
+    task = parse_task(f"translation({SMALL},{options})")
+    task.find(tmp_path, said.append)
+    assert said == []
+    (tmp_path / "test.en").write_text("a dog , and a cat .\n" * 9)
+    task.find(tmp_path, said.append)
+    assert len(said) == bool(warned)
+    for line in said:
+        assert line.startswith(f"{tmp_path}: the text is tokenized already (as by Moses")
+        assert f"BLEU by {warned} of it" in line
+        assert "tokenizer=none" in line
+        assert "\n" not in line
+
+
+def test_the_languages_that_are_there_are_named(folder: Path) -> None:
+    with pytest.raises(DataNotFoundError, match=r"found de, en; write translation-iwslt\(source=de,target=en\)"):
+        parse_task("translation-iwslt(source=fr,layers=2)").find(folder, print)
+
+
 # Training
 
 
@@ -296,8 +338,7 @@ class Killed(BaseException):
 
 
 def train(task: Translation, data, place: Path, monkeypatch, kill_at: int | None = None) -> list[dict]:
-    cell = Cell(task="translation", method="radam", lr=3e-3, seed=0, epochs=3, batch_size=8)
-    monkeypatch.setattr(cell_module, "parse_task", lambda name: task)
+    run = run_of(task, "radam", 3e-3, epochs=3, batch_size=8)
     take = Training.take
 
     def fragile(self, *told):
@@ -308,10 +349,10 @@ def train(task: Translation, data, place: Path, monkeypatch, kill_at: int | None
     with monkeypatch.context() as patch:
         patch.setattr(Training, "take", fragile)
         if kill_at is None:
-            assert run(cell, data, place, limits=Limits(checkpoint_every=0)) == "done"
+            assert run_to_end(run, data, place, limits=Limits(checkpoint_every=0)) == "done"
         else:
             with pytest.raises(Killed):
-                run(cell, data, place, limits=Limits(checkpoint_every=0))
+                run_to_end(run, data, place, limits=Limits(checkpoint_every=0))
     return [json.loads(line) for line in (place / "rows.jsonl").read_text().splitlines()]
 
 

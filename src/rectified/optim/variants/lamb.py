@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
+from .._torch import TensorList
 from ..step.foreach_ops import adam_directions, gradients
 from ..step.options import Group, options_from
 from ..step.plan import Found
@@ -96,15 +97,18 @@ class LAMB(Variant):
             return
         if group["weight_decay"]:
             torch._foreach_add_(steps, found.params, alpha=float(group["weight_decay"]))
-        ratios = _ratios(torch.stack(torch._foreach_norm([*found.params, *steps])))
-        torch._foreach_addcmul_(found.params, steps, ratios.unbind(), value=-float(n.lr) * n.omega)
+        _subtract(found.params, steps, float(n.lr) * n.omega)
 
 
-def _ratios(norms: Tensor) -> Tensor:
-    """Each length over its direction's, 1 where one is 0; given all the lengths, and then all the directions'."""
-    if type(norms) is Tensor and norms.is_cpu:  # in Python a small model's step is a tenth faster
-        values = norms.tolist()
-        pairs = zip(values[: len(values) // 2], values[len(values) // 2 :], strict=True)
-        return torch.tensor([length / d if length > 0 and d > 0 else 1.0 for length, d in pairs], dtype=norms.dtype)
-    lengths, directions = norms.chunk(2)
-    return torch.where((lengths > 0) & (directions > 0), lengths / directions, 1.0)
+def _subtract(params: TensorList, steps: TensorList, lr: float) -> None:
+    """theta -= lr (||theta|| / ||d||) d, and lr d where one of the norms is 0."""
+    norms = torch._foreach_norm([*params, *steps])
+    lengths = norms[: len(params)]
+    if type(norms[0]) is Tensor and norms[0].is_cpu:  # numbers cost less there than tensors of one element
+        values = [x.item() for x in norms]
+        if all(x > 0 for x in values):
+            torch._foreach_addcmul_(params, steps, lengths, [-lr / norm for norm in values[len(params) :]])
+            return
+    length, norm = torch.stack(norms).chunk(2)
+    ratios = torch.where((length > 0) & (norm > 0), length / norm, 1.0)
+    torch._foreach_addcmul_(params, steps, ratios.unbind(), value=-lr)

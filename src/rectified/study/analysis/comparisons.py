@@ -1,10 +1,11 @@
-"""Each method against a baseline and against the one that leads, seed by seed. Pure functions, no words."""
+"""Each method vs a baseline and vs the leader, seed by seed. Pure functions, no words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
+from ..config.errors import InvalidOption
 from .outcomes import Metric, Outcomes
 from .stats import (
     LEVEL,
@@ -20,26 +21,26 @@ from .stats import (
     t_quantile,
 )
 
-Finding = Literal["better", "worse", "alike", "open", "unknown"]
+Finding = Literal["better", "worse", "equivalent", "inconclusive", "not testable"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method less another over the seeds that both came through.
+    """A method vs another: the difference method − baseline over the seeds for which both have a value.
 
     Attributes:
-        lr: at which both ran; None where each is at its best one, which ``lrs`` then tells, in the folds of each.
-        interval: the mean of ours - theirs with its t interval; None if no seed has both.
-        wide: the same at the level that Bonferroni asks for all of the family's intervals to hold at once.
+        lr: of both; None where each is at its best one, in which case ``lrs`` holds those, one for each fold.
+        interval: the mean difference with its t interval; None if no seed has both.
+        wide: the same at the level at which, by Bonferroni, all intervals of the family hold at once.
         p: the paired t test's, adjusted by Holm over the family.
         diverged: how many of our runs and of theirs did, over the seeds that both have run.
         flattered: whether the better side lost runs that diverged, so that no finding may rest on the rest.
         waiting: how many pairs still lack a run.
-        honest: whether lrs were chosen on other seeds than those that are told; at one lr there is no choice.
-        finding: better or worse where p < 0.05 and no run of the better side diverged; alike where the wide interval
-            lies within the margin; open where neither is so; unknown where fewer than two seeds, or no spread between
-            them, leave nothing to judge by.
-        more: the seeds that are missing to a finding, if mean and spread stay; None if that cannot be told.
+        honest: whether lrs were chosen on other seeds than those that evaluate them; at one lr there is no choice.
+        finding: better or worse where p < 0.05 and no run of the better side diverged; equivalent where the wide
+            interval lies within the margin; inconclusive where neither is so; not testable where fewer than two seeds,
+            or no spread between them, leave nothing to judge by.
+        more: how many more seeds would give a finding, if mean and spread stay the same; None if no realistic number.
     """
 
     method: str
@@ -52,7 +53,7 @@ class Difference:
     waiting: int = 0
     wide: Interval | None = None
     p: float = 1.0
-    finding: Finding = "unknown"
+    finding: Finding = "not testable"
     flattered: bool = False
     more: int | None = None
 
@@ -64,10 +65,10 @@ class Comparison:
     Attributes:
         best: each method at its best lr; None where no lr has a value of every settled seed.
         leader: the method whose mean there is best, if any has one.
-        rivals: the leader less each other method, at their best lrs. Adjusted over all pairs of methods, since the
+        rivals: the leader vs each other method, at their best lrs. Adjusted over all pairs of methods, since the
             leader was chosen by the very values that are compared; against the baseline, which was not, as in at_best.
-        at_best: each method less the baseline, at their best lrs, adjusted over these.
-        at_lr: each method less the baseline, at each lr that both have, adjusted over these.
+        at_best: each method vs the baseline, at their best lrs, adjusted over these.
+        at_lr: each method vs the baseline, at each lr that both have, adjusted over these.
         robust: over how much of the lrs each method is within the margin of its best.
     """
 
@@ -86,19 +87,19 @@ class Comparison:
 
 
 def compare(outcomes: Outcomes, metric: Metric, baseline: str | None = None) -> Comparison:
-    """Everything that is told of one setting.
+    """Every comparison of one setting.
 
     Args:
         baseline: a method; the first one if None.
 
     Raises:
-        ValueError: no method is called so.
+        InvalidOption: no method is called like the baseline.
     """
     methods = list(outcomes.values)
     if baseline is None:
         baseline = methods[0]
     if baseline not in methods:
-        raise ValueError(f"--baseline is {baseline!r}; the study's methods are {', '.join(methods)}")
+        raise InvalidOption("baseline", baseline, f"the study's methods are {', '.join(methods)}")
     larger = metric.larger_is_better
     settled = {method: outcomes.settled(method) for method in methods}
     best = {method: best_lr(outcomes.values[method], larger, settled[method]) for method in methods}
@@ -184,7 +185,7 @@ def _judge(family: Sequence[Difference], metric: Metric) -> list[Difference]:
         p = next(adjusted)
         finding = _finding(d, wide, p, metric)
         flattered = bool(d.diverged[_ahead(d.interval, metric)])
-        more = seeds_to_separate(wide, level) if finding == "open" and not flattered else None
+        more = seeds_to_separate(wide, level) if finding == "inconclusive" and not flattered else None
         judged.append(replace(d, wide=wide, p=p, finding=finding, flattered=flattered, more=more))
     return judged
 
@@ -199,13 +200,13 @@ def _widened(interval: Interval, level: float) -> Interval:
 def _finding(d: Difference, wide: Interval, p: float, metric: Metric) -> Finding:
     assert d.interval is not None
     if not wide.half and wide.estimate:
-        return "unknown"
+        return "not testable"
     ahead = _ahead(d.interval, metric)
     if p < 1 - LEVEL and not d.diverged[ahead]:
         return "worse" if ahead else "better"
     if max(abs(wide.low), abs(wide.high)) < metric.margin and d.diverged == (0, 0):
-        return "alike"
-    return "open"
+        return "equivalent"
+    return "inconclusive"
 
 
 def _ahead(interval: Interval, metric: Metric) -> int:
@@ -214,7 +215,7 @@ def _ahead(interval: Interval, metric: Metric) -> int:
 
 
 def _towards(d: Difference, leader: str) -> Difference:
-    """The difference with the leader as the one it is told of."""
+    """The same difference with the leader first."""
     if d.method == leader:
         return d
     turned: dict[Finding, Finding] = {"better": "worse", "worse": "better"}

@@ -1,43 +1,11 @@
-"""What became of the runs, as the statistics take it: by setting, method, lr and seed."""
+"""What became of the runs of one setting, as the statistics take it: by method, lr and seed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ...workloads.tasks import Task, parse_task
-from ..config.runs import Cell
+from ...workloads.tasks.task_info import TaskInfo
 from ..storage.records import Record, Status
-from .formatting import count
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What runs must share for their metrics to be compared."""
-
-    task: str
-    epochs: int
-    batch_size: int
-
-    @classmethod
-    def of(cls, cell: Cell) -> "Setting":
-        """That of a cell."""
-        return cls(cell.task, cell.epochs, cell.batch_size)
-
-    @property
-    def title(self) -> str:
-        """For a reader."""
-        return str(replace(self, task=parse_task(self.task).title))
-
-    def __str__(self) -> str:
-        return f"{self.task}, {count(self.epochs, 'epoch')}, batch size {self.batch_size:,}"
-
-
-def by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    """The records of each setting, in the plan's order."""
-    found: dict[Setting, list[Record]] = {}
-    for record in records:
-        found.setdefault(Setting.of(record.cell), []).append(record)
-    return found
 
 
 @dataclass(frozen=True)
@@ -61,7 +29,7 @@ class Metric:
     margin: float
 
     @classmethod
-    def of(cls, task: Task) -> "Metric":
+    def of(cls, task: TaskInfo) -> "Metric":
         """That of a task, whose label is a name, or a name, a comma and a unit."""
         key, label = task.comparison
         name, _, unit = label.partition(", ")
@@ -89,19 +57,15 @@ class Outcomes:
 
     @classmethod
     def of(cls, records: Sequence[Record], metric: str) -> "Outcomes":
-        """Those of the records; a run that is done and did not measure the metric counts as failed."""
+        """Those of the records; of a run that is done the last row has the metric."""
         values: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         status: dict[str, dict[float, dict[int, Status]]] = defaultdict(lambda: defaultdict(dict))
         for record in records:
-            cell = record.cell
-            last = record.rows[-1] if record.rows else {}
-            here = record.status
-            found = values[cell.method][cell.lr]
-            if here == "done" and metric in last:
-                found[cell.seed] = last[metric]
-            elif here == "done":
-                here = "failed"
-            status[cell.method][cell.lr][cell.seed] = here
+            run = record.run
+            found = values[run.method][run.lr]
+            if record.status == "done":
+                found[run.seed] = record.rows[-1][metric]
+            status[run.method][run.lr][run.seed] = record.status
         return cls(
             {method: dict(by_lr) for method, by_lr in values.items()},
             {method: dict(by_lr) for method, by_lr in status.items()},

@@ -1,20 +1,20 @@
 """What a study may say of its numbers: intervals, paired differences, robustness to lr. Pure functions.
 
-A value is a run's metric at the end, by seed. A run that diverged has no value, and is never left out in silence: where
-it would belong into a mean there is none. What is told of a method over all of its lrs takes the seeds that were run,
-since one that diverged at every lr leaves no trace in the values.
+A value is a run's metric at the end, by seed. A run that diverged has no value, and is never left out silently: a mean
+that it belongs to does not exist. A statistic over all lrs of a method needs the seeds that were run, since a seed that
+diverged at every lr leaves no trace in the values.
 """
 
 import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from statistics import NormalDist, fmean, stdev
 
 LEVEL = 0.95
-_MOST = 10_000  # seeds that are worth being told of
+_MOST = 10_000  # seeds; advice to run more of them helps nobody
 _RESAMPLES = 2_000
 
 
@@ -114,7 +114,7 @@ def paired(ours: Mapping[int, float], baseline: Mapping[int, float], level: floa
 def p_value(difference: Interval, level: float = LEVEL) -> float:
     """The paired t test's, from the t interval: how often chance alone gives a mean at least so far from 0.
 
-    1 where that cannot be told: of one pair, or of differences that are all equal and so have no spread to judge by.
+    1 where there is no test: one pair, or differences that are all equal and so have no spread.
 
     Args:
         level: of the interval.
@@ -146,9 +146,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def seeds_to_separate(difference: Interval, level: float = LEVEL) -> int | None:
-    """How many seeds more would make an interval exclude 0, if mean and spread stay what they are.
+    """How many more seeds would make an interval exclude 0, if mean and spread stay the same.
 
-    0 if it does now; None if that cannot be told (one seed, a mean of 0) or takes more than ten thousand. A guess: the
+    0 if it does now; None for one seed, for a mean of 0, and where it takes more than ten thousand. A guess, since the
     mean and the spread are estimates themselves.
 
     >>> seeds_to_separate(Interval(0.5, -0.2, 1.2, 5))
@@ -263,7 +263,7 @@ def _seeds(values: Values) -> list[int]:
 
 
 def _span(x: Sequence[float], means: Sequence[float | None], margin: float) -> tuple[float, float, bool] | None:
-    """Around the highest mean, where the line through the means is above it less the margin; whether an end is met."""
+    """Around the highest mean, where the line through the means is within the margin of it; whether an end is met."""
     known = [mean for mean in means if mean is not None]
     if not known:
         return None
@@ -298,14 +298,16 @@ class BestLr:
     Attributes:
         lrs: the lr chosen in each fold.
         metric: the mean at it, with its t interval.
-        honest: whether lrs were chosen on other seeds than those whose values are told; if not, the mean is
-            optimistic, by the luck of the lr that was chosen.
+        honest: whether lrs were chosen on other seeds than those that evaluate them; if not, the mean is optimistic, by
+            the luck of the lr that was chosen.
+        lr_of: the lr at which each seed is evaluated.
     """
 
     lrs: tuple[float, ...]
     metric: Interval
     values: Mapping[int, float]
     honest: bool
+    lr_of: Mapping[int, float] = field(default_factory=dict)
 
 
 def best_lr(
@@ -313,8 +315,8 @@ def best_lr(
 ) -> BestLr | None:
     """The metric at the best lr; None if no lr has a value of every seed.
 
-    With four seeds or more the lr is chosen on one half of the seeds and told on the other, and the other way round:
-    each seed's value is told at an lr that it had no part in choosing. With fewer, or where a run at an lr so chosen
+    With four seeds or more the lr is chosen on one half of the seeds and evaluated on the other, and the other way
+    round: each seed is evaluated at an lr that it had no part in choosing. With fewer, or where a run at a chosen lr
     diverged on the other half, one lr is chosen on all. A method of one lr has no choice, and is honest of any seeds.
 
     Args:
@@ -330,18 +332,20 @@ def best_lr(
         best = max if larger_is_better else min
         return best(means, key=means.__getitem__) if means else None
 
-    def told(folds: Sequence[tuple[Sequence[int], Sequence[int]]]) -> BestLr | None:
+    def evaluated(folds: Sequence[tuple[Sequence[int], Sequence[int]]]) -> BestLr | None:
         chosen: list[float] = []
         found: dict[int, float] = {}
+        lr_of: dict[int, float] = {}
         for on, others in folds:
             lr = choose(on) if on else None
             if lr is None or any(seed not in values[lr] for seed in others):
                 return None
             chosen.append(lr)
             found |= {seed: values[lr][seed] for seed in others}
+            lr_of |= dict.fromkeys(others, lr)
         honest = len(folds) > 1 or len(values) == 1
-        return BestLr(tuple(chosen), t_interval([found[seed] for seed in sorted(found)]), found, honest)
+        return BestLr(tuple(chosen), t_interval([found[seed] for seed in sorted(found)]), found, honest, lr_of)
 
     even, odd = seeds[::2], seeds[1::2]
-    honest = told([(even, odd), (odd, even)]) if halves and len(seeds) >= 4 and len(values) > 1 else None
-    return honest or told([(seeds, seeds)])
+    honest = evaluated([(even, odd), (odd, even)]) if halves and len(seeds) >= 4 and len(values) > 1 else None
+    return honest or evaluated([(seeds, seeds)])

@@ -1,101 +1,113 @@
-"""A study as a TOML file: the names of the flags, with lists where a flag has commas."""
+"""A study as a TOML file: the options by their names, with lists where a flag has commas."""
 
 import re
 import tomllib
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .errors import InvalidOption
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What a study's file says, as the flags would say it.
+    """What a study's file says.
 
     Attributes:
-        flags: by name, with underscores.
+        values: by the name of an option, as a keyword of Python.
         lines: the line on which each name stands.
     """
 
     path: Path
-    flags: Mapping[str, Any]
+    values: Mapping[str, Any]
     lines: Mapping[str, int]
 
-    def placed(self, refusal: str) -> str:
-        """A refusal that begins with a flag, as one that begins with the line where this file has it.
+    def text(self, refused: InvalidOption) -> str:
+        """The message of a refused option, with the line where this file has it; with its flag where it has not.
 
-        >>> StudyFile(Path("grid.toml"), {}, {"batch_sizes": 3}).placed("--batch-sizes holds 0")
-        'grid.toml, line 3: batch-sizes holds 0'
+        >>> file = StudyFile(Path("grid.toml"), {}, {"batch_sizes": 3})
+        >>> file.text(InvalidOption("batch_sizes", 0, "it must be at least 1"))
+        'grid.toml, line 3: batch-sizes is 0: it must be at least 1'
         """
-        flag, _, rest = refusal.partition(" ")
-        name = "tasks" if flag == "TASK" else flag.removeprefix("--")
-        line = self.lines.get(name.replace("-", "_"))
-        return refusal if line is None else f"{self.path}, line {line}: {name} {rest}"
-
-    def without(self, names: Container[str]) -> "StudyFile":
-        """What is left where flags were given as well: they go before the file."""
-        flags = {name: value for name, value in self.flags.items() if name not in names}
-        return replace(self, flags=flags, lines={name: self.lines[name] for name in flags})
+        name = refused.name.replace("_", "-")
+        line = self.lines.get(refused.name)
+        return refused.text(f"--{name}") if line is None else f"{self.path}, line {line}: {refused.text(name)}"
 
 
 def read(path: Path, kinds: Mapping[str, type]) -> StudyFile:
     """The study in the file.
 
     Args:
-        kinds: every name that a flag has, and what its value is: ``str`` for a list or a text, ``int``, ``float``,
+        kinds: every name that an option has, and what its value is: ``list``, ``str``, ``int``, ``float``, ``bool``,
             ``Path``, or ``dict`` for a table of lists.
 
     Raises:
-        ValueError: it is no TOML, has an unknown name, or a value of another kind; says the line.
+        ValueError: it cannot be read, is no TOML, has an unknown name, or a value of another kind; says the line.
     """
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         found = tomllib.loads(text)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    flags, lines = {}, {}
+    except tomllib.TOMLDecodeError as error:
+        hint = "; in double quotes a backslash begins an escape: write paths in 'single quotes'" * ("\\" in text)
+        raise ValueError(f"{path}: {error}{hint}") from None
+    values, lines = {}, {}
     for written, value in found.items():
-        name = written.replace("-", "_")
-        line = _line(text, written)
+        name, line = written.replace("-", "_"), _line(text, written)
         if name not in kinds:
             known = ", ".join(known.replace("_", "-") for known in kinds)
             raise ValueError(f"{path}, line {line}: unknown name {written!r}; there are {known}")
         try:
-            flags[name] = _as_flag(value, kinds[name])
+            values[name] = _checked(value, kinds[name])
         except TypeError as error:
             raise ValueError(f"{path}, line {line}: {written} is {value!r}; it must be {error}") from None
         lines[name] = line
-    return StudyFile(path, flags, lines)
+    return StudyFile(path, values, lines)
 
 
-def _as_flag(value: Any, kind: type) -> Any:
-    """The value as a flag's text would be read; TypeError says what it must be."""
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise ValueError(f"{path}: it is UTF-16, and TOML is UTF-8; save it in that encoding")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: it is not UTF-8; save it in that encoding") from None
+
+
+def _checked(value: Any, kind: type) -> Any:
+    """The value as that kind; TypeError says what it must be."""
     if kind is dict:
         if not isinstance(value, dict) or not all(isinstance(each, list) for each in value.values()):
             raise TypeError("a table of lists")
-        return tuple(f"{name}={_joined(each)}" for name, each in value.items())
-    if kind is str:
-        return _joined(value if isinstance(value, list) else [value])
-    if kind is Path:
+        return {name: [_simple(each) for each in values] for name, values in value.items()}
+    if kind is list:
+        return [_simple(each) for each in value] if isinstance(value, list) else _simple(value)
+    if kind in (str, Path):
         if not isinstance(value, str):
             raise TypeError("a text")
-        return Path(value)
+        return kind(value)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise TypeError("true or false")
+        return value
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise TypeError("a whole number" if kind is int else "a number")
     return kind(value)
 
 
-def _joined(values: list[Any]) -> str:
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise TypeError("texts or numbers, in brackets where there are several")
-    return ",".join(value if isinstance(value, str) else repr(value) for value in values)
+def _simple(value: Any) -> str | int | float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError("texts or numbers, in brackets where there are several")
+    return value
 
 
 def _line(text: str, name: str) -> int:
-    """The line on which a key or a table of that name stands; tomllib does not tell."""
+    """The line on which a key or a table of that name stands, which tomllib does not say."""
     pattern = rf"^\s*(\[\s*)?[\"']?{re.escape(name)}[\"']?\s*[\].=]"
     match = re.search(pattern, text, re.MULTILINE)
     return text.count("\n", 0, match.end()) + 1 if match else 1

@@ -1,9 +1,9 @@
-"""What a study will take, told before anything runs: measured on a few of its own steps."""
+"""What a study will take, before anything runs: measured on a few of its own steps."""
 
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ import torch
 from rich.console import Console
 
 from ...workloads.data import DataNotFoundError
-from ...workloads.tasks import parse_task
 from ..analysis.formatting import count
-from ..analysis.outcomes import Setting, by_setting
-from ..config.methods import parse
-from ..config.runs import Cell, Plan
+from ..analysis.results import Setting, StudyResults
+from ..config.runs import Run, RunKey
+from ..config.study import Study
 from ..execution.checkpoint import write_checkpoint
-from ..execution.execute import draw
+from ..execution.tensorboard import draw_epoch
 from ..execution.training import Training
-from ..executors.local import FORKS, get_ready, shared
-from ..runner import note_long_warmups
+from ..executors.local import FORKS, get_ready, shared, without_main
+from ..executors.parcels import Parcel, pack, read_shared, unpack
+from ..runner import note_long_warmups, task_infos
 from ..storage.records import Record
 from ..storage.store import Store
 from .live import Speed, duration, grid, say
@@ -49,81 +49,93 @@ class Cost:
     data: int
 
 
-def print_plan(plans: Sequence[Plan], out: Path, data: Path | None, workers: int, console: Console) -> int:
-    """Tell the cells, the time and the disk that they would take, and run none; the exit status, 0.
+def print_plan(study: Study, out: Path, workers: int, console: Console) -> int:
+    """Print the runs, the time and the disk that they would take, and execute none; the exit status, 0.
 
     Raises:
         NotAStudyError: out holds something else.
+        DataNotFoundError: the folder of the study does not hold a task's data.
     """
-    store = Store(out)
-    records = [store.record(cell) for plan in plans for cell in plan.cells()]
-    states = {record.cell: record.status if record.finished else "waiting" for record in records}
-    console.print(grid(list(states), states, {}))
-    note_long_warmups(plans, console)
-    seeds = Counter(record.cell.seed for record in records)
-    there = sum(record.finished for record in records)
+    store, runs = Store(out), study.runs()
+    tasks = {(info.name, info.version): info for info in task_infos(runs)}
+    records = StudyResults.of([store.record(run.key) for run in runs], tasks).by_key
+    states = {key: record.status if record.finished else "waiting" for key, record in records.items()}
+    console.print(grid(list(states), states, {}, tasks))
+    note_long_warmups(runs, console)
+    seeds = Counter(run.seed for run in runs)
+    there = sum(record.finished for record in records.values())
     say(
         console,
         f"{count(len(records), 'run')}, seeds {', '.join(map(str, seeds))}"
         + (f"; {there} are there already" if there else "")
         + f"; in {out}",
     )
-    if there == len(records):
-        return 0
-    costs = {}
-    for setting, here in by_setting([record for record in records if not record.finished]).items():
-        task = parse_task(setting.task)
+    left = [run for run in runs if not records[run.key].finished]
+    costs: dict[Setting, Cost] = {}
+    for setting, run in {Setting.of(run.key, tasks): run for run in reversed(left)}.items():
         try:
-            folder = task.find(data, lambda line: None, fetch=False)
+            folder = run.task.find(study.data, lambda line: None, fetch=False)
         except DataNotFoundError:
-            say(console, f"the data of {task.title} is not on this machine; its time is not known before it is")
+            if study.data is not None:
+                raise
+            say(console, f"the data of {run.task.title} is not on this machine; its time is not known before it is")
             continue
         with console.status(f"a few steps of {setting.title}, to see how long they take"):
-            costs[setting] = rehearse(here[0].cell, folder, workers)
+            costs[setting] = rehearse(run, folder, workers)
     if costs:
-        _tell(records, costs, workers, console)
+        _print_costs(runs, records, {run.key: Setting.of(run.key, tasks) for run in runs}, costs, workers, console)
     return 0
 
 
-def _tell(records: Sequence[Record], costs: dict[Setting, Cost], workers: int, console: Console) -> None:
+def _print_costs(
+    runs: Sequence[Run],
+    records: Mapping[RunKey, Record],
+    settings: Mapping[RunKey, Setting],
+    costs: Mapping[Setting, Cost],
+    workers: int,
+    console: Console,
+) -> None:
     speed = Speed()
     for setting, cost in costs.items():
-        seen = [r for r in records if r.finished and r.rows and Setting.of(r.cell) == setting]
+        here = [run.key for run in runs if settings[run.key] == setting]
+        seen = [records[key] for key in here if records[key].finished and records[key].rows]
         for record in seen:
-            speed.add(record.cell, len(record.rows), record.seconds)
+            speed.add(record.run, len(record.rows), record.seconds)
         if not seen:
-            speed.add(Cell(setting.task, "", 0.0, 0, setting.epochs, setting.batch_size), 1, cost.epoch)
-    left = {r.cell: r.cell.epochs for r in records if not r.finished and Setting.of(r.cell) in costs}
+            speed.add(here[0], 1, cost.epoch)
+    left = {run.key: run.epochs for run in runs if not records[run.key].finished and settings[run.key] in costs}
     busy = min(workers, len(left))
-    events = sum(costs[Setting.of(cell)].events * epochs for cell, epochs in left.items())
+    events = sum(costs[settings[key]].events * epochs for key, epochs in left.items())
     meanwhile = max(cost.data + 2 * busy * cost.checkpoint for cost in costs.values())
     say(console, f"time: about {duration((speed.seconds(left) or 0.0) / busy)}, by {count(busy, 'worker')} at once")
     say(console, f"disk: about {_size(events)} in the end, and {_size(meanwhile)} more while it runs")
 
 
-def rehearse(cell: Cell, folder: Path, workers: int) -> Cost:
-    """A few steps and an evaluation of the cell, by as many processes as will run: they share caches and clocks."""
-    with TemporaryDirectory() as temporary, shared({cell.task: folder}, Path(temporary)) as files:
+def rehearse(run: Run, folder: Path, workers: int) -> Cost:
+    """A few steps and an evaluation of the run, by as many processes as will run: they share caches and clocks."""
+    with TemporaryDirectory() as temporary, shared([run], {run.task.name: folder}, Path(temporary)) as files:
         get_ready()
-        with ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
-            found = list(pool.map(_rehearse, [cell] * workers, [files[cell.task]] * workers))
-        size = files[cell.task].stat().st_size
+        file = files[run.task.name]
+        with without_main(), ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
+            packed = pack(Parcel.of(run, folder, 1))
+            found = list(pool.map(_rehearse, [packed] * workers, [file] * workers))
+        size = file.stat().st_size
     return Cost(fmean(epoch for epoch, _, _ in found), found[0][1], found[0][2], size)
 
 
-def _rehearse(cell: Cell, file: Path) -> tuple[float, int, int]:
+def _rehearse(packed: bytes, file: Path) -> tuple[float, int, int]:
     from torch.utils.tensorboard import SummaryWriter
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C ends it without a word
     torch.set_num_threads(1)
-    task = parse_task(cell.task)
-    data = torch.load(file, mmap=True, weights_only=False)
-    training = Training.begin(cell, task, data)
+    task, data = read_shared(file)
+    run = unpack(packed).run(task)
+    training = Training.begin(run, data)
     steps, began = [], time.perf_counter()
-    for batch in task.batches(data, cell.batch_size, training.generator()):
+    for batch in task.batches(data, run.batch_size, training.generator()):
         start = time.perf_counter()
-        if time.perf_counter() - began > SECONDS or not training.take(task, batch):
+        if time.perf_counter() - began > SECONDS or not training.take(batch):
             break
         steps.append(time.perf_counter() - start)
     start = time.perf_counter()
@@ -135,12 +147,12 @@ def _rehearse(cell: Cell, file: Path) -> tuple[float, int, int]:
         sizes = []
         with SummaryWriter(temporary) as board:
             for _ in range(2):  # the first has what every file begins with
-                draw(board, row, parse(cell.method), training.model)
+                draw_epoch(board, row, run.method.omega(1), training.model)
                 board.flush()
                 sizes.append(_bytes(Path(temporary)))
         write_checkpoint(Path(temporary), training.state())
         checkpoint = _bytes(Path(temporary)) - sizes[1]
-    return task.steps_per_epoch(cell.batch_size) * median(steps) + evaluation, sizes[1] - sizes[0], checkpoint
+    return task.steps_per_epoch(run.batch_size) * median(steps) + evaluation, sizes[1] - sizes[0], checkpoint
 
 
 def _bytes(folder: Path) -> int:

@@ -4,14 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console, Group
+import rich.console
+from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ...workloads.tasks import parse_task
-from ..analysis.outcomes import Setting, by_setting
-from ..config.runs import Cell
+from ..analysis.formatting import number
+from ..analysis.groups import Group
+from ..analysis.results import Setting, StudyResults, Tasks
+from ..config.runs import RunKey
 from ..executors import Event
 from ..storage.records import Record
 
@@ -20,22 +22,23 @@ _GLYPHS |= {"diverged": "[yellow]✕[/]", "failed": "[red]![/]"}
 
 
 class View:
-    """The state of every cell of a call, fed with events.
+    """The state of every run of a call, fed with events.
 
     Args:
-        records: what is known of the cells of the call before it begins, in order.
+        records: what is known of the runs of the call before it begins, in order.
+        tasks: what is known of their tasks.
     """
 
-    def __init__(self, console: Console, records: Sequence[Record]) -> None:
-        self.console = console
-        self.cells = [record.cell for record in records]
-        self.status = {r.cell: r.status if r.finished else "waiting" for r in records}
-        self.metric = {r.cell: r.rows[-1][_metric(r.cell)] for r in records if r.status == "done"}
-        self.epochs = {cell: 0 for cell in self.cells if self.status[cell] == "waiting"}
+    def __init__(self, console: Console, records: Sequence[Record], tasks: Tasks) -> None:
+        self.console, self.tasks = console, tasks
+        self.runs = [record.run for record in records]
+        self.status = {r.run: r.status if r.finished else "waiting" for r in records}
+        self.metric = {r.run: r.rows[-1][self._metric(r.run)] for r in records if r.status == "done"}
+        self.epochs = {run: 0 for run in self.runs if self.status[run] == "waiting"}
         self.speed = Speed()
-        self.since: dict[Cell, float] = {}  # when each cell under way began its epoch
-        self.at_once = 0  # cells, at the most so far
-        total = sum(cell.epochs for cell in self.epochs)
+        self.since: dict[RunKey, float] = {}  # when each run under way began its epoch
+        self.at_once = 0  # runs, at the most so far
+        total = sum(run.epochs for run in self.epochs)
         self.bar = Progress(
             TextColumn("epochs"),
             BarColumn(),
@@ -57,96 +60,107 @@ class View:
 
     def take(self, event: Event) -> None:
         """Show an event."""
-        cell, now = event.cell, time.monotonic()
+        run, now = event.run, time.monotonic()
         if event.row is not None:
-            self.epochs[cell] = int(event.row["epoch"])
-            self.metric[cell] = event.row[_metric(cell)]
-        if event.kind == "row" and cell in self.since:
-            self.speed.add(cell, 1, now - self.since[cell])
+            self.epochs[run] = int(event.row["epoch"])
+            self.metric[run] = event.row[self._metric(run)]
+        if event.kind == "row" and run in self.since:
+            self.speed.add(run, 1, now - self.since[run])
         if event.kind in ("started", "resumed", "row"):
-            self.since[cell] = now
+            self.since[run] = now
         if event.kind == "started":
-            self.status[cell] = "running"
+            self.status[run] = "running"
             running = sum(status == "running" for status in self.status.values())
             self.at_once = max(self.at_once, running)
         elif event.kind == "retry":
-            self.status[cell], self.epochs[cell] = "waiting", 0
+            self.status[run], self.epochs[run] = "waiting", 0
         elif event.kind in _GLYPHS:
-            self.status[cell], self.epochs[cell] = event.kind, cell.epochs
+            self.status[run], self.epochs[run] = event.kind, run.epochs
         self.bar.update(self.bar_id, completed=sum(self.epochs.values()), left=self._left())
         if self.console.is_terminal:
             self.live.update(self.table())
         if event.kind == "note" or not (self.console.is_terminal or event.kind in ("started", "row")):
-            text = f"{_metric(cell)} {self.metric[cell]:.2f}" if event.kind == "done" else event.text.strip()
-            count = sum(self.status[c] not in ("waiting", "running") for c in self.cells)
+            text = f"{self._metric(run)} {number(self.metric[run])}" if event.kind == "done" else event.text.strip()
+            count = sum(self.status[c] not in ("waiting", "running") for c in self.runs)
             words = [f"{event.kind} {text.splitlines()[-1] if text else ''}".strip(), self._left()]
-            name = f"{cell}, {Setting.of(cell)}" if len(set(map(Setting.of, self.cells))) > 1 else str(cell)
-            line = f"[{count}/{len(self.cells)}] {name}: {', '.join(word for word in words if word)}"
+            settings = {Setting.of(each, self.tasks) for each in self.runs}
+            name = f"{run}, {Setting.of(run, self.tasks)}" if len(settings) > 1 else str(run)
+            line = f"[{count}/{len(self.runs)}] {name}: {', '.join(word for word in words if word)}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def _metric(self, run: RunKey) -> str:
+        return self.tasks[run.task, run.version].metric
+
     def _left(self) -> str:
-        seconds = self.speed.seconds({cell: cell.epochs - epochs for cell, epochs in self.epochs.items()})
+        seconds = self.speed.seconds({run: run.epochs - epochs for run, epochs in self.epochs.items()})
         if not seconds:
             return ""
         going = sum(status in ("running", "waiting") for status in self.status.values())
         return f"about {duration(seconds / max(1, min(self.at_once, going)))} left"
 
-    def table(self) -> Group:
+    def table(self) -> rich.console.Group:
         """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""
-        return Group(grid(self.cells, self.status, self.metric), self.bar)
+        return rich.console.Group(grid(self.runs, self.status, self.metric, self.tasks), self.bar)
+
+
+_Kind = tuple[str, str, int]  # a task's name and version, a batch size: what an epoch's time depends on
 
 
 class Speed:
-    """How long an epoch takes, by setting, from those that are over."""
+    """How long an epoch takes, by task and batch size, from those that are over."""
 
     def __init__(self) -> None:
-        self._epochs: Counter[Setting] = Counter()
-        self._seconds: dict[Setting, float] = {}
+        self._epochs: Counter[_Kind] = Counter()
+        self._seconds: dict[_Kind, float] = {}
 
-    def add(self, cell: Cell, epochs: int, seconds: float) -> None:
-        """Some epochs of that cell took so long."""
-        setting = Setting.of(cell)
-        self._epochs[setting] += epochs
-        self._seconds[setting] = self._seconds.get(setting, 0.0) + seconds
+    def add(self, run: RunKey, epochs: int, seconds: float) -> None:
+        """Some epochs of that run took so long."""
+        kind = _kind(run)
+        self._epochs[kind] += epochs
+        self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
 
-    def seconds(self, left: Mapping[Cell, int]) -> float | None:
-        """What so many epochs of each cell will take one worker; a setting of which none is over as long as the others.
+    def seconds(self, left: Mapping[RunKey, int]) -> float | None:
+        """What so many epochs of each run will take one worker; None if nothing is known.
 
-        None if nothing is known.
+        A task and batch size of which no epoch is over are taken to be as fast as the others.
         """
         total = self._epochs.total()
         if not total:
             return None
-        any_of = sum(self._seconds.values()) / total
-        each = {setting: self._seconds[setting] / count for setting, count in self._epochs.items() if count}
-        return sum(epochs * each.get(Setting.of(cell), any_of) for cell, epochs in left.items())
+        average = sum(self._seconds.values()) / total
+        each = {kind: self._seconds[kind] / count for kind, count in self._epochs.items() if count}
+        return sum(epochs * each.get(_kind(run), average) for run, epochs in left.items())
 
 
-def _metric(cell: Cell) -> str:
-    return parse_task(cell.task).metric
+def _kind(run: RunKey) -> _Kind:
+    return run.task, run.version, run.batch_size
 
 
-def grid(cells: Sequence[Cell], status: Mapping[Cell, str], metric: Mapping[Cell, float]) -> Group:
-    """Every cell as a glyph of its status, by setting, method and lr, with the mean of the metric so far."""
+def grid(
+    runs: Sequence[RunKey], status: Mapping[RunKey, str], metric: Mapping[RunKey, float], tasks: Tasks
+) -> rich.console.Group:
+    """Every run as a glyph of its status, by setting, method and lr, with the mean of the metric so far."""
     tables = []
-    for setting in dict.fromkeys(map(Setting.of, cells)):
-        of = [cell for cell in cells if Setting.of(cell) == setting]
-        lrs = sorted({cell.lr for cell in of})
+    in_setting: dict[Setting, list[RunKey]] = {}
+    for run in runs:
+        in_setting.setdefault(Setting.of(run, tasks), []).append(run)
+    for setting, of in in_setting.items():
+        lrs = sorted({run.lr for run in of})
         table = Table(title=setting.title)
         table.add_column("method")
         for lr in lrs:
             table.add_column(f"lr {lr:g}", justify="right")
-        for method in dict.fromkeys(cell.method for cell in of):
+        for method in dict.fromkeys(run.method for run in of):
             row = []
             for lr in lrs:
-                here = [cell for cell in of if (cell.method, cell.lr) == (method, lr)]
-                measured = [metric[cell] for cell in here if cell in metric]
-                mean = f" {sum(measured) / len(measured):.1f}" if measured else ""
-                row.append("".join(_GLYPHS[status[cell]] for cell in here) + mean)
+                here = [run for run in of if (run.method, run.lr) == (method, lr)]
+                measured = [metric[run] for run in here if run in metric]
+                mean = f" {number(sum(measured) / len(measured))}" if measured else ""
+                row.append("".join(_GLYPHS[status[run]] for run in here) + mean)
             table.add_row(method, *row)
         tables.append(table)
     tables[-1].caption = "· waiting  ▸ running  ● done  ✕ diverged  ! failed"
-    return Group(*tables)
+    return rich.console.Group(*tables)
 
 
 def say(console: Console, text: str) -> None:
@@ -165,31 +179,31 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds <= 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def summary(records: Sequence[Record]) -> Group:
+def summary(results: StudyResults) -> rich.console.Group:
     """The tables at the end: by setting, method and lr the mean of the metric, its range, what went wrong."""
     tables = []
-    for setting, of in by_setting(records).items():
-        task = parse_task(setting.task)
-        lrs = sorted({record.cell.lr for record in of})
-        table = Table(
-            title=setting.title, caption=f"{task.metric_label} at the end: mean over seeds, lowest to highest"
-        )
+    for s in results.settings:
+        caption = f"{s.metric.label} at the end: mean over seeds, lowest to highest"
+        table = Table(title=s.setting.title, caption=caption)
         table.add_column("method")
-        for lr in lrs:
+        for lr in s.lrs:
             table.add_column(f"lr {lr:g}", justify="right")
-        for method in dict.fromkeys(record.cell.method for record in of):
-            here = [[r for r in of if (r.cell.method, r.cell.lr) == (method, lr)] for lr in lrs]
-            table.add_row(method, *(_summed(records, task.metric) for records in here))
+        for method in s.methods:
+            table.add_row(method, *(_summed(s.group(method, lr)) for lr in s.lrs))
+        for final in s.final:
+            table.add_section()
+            for method in s.methods:
+                means = [final.group(method, lr) for lr in s.lrs]
+                row = [number(group.mean) if group and group.values else "" for group in means]
+                table.add_row(f"{method}, {final.label}", *row)
         tables.append(table)
-    return Group(*tables)
+    return rich.console.Group(*tables)
 
 
-def _summed(records: Sequence[Record], metric: str) -> str:
-    values = [record.rows[-1][metric] for record in records if record.status == "done"]
-    text = []
-    if values:
-        text.append(f"{sum(values) / len(values):.2f}")
-    if len(values) > 1:
-        text.append(f"{min(values):.2f} to {max(values):.2f}")
-    wrong = Counter(record.status for record in records if record.status != "done")
-    return "\n".join([*text, *(f"[yellow]{count} {status}[/]" for status, count in wrong.items())])
+def _summed(group: Group | None) -> str:
+    if group is None:
+        return ""
+    text = [number(group.mean)] if group.values else []
+    if len(group.values) > 1:
+        text.append(f"{number(min(group.values))} to {number(max(group.values))}")
+    return "\n".join([*text, *(f"[yellow]{gap}[/]" for gap in group.gaps)])

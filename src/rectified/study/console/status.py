@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from ...workloads.tasks import parse_task
 from ..analysis.formatting import count
-from ..config.runs import Cell
+from ..analysis.results import StudyResults
+from ..config.runs import RunKey
 from ..execution import checkpoint
 from ..storage.records import Record, Row
 from ..storage.store import ROWS, Store
@@ -23,7 +23,7 @@ _STATES = ("done", "diverged", "failed", "running", "waiting")
 
 @dataclass(frozen=True)
 class Standing:
-    """How one cell stands.
+    """How one run stands.
 
     Attributes:
         state: done, diverged, failed, running or waiting.
@@ -38,13 +38,16 @@ class Standing:
 
     @property
     def epochs_left(self) -> int:
-        return 0 if self.record.finished else self.record.cell.epochs - len(self.rows)
+        return 0 if self.record.finished else self.record.run.epochs - len(self.rows)
 
 
-def standing(store: Store, cell: Cell) -> Standing:
-    """How the cell stands."""
-    running = store.running(cell)  # first: what ends after this has its done.json
-    record, folder = store.record(cell), store.folder(cell)
+def standing(store: Store, results: StudyResults, run: RunKey, running: bool) -> Standing:
+    """How the run stands.
+
+    Args:
+        running: whether a worker was at it before the results were read: what ends after that has its done.json.
+    """
+    record, folder = results.by_key[run], store.folder(run)
     begun = running or (folder / checkpoint.NAME).exists()
     if record.status != "missing":
         return Standing(record, record.status, record.rows if record.finished or begun else ())
@@ -55,36 +58,38 @@ def standing(store: Store, cell: Cell) -> Standing:
         with suppress(FileNotFoundError):
             found.append((folder / name).stat().st_mtime)
     age = max(0.0, time.time() - max(found, default=time.time()))
-    return Standing(record, "running" if running else "waiting", _whole_rows(store, cell), age)
+    return Standing(record, "running" if running else "waiting", _whole_rows(store, run), age)
 
 
-def _whole_rows(store: Store, cell: Cell) -> list[Row]:
+def _whole_rows(store: Store, run: RunKey) -> list[Row]:
     """The rows so far, without one that is just being written."""
     rows = []
     with suppress(OSError, ValueError):
-        for line in (store.folder(cell) / ROWS).read_text().splitlines():
+        for line in (store.folder(run) / ROWS).read_text().splitlines():
             rows.append(json.loads(line))
     return rows
 
 
 def print_status(store: Store, console: Console) -> int:
     """Say how the study stands; the exit status: 1 if a run failed, else 0."""
-    all_of = [standing(store, cell) for cell in store.cells()]
+    running = {run: store.running(run) for run in store.runs()}
+    results, tasks = StudyResults.read(store), store.tasks()
+    all_of = [standing(store, results, run, is_running) for run, is_running in running.items()]
     records = [here.record for here in all_of]
-    states = {here.record.cell: here.state for here in all_of}
-    done = [here for here in all_of if here.state == "done"]
-    metric = {here.record.cell: here.rows[-1][parse_task(here.record.cell.task).metric] for here in done}
-    console.print(grid(list(states), states, metric))
+    states = {here.record.run: here.state for here in all_of}
+    done = [here.record for here in all_of if here.state == "done"]
+    metric = {record.run: record.rows[-1][tasks[record.run.task, record.run.version].metric] for record in done}
+    console.print(grid(list(states), states, metric, tasks))
     counts = Counter(states.values())
     told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     console.print(f"{count(len(all_of), 'run')}: {told}")
     for here in all_of:
         if here.state == "failed":
-            say(console, f"failed: {here.record.cell}: {here.record.reason}")
+            say(console, f"failed: {here.record.run}: {here.record.reason}")
         elif here.age is not None:
-            where = f"epoch {min(len(here.rows) + 1, here.record.cell.epochs)} of {here.record.cell.epochs}"
+            where = f"epoch {min(len(here.rows) + 1, here.record.run.epochs)} of {here.record.run.epochs}"
             word = "running" if here.state == "running" else "waiting, begun"
-            say(console, f"{word}: {here.record.cell}: {where}, last sign {duration(here.age)} ago")
+            say(console, f"{word}: {here.record.run}: {where}, last sign {duration(here.age)} ago")
     for note in mixtures(records):
         say(console, note)
     say(console, _time(all_of, counts["running"]))
@@ -100,9 +105,9 @@ def _time(all_of: Sequence[Standing], running: int) -> str:
         return "no run is done yet, so that nobody knows how long they take"
     speed = Speed()
     for record in ended:
-        speed.add(record.cell, len(record.rows), record.seconds)
+        speed.add(record.run, len(record.rows), record.seconds)
     text = f"the runs that ended took {duration(sum(record.seconds for record in ended))} in all"
-    seconds = speed.seconds({here.record.cell: here.epochs_left for here in all_of})
+    seconds = speed.seconds({here.record.run: here.epochs_left for here in all_of})
     if not seconds:
         return text
     return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else ", of one worker's time")

@@ -1,10 +1,8 @@
-"""The checkpoint of a run under way: one file, whole or known not to be, and when to write the next."""
+"""The checkpoint of a run under way: one file, whole or known not to be."""
 
 import hashlib
 import io
-import math
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from ...files import write
 NAME = "checkpoint.pt"
 
 _DIGEST = 32  # bytes of SHA-256, in front of what torch.save wrote: torch.load checks no sum
-_EVERY = 30.0  # seconds
-_SHARE = 0.01  # of a run's time that checkpoints may take where nobody says how often
 
 
 class CheckpointError(ValueError):
@@ -55,30 +51,3 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
         return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read by this torch: {str(error).splitlines()[0]}") from None
-
-
-class Pace:
-    """When a checkpoint is due.
-
-    Args:
-        every: seconds from one to the next; 0 is after every step. None is 30, or as much more as it takes for
-            checkpoints to cost no more than a hundredth of the time.
-    """
-
-    def __init__(self, every: float | None) -> None:
-        self.every = every
-        self.next = time.monotonic() + (_EVERY if every is None else every)
-
-    def due(self) -> bool:
-        return time.monotonic() >= self.next
-
-    def wrote(self, seconds: float) -> None:
-        """A checkpoint has just been written, and that took so long."""
-        every = max(_EVERY, seconds / _SHARE) if self.every is None else self.every
-        self.next = time.monotonic() + every
-
-
-def check_every(every: float | None) -> None:
-    """Refuse an interval that is none."""
-    if every is not None and not 0 <= every < math.inf:
-        raise ValueError(f"--checkpoint-every is {every}; it must be a number of seconds, 0 or more")

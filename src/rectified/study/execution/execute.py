@@ -1,96 +1,202 @@
-"""One run: a model trained by one method at one lr from one seed, its folder written as it goes."""
+"""One run: a model trained by one method at one lr from one seed, its folder written as it goes.
+
+execute        claims the folder, begins or resumes, then passes on what `train` does and writes it down
+  train        yields after each epoch, where a checkpoint is due, and what to report
+    Training   takes the steps and holds all state
+"""
 
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import torch
 
 from ...files import sweep, sync
-from ...workloads.tasks import Task, parse_task
-from ..config.methods import Method, parse
-from ..config.runs import Cell
+from ..config.runs import Run
 from ..storage.locks import LOCK, locked
 from ..storage.records import Row
 from ..storage.store import ROWS, write_json
 from . import checkpoint
-from .checkpoint import CheckpointError, Pace, read_checkpoint, write_checkpoint
+from .checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from .first_steps import write_steps
 from .gradients import show, write_histograms
-from .provenance import circumstances
-from .training import ALONE, Ranks, Training
-
-Tell = Callable[[Literal["row", "resumed", "note"], Row | None, str], None]
-
-
-class TimeLimitError(RuntimeError):
-    """A run has had its time."""
+from .limits import ANY, Limits, RunClock, TimeLimitError
+from .provenance import provenance
+from .ranks import ALONE, Ranks
+from .tensorboard import draw_epoch, draw_hyperparameters, draw_steps
+from .training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a call asks of every run, and no result depends on.
+class Progress(NamedTuple):
+    """What happened to a run: an epoch's ``"row"``, that it ``"resumed"``, a ``"note"``, or how it ended."""
 
-    Attributes:
-        checkpoint_every: seconds from one checkpoint to the next, see :class:`~.checkpoint.Pace`.
-        minutes: that a run may take, all calls that worked on it together; None is any.
-        gradients: of how many first steps to record histograms of the gradients.
-
-    Raises:
-        ValueError: one is out of its range; names the flag.
-    """
-
-    checkpoint_every: float | None = None
-    minutes: float | None = None
-    gradients: int = 0
-
-    def __post_init__(self) -> None:
-        checkpoint.check_every(self.checkpoint_every)
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise ValueError(f"--cell-minutes is {self.minutes}; it must be a positive number")
-        if self.gradients < 0:
-            raise ValueError(f"--gradients is {self.gradients}; it must be 0 or a number of steps")
+    kind: Literal["row", "resumed", "note", "done", "diverged"]
+    row: Row | None = None
+    text: str = ""
 
 
-ANY = Limits()
-
-
-def run(
-    cell: Cell,
+def execute(
+    run: Run,
     data: Any,
     folder: Path,
     attempt: int = 1,
-    tell: Tell = lambda kind, row, text: None,
     limits: Limits = ANY,
     device: str = "cpu",
-) -> str:
-    """Train, from the folder's checkpoint if there is one; returns the status, ``"done"`` or ``"diverged"``.
+    ranks: Ranks = ALONE,
+) -> Iterator[Progress]:
+    """Train, from the folder's checkpoint if there is one; the last item's kind is the status, done or diverged.
 
-    A run that goes on from a checkpoint is, on the CPU, bit for bit the run that was never interrupted.
+    A run that is resumed from a checkpoint is, on the CPU, bit for bit the run that was never interrupted.
 
     Args:
-        cell: what to run.
         data: what the task's ``load`` returned.
         folder: the run's; made if absent. What it holds beside a checkpoint and its run is removed; done.json is
             written into it last.
         attempt: counts from 1, for done.json.
-        tell: called with ``"row"`` and each epoch's row; with ``"resumed"``, the last row there is, and where the run
-            goes on; with ``"note"`` and what is amiss.
-        limits: how often to write checkpoints, how long to train.
         device: where to train, as torch names it.
+        ranks: who trains it; this process is the first of them.
 
     Raises:
         TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; after another error a
             run is to begin anew, and there is none.
     """
-    with anew_after_a_bug(folder):
-        return lead(cell, data, folder, attempt, tell, limits, device)
+    # Of several ranks, an error may be no more than another's death: what becomes of the checkpoint their worker says.
+    anew = anew_after_a_bug(folder) if ranks.count == 1 else nullcontext()
+    with anew, claimed(folder) as rows:
+        (folder / "done.json").unlink(missing_ok=True)
+        training, note = _begin(run, data, folder, device, ranks)
+        if note:
+            yield note
+        resumed = training.step > 0 or bool(training.rows)
+        if resumed:
+            sweep(folder)
+        else:
+            _make_new(folder, training)
+        # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
+        rows.truncate(0)
+        _write_rows(rows, training.rows)
+        training.recorded = limits.gradients
+        status, row = "done", training.rows[-1] if training.rows else {}
+        with _board(folder, training) as board:
+            for event in train(training, data, limits):
+                if isinstance(event, CheckpointDue):
+                    board.draw(training)
+                    board.writer.flush()
+                    write_checkpoint(folder, training.state())
+                elif isinstance(event, Progress):
+                    yield event
+                else:
+                    row = event.row
+                    if event.diverged:
+                        status = "diverged"
+                        break
+                    _write_rows(rows, [row])
+                    board.draw(training, row)
+            board.finish(training, row)
+        write_steps(folder, training.steps)
+        if training.gradients:
+            write_histograms(folder, training.gradients)
+        os.fsync(rows.fileno())  # done.json vouches for it
+        done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
+        done |= {"attempts": attempt, **provenance(), "versions": training.versions}
+        write_json(folder / "done.json", done)
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
+    yield Progress("done" if status == "done" else "diverged")
+
+
+def follow(run: Run, data: Any, folder: Path, limits: Limits, device: str, ranks: Ranks) -> str:
+    """Train as a rank that is not the first: the same steps, and nothing written or reported."""
+    training, _ = _begin(run, data, folder, device, ranks)
+    status = "done"
+    for event in train(training, data, limits):
+        if isinstance(event, CheckpointDue):
+            training.state()  # which gathers what the first rank writes
+        elif isinstance(event, EpochEnd) and event.diverged:
+            status = "diverged"
+            break
+    return status
+
+
+@dataclass(frozen=True)
+class CheckpointDue:
+    """The state is to be written down now."""
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is over, or the run ended in it since a loss was not finite."""
+
+    row: Row
+    diverged: bool = False
+
+
+def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[CheckpointDue | EpochEnd | Progress]:
+    """Take every step that is left, and yield what is to be written down, then what is to be reported of it.
+
+    Raises:
+        TimeLimitError: the run has had its minutes.
+    """
+    run, task, ranks = training.run, training.run.task, training.ranks
+    clock = RunClock(limits, training.seconds, ranks.agreed)
+
+    def save() -> Iterator[CheckpointDue]:
+        began, training.seconds = time.monotonic(), clock.seconds
+        yield CheckpointDue()
+        clock.wrote_checkpoint(time.monotonic() - began)
+
+    while training.epoch <= run.epochs:
+        order = training.generator()
+        training.switch(training=True)
+        for batch in task.batches(data, run.batch_size, order, skip=len(training.losses)):
+            if clock.is_over():
+                if task.resumable:
+                    yield from save()
+                training.seconds = clock.seconds
+                raise TimeLimitError(_out_of_time(training, limits))
+            if not training.take(batch):
+                break
+            if task.resumable and clock.checkpoint_is_due():
+                yield from save()
+        training.switch(training=False)
+        row = ranks.from_first(lambda: _measured(training, data))
+        training.seconds = clock.seconds
+        if not all(math.isfinite(value) for value in row.values()):
+            yield EpochEnd(row, diverged=True)
+            return
+        training.end_epoch(row, order)
+        yield EpochEnd(row)
+        if clock.checkpoint_is_due() and training.epoch <= run.epochs:
+            yield from save()
+        yield Progress("row", row)  # where a checkpoint was due, a run that is killed from here on has this epoch
+
+
+def _out_of_time(training: Training, limits: Limits) -> str:
+    where = f"epoch {training.epoch} of {training.run.epochs}, after step {training.step}"
+    if not training.run.task.resumable:
+        where = f"{where}; its data cannot be entered in the middle, so it goes on from the end of an epoch"
+    return (
+        f"it has had {training.seconds / 60:.3g} minutes, and --run-minutes is {limits.minutes:g}: stopped in {where}; "
+        "a call with a larger limit, or none, goes on from there"
+    )
+
+
+def _measured(training: Training, data: Any) -> Row:
+    """The current epoch's row; after the last epoch, with what is measured once."""
+    task = training.run.task
+    training.average(task.averaged)
+    with torch.inference_mode():
+        measured = task.evaluate(training.model, data)
+        if training.epoch == training.run.epochs:
+            with training.averaged():
+                measured |= task.final(training.model, data)
+        return training.row(measured)
 
 
 @contextmanager
@@ -98,78 +204,16 @@ def anew_after_a_bug(folder: Path) -> Iterator[None]:
     """Where the code inside raises, the run has no checkpoint to go on from; out of time or room, it keeps it."""
     try:
         yield
-    except (TimeLimitError, OSError):
+    except (TimeLimitError, OSError, GeneratorExit):
         raise
     except Exception:
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         raise
 
 
-def lead(
-    cell: Cell,
-    data: Any,
-    folder: Path,
-    attempt: int,
-    tell: Tell,
-    limits: Limits,
-    device: str,
-    ranks: Ranks = ALONE,
-) -> str:
-    """See :func:`run`: alone, or as the first of several ranks, which writes and tells for all of them."""
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
-
-    task, method = parse_task(cell.task), parse(cell.method)
-    with claimed(folder) as rows:
-        (folder / "done.json").unlink(missing_ok=True)
-        training, goes_on = _begin(cell, task, data, folder, tell, device, ranks)
-        if goes_on:
-            sweep(folder)
-        else:
-            _make_new(folder, training)
-        # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
-        rows.truncate(0)
-        rows.writelines(json.dumps(row) + "\n" for row in training.rows)
-        rows.flush()
-
-        def keep(state: dict[str, Any]) -> None:
-            board.flush()
-            write_checkpoint(folder, state)
-
-        def write(row: Row) -> None:
-            rows.write(json.dumps(row) + "\n")
-            rows.flush()
-            draw(board, row, method, training.model)
-
-        # What an interrupted call drew beyond the checkpoint is drawn again.
-        drawn = int(training.rows[-1]["step"]) if training.rows else 0
-        with closing(SummaryWriter(str(folder), purge_step=drawn + 1 if training.step else None)) as board:
-            training.recorded = limits.gradients
-            status, row = _train(training, task, data, limits, keep, write, tell)
-            if training.gradients:
-                write_histograms(folder, training.gradients)
-                show(board, training.gradients)
-            _label(board, cell, row, task.metric)
-        os.fsync(rows.fileno())  # done.json vouches for it
-        done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
-        done |= {"attempts": attempt, **circumstances(), "versions": training.versions}
-        write_json(folder / "done.json", done)
-        (folder / checkpoint.NAME).unlink(missing_ok=True)
-        return status
-
-
-def follow(cell: Cell, data: Any, folder: Path, limits: Limits, device: str, ranks: Ranks) -> str:
-    """Train as a rank that is not the first: the same steps, and nothing written or told."""
-    task = parse_task(cell.task)
-    training, _ = _begin(cell, task, data, folder, _nobody, device, ranks)
-    return _train(training, task, data, limits, _nobody, _nobody, _nobody)[0]
-
-
-def _nobody(*told: Any) -> None: ...
-
-
 @contextmanager
 def claimed(folder: Path) -> Iterator[IO[str]]:
-    """The file of rows, the folder locked: whoever works in it holds it.
+    """The file of rows, with the folder locked: whoever works in it holds it.
 
     A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
     """
@@ -179,114 +223,62 @@ def claimed(folder: Path) -> Iterator[IO[str]]:
         yield rows
 
 
-def _begin(
-    cell: Cell, task: Task, data: Any, folder: Path, tell: Tell, device: str, ranks: Ranks
-) -> tuple[Training, bool]:
-    """The run as its checkpoint has it, or before its first step; and which of the two."""
+def _begin(run: Run, data: Any, folder: Path, device: str, ranks: Ranks) -> tuple[Training, Progress | None]:
+    """The run as its checkpoint has it, or before its first step; and what is to be said of that."""
     ranks.from_first(lambda: None)  # it has claimed the folder: nobody replaces the checkpoint any more
-    training = Training.begin(cell, task, data, device, ranks)
+    training = Training.begin(run, data, device, ranks)
     try:
         state = read_checkpoint(folder)
         if state is None:
-            return training, False
+            return training, None
         training.load(state)
     except CheckpointError as error:
-        tell("note", None, f"{error}; the run begins anew")
-        return Training.begin(cell, task, data, device, ranks), False  # part of the checkpoint may be in the first
-    where = f"epoch {training.epoch} of {cell.epochs}, after step {training.step}"
-    tell("resumed", training.rows[-1] if training.rows else None, where)
-    return training, True
+        # Part of the checkpoint may be in the first one.
+        return Training.begin(run, data, device, ranks), Progress("note", None, f"{error}; the run begins anew")
+    where = f"epoch {training.epoch} of {run.epochs}, after step {training.step}"
+    return training, Progress("resumed", training.rows[-1] if training.rows else None, where)
 
 
 def _make_new(folder: Path, training: Training) -> None:
     """The folder of a run before its first step."""
     for path in folder.iterdir():
         if path.name not in (ROWS, LOCK):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    cell = training.cell
-    write_json(folder / "config.json", {"cell": asdict(cell), "versions": training.versions, "command": cell.command})
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    run = training.run
+    config = {"run": run.key.as_dict(), "versions": training.versions, "command": run.command}
+    write_json(folder / "config.json", config)
 
 
-def _train(
-    training: Training,
-    task: Task,
-    data: Any,
-    limits: Limits,
-    keep: Callable[[dict[str, Any]], None],
-    write: Callable[[Row], None],
-    tell: Tell,
-) -> tuple[str, Row]:
-    """Every step that is left; returns the status and the last row."""
-    cell, ranks = training.cell, training.ranks
-    began, pace = time.monotonic() - training.seconds, Pace(limits.checkpoint_every)
-
-    def over() -> bool:
-        training.seconds = time.monotonic() - began
-        return limits.minutes is not None and training.seconds > 60 * limits.minutes
-
-    def save() -> None:
-        start = time.monotonic()
-        training.seconds = start - began
-        keep(training.state())
-        pace.wrote(time.monotonic() - start)
-
-    late, due = ranks.agreed(over), ranks.agreed(pace.due)
-    status, row = "done", training.rows[-1] if training.rows else {}
-    while status == "done" and training.epoch <= cell.epochs:
-        order = training.generator()
-        training.switch(training=True)
-        for batch in task.batches(data, cell.batch_size, order, skip=len(training.losses)):
-            if late():
-                save()
-                raise TimeLimitError(
-                    f"it has had {training.seconds / 60:.3g} minutes, and --cell-minutes is {limits.minutes:g}: "
-                    f"stopped in epoch {training.epoch} of {cell.epochs}, after step {training.step}; a call with "
-                    "a larger limit, or none, goes on from there"
-                )
-            if not training.take(task, batch):
-                break
-            if due():
-                save()
-        training.switch(training=False)
-        row = ranks.from_first(lambda: _measured(training, task, data))
-        if not all(math.isfinite(value) for value in row.values()):
-            status = "diverged"
-            break
-        training.end_epoch(row, order)
-        write(row)
-        if due() and training.epoch <= cell.epochs:
-            save()
-        tell("row", row, "")
-    training.seconds = time.monotonic() - began
-    return status, row
+def _write_rows(file: IO[str], rows: list[Row]) -> None:
+    file.writelines(json.dumps(row) + "\n" for row in rows)
+    file.flush()
 
 
-def _measured(training: Training, task: Task, data: Any) -> Row:
-    """What the epoch under way comes to; after the last, with what is measured once."""
-    training.average(task.averaged)
-    with torch.inference_mode():
-        measured = task.evaluate(training.model, data)
-        if training.epoch == training.cell.epochs:
-            with training.averaged():
-                measured |= task.final(training.model, data)
-        return training.row(measured)
+@contextmanager
+def _board(folder: Path, training: Training) -> Iterator["_Board"]:
+    """TensorBoard's file of the run; what an interrupted call drew beyond the checkpoint is drawn again."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
+
+    drawn = int(training.rows[-1]["step"]) if training.rows else 0
+    with closing(SummaryWriter(str(folder), purge_step=drawn + 1 if training.step else None)) as writer:
+        yield _Board(writer, drawn)
 
 
-def draw(board: Any, row: Row, method: Method, model: torch.nn.Module) -> None:
-    """An epoch's row, omega and weights for TensorBoard."""
-    step = int(row["step"])
-    for name, value in row.items():
-        if name not in ("epoch", "step"):
-            board.add_scalar(name, value, step)
-    board.add_scalar("omega", method.omega(step), step)
-    for name, weights in model.named_parameters():
-        board.add_histogram(name, weights.detach(), step)
+@dataclass
+class _Board:
+    """TensorBoard's writer, and the last of the single steps that it has."""
 
+    writer: Any
+    drawn: int
 
-def _label(board: Any, cell: Cell, row: Row, metric: str) -> None:
-    """What TensorBoard's HPARAMS page needs to tell the runs apart."""
-    from torch.utils.tensorboard.summary import hparams
+    def draw(self, training: Training, row: Row | None = None) -> None:
+        """Draw the steps since the last call, and an epoch's row."""
+        draw_steps(self.writer, (each for each in training.steps if each.step > self.drawn))
+        self.drawn = training.step
+        if row is not None:
+            draw_epoch(self.writer, row, training.run.method.omega(int(row["step"])), training.model)
 
-    values = {"method": cell.method, "lr": cell.lr, "seed": cell.seed}
-    for summary in hparams(values, {metric: row.get(metric, math.nan)}):  # type: ignore[no-untyped-call]
-        board.file_writer.add_summary(summary)
+    def finish(self, training: Training, row: Row) -> None:
+        self.draw(training)
+        show(self.writer, training.gradients)
+        draw_hyperparameters(self.writer, training.run.key, row, training.run.task.metric)

@@ -1,4 +1,4 @@
-"""What a repetition of a run would not reproduce: when, where, and on what it ran."""
+"""Provenance: when, where and with what a run was computed, which a repetition would not reproduce."""
 
 import platform
 import socket
@@ -13,7 +13,7 @@ import torch
 from ... import __version__
 
 
-def circumstances() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """What a repetition would not reproduce, for done.json: when, where and on what it ended."""
     return {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),

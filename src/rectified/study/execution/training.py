@@ -1,83 +1,41 @@
-"""A run under way, as far as what is still to come depends on it."""
+"""The state of a run under way: all that its future depends on."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...workloads.tasks import Task
-from ..config.methods import parse
-from ..config.runs import Cell
+from ..config.runs import Run, RunKey
 from ..storage.records import Row
 from .checkpoint import CheckpointError
+from .first_steps import StepRecord, is_recorded
 from .gradients import Histogram, histogram
 from .provenance import versions
-
-T = TypeVar("T")
-
-
-class Ranks:
-    """The processes that train a run together, as one of them sees it: here there is one. Several are in rank.py.
-
-    All of them take the same steps and decide alike; the first alone reads the clock, evaluates, writes and tells.
-
-    Attributes:
-        count: how many they are.
-        first: whether this is the one that measures.
-    """
-
-    count = 1
-    first = True
-
-    def part_ways(self) -> None:
-        """After the model was made, alike everywhere, let each draw random numbers of its own."""
-
-    def loss(self, task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
-        """What this one is to differentiate, so that gradients are the whole batch's, and the whole batch's loss."""
-        loss = task.loss(model, moved(batch, device_of(model)))
-        return loss, loss.item()
-
-    def from_first(self, compute: Callable[[], T]) -> T:
-        """What it returns, computed by the first, for which the others wait."""
-        return compute()
-
-    def agreed(self, ask: Callable[[], bool]) -> Callable[[], bool]:
-        """The same question, answered alike everywhere: as the first answered it when a loss was last shared."""
-        return ask
-
-    def gather(self, mine: Tensor) -> Tensor:
-        """At the first, what each of them has, for a checkpoint."""
-        return mine
-
-    def own(self, gathered: Tensor) -> Tensor:
-        """What this one had when it was gathered."""
-        return gathered
-
-
-ALONE = Ranks()
+from .ranks import ALONE, Ranks, device_of
 
 
 @dataclass
 class Training:
-    """Model, optimizer, generators and position of a run.
+    """Model, optimizer, random generators and position of a run.
 
     Attributes:
-        order: the state that the data order's generator was in when the epoch under way began.
+        order: the state of the data order's generator when the current epoch began.
         step: steps taken.
-        losses: of the epoch under way, one a batch: their number is the position in the data.
-        rows: of the epochs that are over.
+        losses: of the current epoch, one per batch; their number is the position in the data.
+        rows: one per finished epoch.
         seconds: spent so far.
-        gradients: histograms of the first `recorded` steps'.
+        steps: loss and omega of single steps, see :mod:`.first_steps`.
+        gradients: histograms of the gradients of the first ``recorded`` steps.
         mean: of the weights at the ends of the last epochs, where a task asks for more than one.
-        versions: what it runs on; of the commits, all that it has seen.
+        versions: what the run is computed with; of the commits, all that it has seen.
         ranks: who trains it.
     """
 
-    cell: Cell
+    run: Run
     model: nn.Module
     optimizer: torch.optim.Optimizer
     order: Tensor
@@ -87,20 +45,22 @@ class Training:
     losses: list[float] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    steps: list[StepRecord] = field(default_factory=list)
     mean: dict[str, Tensor] = field(default_factory=dict)
     gradients: list[Histogram] = field(default_factory=list)
     recorded: int = 0
+    _omega: Callable[[int], float] | None = None
 
     @classmethod
-    def begin(cls, cell: Cell, task: Task, data: Any, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
-        """Before the first step. The same seed gives every method the same initial weights and order of the data."""
-        torch.manual_seed(cell.seed)
-        model = task.model(data).to(device)
+    def begin(cls, run: Run, data: Any, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
+        """A run before its first step. The same seed gives every method the same initial weights and data order."""
+        torch.manual_seed(run.seed)
+        model = run.task.model(data).to(device)
         ranks.part_ways()
-        optimizer = parse(cell.method).build(model.parameters(), cell.lr, task.weight_decay)
-        order = torch.Generator().manual_seed(cell.seed).get_state()
+        optimizer = run.method.build(model.parameters(), run.lr, run.task.weight_decay)
+        order = torch.Generator().manual_seed(run.seed).get_state()
         several = {"ranks": str(ranks.count)} if ranks.count > 1 else {}
-        training = cls(cell, model, optimizer, order, {**versions(device), **several}, ranks)
+        training = cls(run, model, optimizer, order, {**versions(device), **several}, ranks)
         training.switch(training=True)
         return training
 
@@ -120,8 +80,9 @@ class Training:
         generator.set_state(self.order)
         return generator
 
-    def take(self, task: Task, batch: Any) -> bool:
-        """One step, unless the loss is not finite; whether it was."""
+    def take(self, batch: Any) -> bool:
+        """Take one step, unless the loss is not finite; returns whether it was."""
+        task = self.run.task
         loss, whole = self.ranks.loss(task, self.model, batch)
         self.losses.append(whole)
         if not math.isfinite(whole):
@@ -133,21 +94,29 @@ class Training:
             self.gradients.append(histogram(self.step + 1, found, task.loss_scale))
         if task.clip < math.inf:
             nn.utils.clip_grad_norm_(self.model.parameters(), task.clip)
-        self._set_lr(task)
+        lr = self._set_lr()
         self.optimizer.step()
         self.step += 1
+        if is_recorded(self.step):
+            self.steps.append(StepRecord(self.step, whole, self._omega_at(self.step), lr))
         return True
 
-    def _set_lr(self, task: Task) -> None:
-        """By the task's schedule. Where an optimizer sets its own lr, in proportion."""
-        steps = self.cell.epochs * task.steps_per_epoch(self.cell.batch_size)
-        lr = self.cell.lr * task.schedule(self.step, steps)
-        before = self.cell.lr * task.schedule(self.step - 1, steps) if self.step else self.cell.lr
+    def _set_lr(self) -> float:
+        """Follow the task's schedule; where an optimizer sets its own lr, in proportion. Returns the schedule's lr."""
+        run, schedule = self.run, self.run.task.schedule
+        lr = run.lr * schedule(self.step, run.steps)
+        before = run.lr * schedule(self.step - 1, run.steps) if self.step else run.lr
         for group in self.optimizer.param_groups:
             if "lr" in group and group["lr"] != before and before:
                 group["lr"] *= lr / before
             elif "lr" in group:
                 group["lr"] = lr
+        return lr
+
+    def _omega_at(self, step: int) -> float:
+        if self._omega is None:
+            self._omega = self.run.method.omega_function()
+        return self._omega(step)
 
     def switch(self, training: bool) -> None:
         """Model and optimizer to training or to evaluation: schedule-free ones have other weights for each."""
@@ -158,7 +127,7 @@ class Training:
 
     def average(self, epochs: int) -> None:
         """Have the weights at the end of the epoch under way in their mean over the run's last `epochs`."""
-        count = self.epoch - max(0, self.cell.epochs - epochs)
+        count = self.epoch - max(0, self.run.epochs - epochs)
         if epochs > 1 and count > 0:
             for name, weights in self.model.state_dict().items():
                 if count == 1 or not weights.is_floating_point():
@@ -193,13 +162,14 @@ class Training:
         """All of it, for a checkpoint: what :meth:`load` makes the same run of, bit for bit."""
         on_device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
-            "cell": asdict(self.cell),
+            "run": self.run.key.as_dict(),
             "versions": self.versions,
             "step": self.step,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             "rows": self.rows,
             "seconds": self.seconds,
             "mean": self.mean,
+            "steps": torch.tensor([(s.step, s.loss, s.omega, s.lr) for s in self.steps], dtype=torch.float64),
             "gradients": [(h.step, h.zeros, h.counts) for h in self.gradients],
             "order": self.order,
             "random": self.ranks.gather(torch.get_rng_state()),
@@ -214,8 +184,9 @@ class Training:
         Raises:
             CheckpointError: it is of another run, or of versions that may compute otherwise. This one is then unusable.
         """
-        if state["cell"] != asdict(self.cell):
-            raise CheckpointError(f"its checkpoint is of another run, {Cell(**state['cell'])}")
+        theirs = RunKey(**(state["run"] if "run" in state else state["cell"]))  # as it was called in earlier versions
+        if theirs != self.run.key:
+            raise CheckpointError(f"its checkpoint is of another run, {theirs}")
         then, now = dict(state["versions"]), dict(self.versions)
         commits = [*then.pop("commit", "").split(" then "), now.pop("commit", "")]
         if then != now:
@@ -233,18 +204,8 @@ class Training:
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         self.losses, self.order = state["losses"].tolist(), state["order"]
         self.mean = state["mean"] if self.ranks.first else {}  # whoever measures takes the mean, too
+        self.steps = [StepRecord(int(step), *rest) for step, *rest in state.get("steps", torch.empty(0, 4)).tolist()]
         self.gradients = [Histogram(*values) for values in state["gradients"]]
         torch.set_rng_state(self.ranks.own(state["random"]))
         if state["random_on_device"] is not None:
             torch.cuda.set_rng_state(self.ranks.own(state["random_on_device"]), self.device)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """The batch on the device: a tensor, or a tuple or list of such."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    return type(batch)(moved(part, device) for part in batch)

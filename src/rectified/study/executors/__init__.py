@@ -1,7 +1,7 @@
-"""Who runs the cells: this machine's worker processes, or a Ray cluster."""
+"""Who executes the runs: this machine's worker processes, or a Ray cluster."""
 
-from .executor import Engine, Event
-from .local import LocalEngine
-from .ray import RayEngine
+from .executor import Event, Executor
+from .local import LocalExecutor
+from .ray import RayExecutor
 
-__all__ = ["Engine", "Event", "LocalEngine", "RayEngine"]
+__all__ = ["Event", "Executor", "LocalExecutor", "RayExecutor"]

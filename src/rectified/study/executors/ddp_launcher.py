@@ -1,4 +1,4 @@
-"""A run trained by several processes, one a device: how they are started. What they do is in rank.py.
+"""A run trained by several processes, one a device: how they are started. What they do is in ddp_worker.py.
 
     worker --- launcher --- rank 0, rank 1, ...
 
@@ -7,6 +7,7 @@ They all read a pipe on which nothing ever comes: it ends with the worker, and t
 happens, a line of JSON at a time.
 """
 
+import base64
 import errno
 import json
 import os
@@ -14,20 +15,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..config.runs import Cell
-from ..execution.execute import Limits, Tell, TimeLimitError, anew_after_a_bug
+from ..config.errors import InvalidOption
+from ..config.runs import Run
+from ..execution.execute import Progress, anew_after_a_bug
+from ..execution.limits import Limits, TimeLimitError
+from .parcels import Parcel, pack
 
-PROGRAM: Sequence[str] = (
-    "-P",
-    "-m",
-    "rectified.study.executors.ddp_worker",
-)  # Python's arguments, of the launcher and of a rank
+# Python's arguments, for the launcher and for a rank.
+PROGRAM: Sequence[str] = ("-P", "-m", "rectified.study.executors.ddp_worker")
 
 _IN_TURN = (signal.SIGTERM, signal.SIGABRT)
 
@@ -45,30 +46,36 @@ class RankDiedError(ChildProcessError):
 
 
 def check_ranks(ranks: int, batch_sizes: Iterable[int]) -> None:
-    """Refuse ranks that would have no part in a batch."""
+    """Refuse ranks that would have no part in a batch.
+
+    Raises:
+        InvalidOption: there are more of them than examples.
+    """
     for size in batch_sizes:
         if size < ranks:
-            raise ValueError(f"--ranks is {ranks} and a batch size {size}: there is not an example for each of them")
+            raise InvalidOption("ranks", ranks, f"a batch of {size} has not an example for each of them")
 
 
-def run_on(
-    devices: Sequence[str], cell: Cell, data: Path, folder: Path, attempt: int, tell: Tell, limits: Limits
-) -> str:
-    """As :func:`.cell.run`, by as many ranks as devices: the same to round-off, beside what each draws at random.
+def execute_on(
+    devices: Sequence[str], run: Run, shared: Path, folder: Path, attempt: int, limits: Limits
+) -> Iterator[Progress]:
+    """As :func:`.execute.execute`, by as many ranks as devices: the same to round-off, but for what each draws.
 
     Args:
-        data: the file with what the task's ``load`` returned.
+        shared: the file with the task and its data.
 
     Raises:
         RankDiedError: which rank died, and how.
         RankError: in which rank the code raised first, and its traceback.
         TimeLimitError, OSError: as there.
     """
-    check_ranks(len(devices), [cell.batch_size])
-    where = {"devices": devices, "data": str(data), "folder": str(folder)}
-    job = json.dumps({**where, "cell": asdict(cell), "attempt": attempt, "limits": asdict(limits)})
+    check_ranks(len(devices), [run.batch_size])
+    parcel = base64.b64encode(pack(Parcel.of(run, folder, attempt))).decode()
+    job = json.dumps({"devices": devices, "shared": str(shared), "parcel": parcel, "limits": asdict(limits)})
     with anew_after_a_bug(folder):
-        return _listen([sys.executable, *PROGRAM, "launch", job], tell).status()
+        heard = _Heard()
+        yield from _listen([sys.executable, *PROGRAM, "launch", job], heard)
+        yield Progress(heard.status())
 
 
 @dataclass
@@ -91,15 +98,15 @@ class _Heard:
     codes: dict[int, int] = field(default_factory=dict)
     launcher: int = 0
 
-    def status(self) -> str:
-        """The run's status, or what :func:`run_on` raises."""
+    def status(self) -> Literal["done", "diverged"]:
+        """The run's status, or what :func:`execute_on` raises."""
         if self.end is not None:
             kind, text = self.end
             if kind == "late":
                 raise TimeLimitError(text)
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
-            return kind
+            return "done" if kind == "done" else "diverged"
         # Where one has ended, the launcher ends the others by SIGTERM, or NCCL does by SIGABRT.
         killed = {rank: code for rank, code in self.codes.items() if code < 0 and -code not in _IN_TURN}
         if self.raised and not killed and not self.launcher:
@@ -123,8 +130,8 @@ def ended(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _listen(command: Sequence[str], tell: Tell) -> _Heard:
-    """Pass on what the ranks tell, until not one of them is left."""
+def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
+    """Pass on the progress that the ranks report, until not one of them is left; how they end goes into ``heard``."""
     path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)  # as multiprocessing's children have it
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     launcher = subprocess.Popen(
@@ -137,13 +144,12 @@ def _listen(command: Sequence[str], tell: Tell) -> _Heard:
     )
     assert launcher.stdin is not None
     assert launcher.stdout is not None
-    heard = _Heard()
     with launcher, closing(launcher.stdin) as life:
         threading.Thread(target=_end_with, args=(launcher, life), daemon=True).start()
         for line in launcher.stdout:  # its end is that of the last process that could write to it
             kind, what, text = json.loads(line)
             if kind in ("row", "resumed", "note"):
-                tell(kind, what, text)
+                yield Progress(kind, what, text)
             elif kind in ("raised", "os error"):
                 heard.raised[what] = heard.raised.get(what, "") + text
                 if kind == "os error":
@@ -155,7 +161,6 @@ def _listen(command: Sequence[str], tell: Tell) -> _Heard:
             else:
                 heard.end = kind, text
     heard.launcher = launcher.returncode
-    return heard
 
 
 def _end_with(launcher: "subprocess.Popen[str]", life: Any) -> None:

@@ -3,6 +3,7 @@
 python -m rectified.study.executors.ddp_worker launch|train JOB
 """
 
+import base64
 import json
 import logging
 import os
@@ -23,13 +24,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...files import FULL
+from ...workloads.batches import examples, moved, part
 from ...workloads.sharding import needed, share
-from ...workloads.tasks import Task
-from ...workloads.tasks.task import examples
-from ..config.runs import Cell
-from ..execution.execute import Limits, TimeLimitError, follow, lead
-from ..execution.training import Ranks, T, device_of, moved
+from ...workloads.tasks import BaseTask
+from ..execution.execute import execute, follow
+from ..execution.limits import Limits, TimeLimitError
+from ..execution.ranks import Ranks, T, device_of
 from .ddp_launcher import PROGRAM
+from .parcels import Parcel, read_shared, unpack
 
 _DAY = timedelta(days=1)  # that the others wait for an evaluation; of a rank that dies the launcher knows at once
 _LINE = 500  # characters: with each as six, as in JSON, less than what a pipe takes at once
@@ -54,7 +56,7 @@ class Together(Ranks):
         # Seeds from torch's generator, not sums: the CPU's generator takes no more than 32 bits of a seed.
         torch.manual_seed(int(torch.randint(2**31, (self.count,))[self.rank]))
 
-    def loss(self, task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
+    def loss(self, task: BaseTask, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
         if self.parallel is None:
             self.parallel = DistributedDataParallel(_Loss(task, model))
         size = examples(batch)
@@ -97,7 +99,7 @@ class Together(Ranks):
 class _Loss(nn.Module):
     """A task's loss as a module, since a loss may call any part of its model, and DDP has to see every call."""
 
-    def __init__(self, task: Task, model: nn.Module) -> None:
+    def __init__(self, task: BaseTask, model: nn.Module) -> None:
         super().__init__()
         self.task, self.model = task, model
 
@@ -105,27 +107,25 @@ class _Loss(nn.Module):
         return self.task.loss(self.model, batch)
 
 
-def part(batch: Any, which: slice) -> Any:
-    """Those examples of a batch."""
-    return batch[which] if isinstance(batch, Tensor) else type(batch)(part(piece, which) for piece in batch)
-
-
 @dataclass(frozen=True)
 class Job:
-    """What :func:`.ranks.run_on` was asked for."""
+    """What :func:`.ddp_launcher.execute_on` was asked for.
+
+    Attributes:
+        shared: the file with the task and its data.
+    """
 
     devices: Sequence[str]
-    data: Path
-    folder: Path
-    cell: Cell
-    attempt: int
+    shared: Path
+    parcel: Parcel
     limits: Limits
 
     @classmethod
     def read(cls, text: str) -> "Job":
+        """From the launcher's argument, which the worker has made."""
         job = json.loads(text)
-        cell, limits = Cell(**job["cell"]), Limits(**job["limits"])
-        return cls(job["devices"], Path(job["data"]), Path(job["folder"]), cell, job["attempt"], limits)
+        parcel = unpack(base64.b64decode(job["parcel"]))
+        return cls(job["devices"], Path(job["shared"]), parcel, Limits(**job["limits"]))
 
 
 def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
@@ -137,7 +137,7 @@ def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
     # Ranks end by themselves when the worker does; this is for one that is stopped, or hangs.
     _when_the_worker_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     logging.disable()  # who died is told by the worker
-    count = len(Job.read(text).devices)
+    count = len(json.loads(text)["devices"])
     here = ["--standalone", "--local-addr=localhost", f"--log-dir={os.devnull}", "--shutdown-timeout=5"]
     try:
         torchrun([*here, f"--nproc-per-node={count}", "--no-python", sys.executable, *program, "train", text])
@@ -178,12 +178,16 @@ def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_DAY)
-        # The parent has just written it, so that nothing foreign is unpickled.
-        data = torch.load(job.data, mmap=True, weights_only=False)
-        if rank == 0:
-            status = lead(job.cell, data, job.folder, job.attempt, tell, job.limits, job.devices[rank], Together())
-        else:
-            status = follow(job.cell, data, job.folder, job.limits, job.devices[rank], Together())
+        task, data = read_shared(job.shared)
+        run, folder, device_name = job.parcel.run(task), job.parcel.folder, job.devices[rank]
+        if rank:
+            return follow(run, data, folder, job.limits, device_name, Together()), ""
+        status = "done"
+        for progress in execute(run, data, folder, job.parcel.attempt, job.limits, device_name, Together()):
+            if progress.kind in ("done", "diverged"):
+                status = progress.kind
+            else:
+                tell(*progress)
         return status, ""
     except TimeLimitError as error:
         return "late", str(error)

@@ -1,4 +1,4 @@
-"""What an engine is, and what engines share: events, attempts, failures."""
+"""What an executor is, and what executors share: events, attempts, failures."""
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -6,39 +6,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..config.runs import Cell
+from ..config.runs import Run, RunKey
 from ..execution import checkpoint
-from ..execution.execute import Limits
-from ..execution.provenance import circumstances
+from ..execution.limits import Limits
+from ..execution.provenance import provenance
 from ..storage.records import Row
 from ..storage.store import ROWS, Store, write_json
 
-ATTEMPTS = 3  # that a cell has to reach its next checkpoint
+ATTEMPTS = 3  # that a run has to reach its next checkpoint
 
-ENDS = ("done", "diverged", "failed")  # of a cell
+ENDS = ("done", "diverged", "failed")  # of a run
 
 Kind = Literal["started", "resumed", "note", "row", "done", "diverged", "failed", "retry"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a cell."""
+    """Something that happened to a run."""
 
     kind: Kind
-    cell: Cell
+    run: RunKey
     row: Row | None = None
     text: str = ""
 
 
-class Engine(Protocol):
-    """Runs cells somewhere."""
+class Executor(Protocol):
+    """Executes runs somewhere."""
 
     def run(
-        self, cells: Sequence[Cell], store: Store, data: Mapping[str, Path], limits: Limits
+        self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits
     ) -> Generator[Event, None, None]:
-        """Run every cell, from its checkpoint if it has one, and tell what happens as it happens.
+        """Execute every run, from its checkpoint if it has one, and report what happens as it happens.
 
-        A cell whose worker dies goes on, up to three times without a new checkpoint in between; then, or where Python
+        A run whose worker dies goes on, up to three times without a new checkpoint in between; then, or where Python
         raised, or where its time is over, it is ``failed`` with the error in its done.json. Closing the iterator
         (Ctrl-C) stops the workers.
 
@@ -46,46 +46,46 @@ class Engine(Protocol):
             data: by the name of each task, the folder that its ``find`` returned.
 
         Raises:
-            OSError: a disk is full. Nothing is failed by that; the cells go on with the next call.
+            OSError: a disk is full. Nothing is failed by that; the runs go on with the next call.
         """
         ...
 
 
 class Attempts:
-    """How often each cell was begun and its worker died without so much as a new checkpoint; and what follows."""
+    """How often each run was begun and its worker died without a new checkpoint; and what follows from that."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.begun: Counter[Cell] = Counter()
-        self.in_vain: Counter[Cell] = Counter()
-        self.found: dict[Cell, int] = {}
+        self.begun: Counter[RunKey] = Counter()
+        self.in_vain: Counter[RunKey] = Counter()
+        self.found: dict[RunKey, int] = {}
 
-    def begin(self, cell: Cell) -> int:
+    def begin(self, run: RunKey) -> int:
         """Count an attempt; returns the count."""
-        self.begun[cell] += 1
-        self.found[cell] = self._checkpoint(cell)
-        return self.begun[cell]
+        self.begun[run] += 1
+        self.found[run] = self._checkpoint(run)
+        return self.begun[run]
 
-    def lost(self, cell: Cell, text: str, again: bool) -> Event:
-        """What becomes of a cell whose worker is dead: done, diverged, failed, or ``retry`` if it may run `again`."""
-        record = self.store.record(cell)
+    def lost(self, run: RunKey, text: str, again: bool) -> Event:
+        """What becomes of a run whose worker is dead: done, diverged, failed, or ``retry`` if it may run ``again``."""
+        record = self.store.record(run)
         if record.finished:  # it had no time to say so
-            return Event("done" if record.status == "done" else "diverged", cell, next(reversed(record.rows), None))
+            return Event("done" if record.status == "done" else "diverged", run, next(reversed(record.rows), None))
         if not again:
-            return self.fail(cell, text)
-        self.in_vain[cell] = self.in_vain[cell] + 1 if self._checkpoint(cell) == self.found[cell] else 0
-        if self.in_vain[cell] < ATTEMPTS:
-            return Event("retry", cell, text=text)
-        return self.fail(cell, f"{text}, {ATTEMPTS} times without a new checkpoint in between")
+            return self.fail(run, text)
+        self.in_vain[run] = self.in_vain[run] + 1 if self._checkpoint(run) == self.found[run] else 0
+        if self.in_vain[run] < ATTEMPTS:
+            return Event("retry", run, text=text)
+        return self.fail(run, f"{text}, {ATTEMPTS} times without a new checkpoint in between")
 
-    def fail(self, cell: Cell, text: str) -> Event:
-        """Make the cell a failed one, for that reason."""
-        write_failure(self.store.folder(cell), text, self.begun[cell])
-        return Event("failed", cell, text=text)
+    def fail(self, run: RunKey, text: str) -> Event:
+        """Make the run a failed one, for that reason."""
+        write_failure(self.store.folder(run), text, self.begun[run])
+        return Event("failed", run, text=text)
 
-    def _checkpoint(self, cell: Cell) -> int:
+    def _checkpoint(self, run: RunKey) -> int:
         try:
-            return (self.store.folder(cell) / checkpoint.NAME).stat().st_mtime_ns
+            return (self.store.folder(run) / checkpoint.NAME).stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
@@ -94,4 +94,4 @@ def write_failure(folder: Path, error: str, attempts: int) -> None:
     """Make the run of that folder a failed one."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ROWS).touch()
-    write_json(folder / "done.json", {"status": "failed", "error": error, "attempts": attempts, **circumstances()})
+    write_json(folder / "done.json", {"status": "failed", "error": error, "attempts": attempts, **provenance()})

@@ -1,10 +1,9 @@
-"""Runs cells in worker processes: one thread each, started once, a dead one replaced, a hung one killed.
+"""Worker processes on this machine: one thread each, started once, a dead one replaced, a hung one killed.
 
 Two one-thread workers train two small models faster than one two-thread loop trains them in turn.
 """
 
 import errno
-import io
 import math
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
@@ -22,18 +21,21 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from ...files import FULL
-from ...workloads.tasks import parse_task
-from ..config.runs import Cell, slug
-from ..execution.execute import ANY, Limits, TimeLimitError, run
+from ..config.errors import InvalidOption
+from ..config.runs import Run, slug
+from ..execution.execute import execute
+from ..execution.limits import ANY, Limits, TimeLimitError
 from ..storage.records import Row
 from ..storage.store import Store
-from .ddp_launcher import RankDiedError, RankError, check_ranks, ended, run_on
+from .ddp_launcher import RankDiedError, RankError, check_ranks, ended, execute_on
 from .executor import ENDS, Attempts, Event
+from .parcels import Parcel, pack, read_shared, unpack, write_shared
 
 # glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
 # step of a small convolutional network. It reads these when a process starts.
@@ -44,7 +46,7 @@ if sys.platform == "win32":  # where check_system refuses before anybody needs i
     FORKS = None
 else:
     FORKS = multiprocessing.get_context("forkserver")  # workers' imports happen once, and a new one is there at once
-IMPORTED = ["__main__", __name__, "torch.utils.tensorboard"]
+IMPORTED = [__name__, "torch.utils.tensorboard"]
 
 
 def check_system() -> None:
@@ -67,39 +69,52 @@ def get_ready() -> None:
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        multiprocessing.forkserver.ensure_running()
+        with without_main():
+            multiprocessing.forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing ``__main__`` in a child, where a script without a guard would run again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Worker:
-    """A process that runs the cells it is sent, and what it is at."""
+    """A process that executes the runs it is sent, and the run it is at."""
 
     def __init__(self, limits: Limits, grace: float, devices: Sequence[str]) -> None:
         get_ready()
         self.connection, theirs = FORKS.Pipe()
         self.process: BaseProcess = FORKS.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
-        self.process.start()
+        with without_main():
+            self.process.start()
         theirs.close()
-        self.cell: Cell | None = None
+        self.run: Run | None = None
         self.limits, self.grace, self.devices = limits, grace, devices
         self.deadline = math.inf
 
-    def give(self, cell: Cell, data: Path, folder: Path, attempt: int) -> None:
-        self.cell = cell
+    def give(self, run: Run, shared: Path, folder: Path, attempt: int) -> None:
+        self.run = run
         minutes = self.limits.minutes
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.grace
         with suppress(ConnectionError):  # it has died; that is noticed where its answers are read
-            self.connection.send((cell, data, folder, attempt))
+            self.connection.send((shared, pack(Parcel.of(run, folder, attempt))))
 
     @property
     def late(self) -> bool:
         return time.monotonic() >= self.deadline
 
     def answer(self) -> tuple[Any, Row | None, str]:
-        """What it says of its cell; ``"died"`` or, where it is late, ``"silent"`` if it says nothing any more."""
+        """What it says of its run; ``"died"`` or, where it is late, ``"silent"`` if it says nothing any more."""
         if not self.connection.poll():
-            text = f"killed: it was not done {self.grace:g} s after its time, --cell-minutes {self.limits.minutes:g}"
+            text = f"killed: it was not done {self.grace:g} s after its time, --run-minutes {self.limits.minutes:g}"
             return "silent", None, text
         try:
             return self.connection.recv()  # type: ignore[no-any-return]
@@ -119,18 +134,19 @@ class _Worker:
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalExecutor:
     """Worker processes on this machine.
 
     Attributes:
         workers: how many.
-        devices: where they train, in turn: with as many workers as GPUs each cell has one for itself.
-        grace: seconds after its time in which a cell can end by itself, since it looks at the clock between steps.
-        ranks: processes that train a cell together, each on a GPU or a core of its own: for tasks that one GPU would
+        devices: where they train, in turn: with as many workers as GPUs each run has one for itself.
+        grace: seconds after its time in which a run can end by itself, since it looks at the clock between steps.
+        ranks: processes that train a run together, each on a GPU or a core of its own: for tasks that one GPU would
             take too long for.
 
     Raises:
-        ValueError: fewer than one worker or rank, fewer GPUs than ranks, or a system without POSIX's processes.
+        InvalidOption: fewer than one worker or rank, or fewer GPUs than ranks.
+        ValueError: a system without POSIX's processes.
     """
 
     workers: int
@@ -141,40 +157,40 @@ class LocalEngine:
     def __post_init__(self) -> None:
         check_system()
         if self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+            raise InvalidOption("workers", self.workers, "it must be at least 1")
         if self.ranks < 1:
-            raise ValueError(f"--ranks is {self.ranks}; it must be at least 1")
+            raise InvalidOption("ranks", self.ranks, "it must be at least 1")
         if self.devices != ("cpu",) and len(self.devices) < self.ranks:
-            raise ValueError(f"--ranks is {self.ranks}, and there are {len(self.devices)} devices")
+            raise InvalidOption("ranks", self.ranks, f"there are {len(self.devices)} devices")
 
     @property
     def slices(self) -> list[tuple[str, ...]]:
-        """The devices that a worker has, for each that there is room for."""
+        """The devices that a worker has, for each worker that there is room for."""
         if self.devices == ("cpu",):
             return [self.devices * self.ranks]
         first = range(0, len(self.devices) - self.ranks + 1, self.ranks)
         return [self.devices[i : i + self.ranks] for i in first]
 
     def run(
-        self, cells: Sequence[Cell], store: Store, data: Mapping[str, Path], limits: Limits = ANY
+        self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits = ANY
     ) -> Generator[Event, None, None]:
-        """See :meth:`Engine.run`."""
-        check_ranks(self.ranks, (cell.batch_size for cell in cells))
-        queue, attempts, slices = deque(cells), Attempts(store), self.slices
+        """See :meth:`Executor.run`."""
+        check_ranks(self.ranks, (run.batch_size for run in runs))
+        queue, attempts, slices = deque(runs), Attempts(store), self.slices
         get_ready()
         with ExitStack() as stack:
-            tasks = dict.fromkeys(cell.task for cell in cells)
-            files = stack.enter_context(shared({task: data[task] for task in tasks}, store.out))
+            files = stack.enter_context(shared(runs, data, store.out))
             pool: list[_Worker] = []
             stack.callback(_stop, pool)
-            for i in range(min(self.workers, len(cells))):
+            for i in range(min(self.workers, len(runs))):
                 pool.append(_Worker(limits, self.grace, slices[i % len(slices)]))
-            while queue or any(worker.cell for worker in pool):
+            while queue or any(worker.run for worker in pool):
                 for worker in pool:
-                    if worker.cell is None and queue:
+                    if worker.run is None and queue:
                         given = queue.popleft()
-                        worker.give(given, files[given.task], store.folder(given), attempts.begin(given))
-                        yield Event("started", given)
+                        key = given.key
+                        worker.give(given, files[key.task], store.folder(key), attempts.begin(key))
+                        yield Event("started", key)
                 yield from _listen(pool, queue, attempts)
 
 
@@ -183,41 +199,39 @@ def _stop(pool: list[_Worker]) -> None:
         worker.stop()
 
 
-def _listen(pool: list[_Worker], queue: deque[Cell], attempts: Attempts) -> Generator[Event, None, None]:
-    """Wait until some worker has something to tell, and tell it."""
-    busy = [worker for worker in pool if worker.cell]
+def _listen(pool: list[_Worker], queue: deque[Run], attempts: Attempts) -> Generator[Event, None, None]:
+    """Wait until some worker has something to report, and report it."""
+    busy = [worker for worker in pool if worker.run]
     until = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.connection for worker in busy], max(0.0, until) if until < math.inf else None)
     for i, worker in enumerate(pool):
-        cell = worker.cell
-        if cell is None or not (worker.connection in ready or worker.late):
+        run = worker.run
+        if run is None or not (worker.connection in ready or worker.late):
             continue
         kind, row, text = worker.answer()
         if kind == "full":
             raise OSError(errno.ENOSPC, text)
-        event = Event(kind, cell, row, text)
+        event = Event(kind, run.key, row, text)
         if kind in ("died", "silent"):
             pool[i] = worker.replaced()
-            event = attempts.lost(cell, text, again=kind == "died")
+            event = attempts.lost(run.key, text, again=kind == "died")
         elif kind == "failed":
-            event = attempts.fail(cell, text)
+            event = attempts.fail(run.key, text)
         if event.kind == "retry":
-            queue.appendleft(cell)
+            queue.appendleft(run)
         if event.kind in ENDS:
-            pool[i].cell = None
+            pool[i].run = None
         yield event
 
 
 @contextmanager
-def shared(data: Mapping[str, Path], out: Path) -> Iterator[dict[str, Path]]:
-    """Each task's data in a file of its own, which the workers map: it is in memory once, however many they are."""
-    files = {}
+def shared(runs: Sequence[Run], data: Mapping[str, Path], out: Path) -> Iterator[dict[str, Path]]:
+    """A file for each task of the runs, by its name: the task and its data, for the workers to map."""
+    files: dict[str, Path] = {}
     try:
-        for task, folder in data.items():
-            files[task] = out / f".{slug(task)}.{os.getpid()}"  # after a kill -9 the next call's sweep removes it
-            content = io.BytesIO()  # to a file, torch.save would not tell of a full disk in words
-            torch.save(parse_task(task).load(folder), content)
-            files[task].write_bytes(content.getbuffer())
+        for task in {run.task.name: run.task for run in runs}.values():
+            files[task.name] = out / f".{slug(task.name)}.{os.getpid()}"  # the next call's sweep removes it
+            write_shared(files[task.name], task, task.load(data[task.name]))
         yield files
     finally:
         for file in files.values():
@@ -228,23 +242,21 @@ def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> No
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
-    mapped: tuple[Path | None, Any] = (None, None)
-
-    def tell(*told: Any) -> None:
-        connection.send(told)
-
+    mapped: tuple[Path | None, Any, Any] = (None, None, None)
     with suppress(EOFError):  # the parent is gone
         while True:
-            cell, data, folder, attempt = connection.recv()
+            file, packed = connection.recv()
             try:
+                if mapped[0] != file:
+                    mapped = (file, *read_shared(file))
+                parcel: Parcel = unpack(packed)
+                run = parcel.run(mapped[1])
                 if len(devices) > 1:
-                    status = run_on(devices, cell, data, folder, attempt, tell, limits)
+                    told = execute_on(devices, run, file, parcel.folder, parcel.attempt, limits)
                 else:
-                    if mapped[0] != data:
-                        # The parent has just written it, so that nothing foreign is unpickled.
-                        mapped = (data, torch.load(data, mmap=True, weights_only=False))
-                    status = run(cell, mapped[1], folder, attempt, tell, limits, devices[0])
-                connection.send((status, None, ""))
+                    told = execute(run, mapped[2], parcel.folder, parcel.attempt, limits, devices[0])
+                for progress in told:
+                    connection.send(tuple(progress))
             except RankDiedError as error:
                 connection.send(("died", None, str(error)))
             except (TimeLimitError, RankError) as error:

@@ -1,4 +1,4 @@
-"""Runs cells on a Ray cluster: one actor a slot, and no disk that is shared.
+"""Runs on a Ray cluster: one actor a slot, and no disk that is shared.
 
 A run works in a temporary folder of its node. This side asks what is new in there and writes it into the study's, so
 that a run whose node dies goes on elsewhere from its checkpoint here. Asked actors, not streaming tasks: they import
@@ -22,14 +22,16 @@ from textwrap import shorten
 from typing import IO, Any
 
 from ...files import write
-from ...workloads.tasks import parse_task
-from ..config.runs import Cell
+from ..config.errors import InvalidOption
+from ..config.runs import Run
 from ..execution import checkpoint
-from ..execution.execute import ANY, Limits, claimed
+from ..execution.execute import claimed
+from ..execution.limits import ANY, Limits
 from ..storage.store import ROWS, Store
 from .executor import ATTEMPTS, ENDS, Attempts, Event
 from .local import MALLOC
-from .ray_worker import Files, Worker, stamps
+from .parcels import Parcel, pack
+from .ray_worker import Files, RayWorker, stamps
 
 _AHEAD = 100  # workers that may wait for room at a time: a cluster grows by what it is asked for
 _LAST = {checkpoint.NAME: 1, "done.json": 2}  # written in this order, after what they vouch for
@@ -38,7 +40,7 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
 
 
 @dataclass(frozen=True)
-class RayEngine:
+class RayExecutor:
     """Workers on a Ray cluster, each of whose nodes needs this version of rectified.
 
     Attributes:
@@ -48,7 +50,7 @@ class RayEngine:
         workers: at a time; None is as many as there is room for.
         cpus: that each takes.
         gpus: that each takes; where it is not 0 they train on it.
-        grace: seconds after its time in which a cell can end by itself, since it looks at the clock between steps.
+        grace: seconds after its time in which a run can end by itself, since it looks at the clock between steps.
 
     Raises:
         ValueError: one is out of its range, or Ray is not installed.
@@ -62,24 +64,24 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+            raise InvalidOption("workers", self.workers, "it must be at least 1")
         if not (0 < self.cpus < math.inf and 0 <= self.gpus < math.inf):
             raise ValueError(f"a worker has {self.cpus} CPUs and {self.gpus} GPUs; it needs a share of a CPU at least")
         if find_spec("ray") is None:
-            raise ValueError("--engine is 'ray', and Ray is not installed; pip install 'rectified[ray]'")
+            raise InvalidOption("executor", "ray", "Ray is not installed; pip install 'rectified[ray]'")
 
     def run(
-        self, cells: Sequence[Cell], store: Store, data: Mapping[str, Path], limits: Limits = ANY
+        self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits = ANY
     ) -> Generator[Event, None, None]:
-        """See :meth:`Engine.run`.
+        """See :meth:`Executor.run`.
 
         Raises:
             ValueError: there is no cluster at that address, or no worker starts there.
         """
         with self._connected() as ray:
-            tasks = dict.fromkeys(cell.task for cell in cells)
-            there = {task: ray.put(parse_task(task).load(data[task])) for task in tasks}
-            pool = _Pool(ray, self, deque(cells), there, limits, Attempts(store))
+            tasks = {run.task.name: run.task for run in runs}
+            there = {name: ray.put(pack((task, task.load(data[name])))) for name, task in tasks.items()}
+            pool = _Pool(ray, self, deque(runs), there, limits, Attempts(store))
             try:
                 yield from pool.events()
             finally:
@@ -104,7 +106,7 @@ class RayEngine:
                     socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
                 ray.init(self.address, **quiet)
             except OSError as error:
-                raise ValueError(f"--address is {self.address!r}, and no Ray cluster answers there: {error}") from None
+                raise InvalidOption("address", self.address, f"no Ray cluster answers there: {error}") from None
         try:
             yield ray
         finally:
@@ -113,38 +115,44 @@ class RayEngine:
 
 @dataclass(eq=False)
 class _Slot:
-    """A worker seen from here: the cell it is at, and its answer to come."""
+    """A worker seen from here: the run it is at, and its answer to come."""
 
     actor: Any
     answer: Any  # the first comes as soon as there is room for the worker
-    cell: Cell | None = None
+    run: Run | None = None
     deadline: float = math.inf
     claim: ExitStack = field(default_factory=ExitStack)
     rows: IO[str] | None = None
 
     def end(self) -> None:
-        """It is at its cell no more."""
-        self.cell, self.deadline, self.rows = None, math.inf, None
+        """It is at no run any more."""
+        self.run, self.deadline, self.rows = None, math.inf, None
         self.claim.close()
 
 
 class _Pool:
-    """The workers of a study, and the cells that wait for one."""
+    """The workers of a study, and the runs that wait for one."""
 
     def __init__(
-        self, ray: Any, engine: RayEngine, queue: deque[Cell], data: dict[str, Any], limits: Limits, attempts: Attempts
+        self,
+        ray: Any,
+        executor: RayExecutor,
+        queue: deque[Run],
+        data: dict[str, Any],
+        limits: Limits,
+        attempts: Attempts,
     ) -> None:
-        self.ray, self.engine, self.queue, self.data = ray, engine, queue, data
+        self.ray, self.executor, self.queue, self.data = ray, executor, queue, data
         self.limits, self.attempts, self.store = limits, attempts, attempts.store
         self.slots: list[_Slot] = []
         self.stillborn = 0  # workers in a row that died before they could be given anything
-        takes = {"num_cpus": engine.cpus, "num_gpus": engine.gpus}
-        self.worker = ray.remote(Worker).options(**takes, runtime_env={"env_vars": MALLOC})
+        takes = {"num_cpus": executor.cpus, "num_gpus": executor.gpus}
+        self.worker = ray.remote(RayWorker).options(**takes, runtime_env={"env_vars": MALLOC})
 
     def events(self) -> Generator[Event, None, None]:
         """Run everything."""
         yield from self._note_no_room()
-        while self.queue or any(slot.cell for slot in self.slots):
+        while self.queue or any(slot.run for slot in self.slots):
             for slot in self.slots:
                 if slot.answer is None and self.queue:
                     yield self._give(slot, self.queue.popleft())
@@ -157,8 +165,8 @@ class _Pool:
                 if slot.answer in ready:
                     yield from self._listen(slot)
                 elif time.monotonic() >= slot.deadline:
-                    grace, minutes = self.engine.grace, self.limits.minutes
-                    text = f"killed: it was not done {grace:g} s after its time, --cell-minutes {minutes:g}"
+                    grace, minutes = self.executor.grace, self.limits.minutes
+                    text = f"killed: it was not done {grace:g} s after its time, --run-minutes {minutes:g}"
                     yield from self._lose(slot, text, died=False)
 
     def stop(self) -> None:
@@ -166,22 +174,22 @@ class _Pool:
             self._dismiss(slot)
 
     def _note_no_room(self) -> Iterator[Event]:
-        takes = {"CPU": self.engine.cpus, "GPU": self.engine.gpus}
+        takes = {"CPU": self.executor.cpus, "GPU": self.executor.gpus}
         for node in self.ray.nodes():
             if node["Alive"] and all(node["Resources"].get(name, 0) >= count for name, count in takes.items()):
                 return
         text = f"no node of the Ray cluster has {takes['CPU']:g} CPU and {takes['GPU']:g} GPU for a run: it waits"
-        yield Event("note", self.queue[0], text=text)
+        yield Event("note", self.queue[0].key, text=text)
 
     def _resize(self) -> None:
         """As many workers as there are runs for them, up to the limit, and not too many that still wait for room."""
-        busy = sum(slot.cell is not None for slot in self.slots)
-        wanted = min(self.engine.workers or math.inf, busy + min(len(self.queue), _AHEAD))
-        for slot in [slot for slot in self.slots if slot.cell is None]:
+        busy = sum(slot.run is not None for slot in self.slots)
+        wanted = min(self.executor.workers or math.inf, busy + min(len(self.queue), _AHEAD))
+        for slot in [slot for slot in self.slots if slot.run is None]:
             if len(self.slots) > wanted:
                 self._dismiss(slot)
         while len(self.slots) < wanted:
-            actor = self.worker.remote(self.limits, "cuda" if self.engine.gpus else "cpu")
+            actor = self.worker.remote(self.limits, "cuda" if self.executor.gpus else "cpu")
             self.slots.append(_Slot(actor, actor.news.remote()))
 
     def _dismiss(self, slot: _Slot) -> None:
@@ -189,14 +197,15 @@ class _Pool:
         self.ray.kill(slot.actor)
         slot.end()
 
-    def _give(self, slot: _Slot, cell: Cell) -> Event:
-        folder, minutes = self.store.folder(cell), self.limits.minutes
-        slot.cell, slot.rows = cell, slot.claim.enter_context(claimed(folder))
-        slot.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.engine.grace
+    def _give(self, slot: _Slot, run: Run) -> Event:
+        key = run.key
+        folder, minutes = self.store.folder(key), self.limits.minutes
+        slot.run, slot.rows = run, slot.claim.enter_context(claimed(folder))
+        slot.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.executor.grace
         files = {name: (folder / name).read_bytes() for name in stamps(folder)}
-        data = [self.data[cell.task]]
-        slot.answer = slot.actor.give.remote(cell, data, files, self.attempts.begin(cell))
-        return Event("started", cell)
+        parcel = pack(Parcel.of(run, folder, self.attempts.begin(key)))
+        slot.answer = slot.actor.give.remote(parcel, [self.data[key.task]], files)
+        return Event("started", key)
 
     def _listen(self, slot: _Slot) -> Generator[Event, None, None]:
         """Write down, and pass on, what its worker tells."""
@@ -207,33 +216,33 @@ class _Pool:
             yield from self._lose(slot, f"its worker died ({shorten(reason, 200, placeholder=' ...')})")
             return
         slot.answer = None
-        cell = slot.cell
-        if cell is None:  # it has just started
+        run = slot.run
+        if run is None:  # it has just started
             self.stillborn = 0
             return
-        folder = self.store.folder(cell)
+        folder = self.store.folder(run.key)
         _write(folder, files, slot.rows)
         for kind, row, text in told:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
             if kind in ENDS:
                 slot.end()
-            yield self.attempts.fail(cell, text) if kind == "failed" else Event(kind, cell, row, text)
-        if slot.cell:
+            yield self.attempts.fail(run.key, text) if kind == "failed" else Event(kind, run.key, row, text)
+        if slot.run:
             slot.answer = slot.actor.news.remote()
 
     def _lose(self, slot: _Slot, text: str, died: bool = True) -> Generator[Event, None, None]:
         """Its worker is dead, or has to be."""
-        cell = slot.cell
+        run = slot.run
         self._dismiss(slot)
-        if cell is None:
+        if run is None:
             self.stillborn += 1
             if self.stillborn == ATTEMPTS:
                 raise ValueError(f"no worker starts on the Ray cluster; each node needs this rectified[study]: {text}")
             return
-        event = self.attempts.lost(cell, text, again=died)
+        event = self.attempts.lost(run.key, text, again=died)
         if event.kind == "retry":
-            self.queue.appendleft(cell)
+            self.queue.appendleft(run)
         yield event
 
 

@@ -1,4 +1,4 @@
-"""The end of a Ray study that is on the cluster's nodes: an actor that runs cells in folders of its own."""
+"""The end of a Ray study that is on the cluster's nodes: an actor that executes runs in folders of its own."""
 
 import socket
 import tempfile
@@ -15,11 +15,13 @@ from typing import Any
 import torch
 
 from ...files import FULL
-from ..config.runs import Cell
+from ...workloads.tasks import BaseTask
 from ..execution import checkpoint
-from ..execution.execute import Limits, TimeLimitError, run
+from ..execution.execute import execute
+from ..execution.limits import Limits, TimeLimitError
 from ..storage.records import Row
 from .executor import ENDS
+from .parcels import Parcel, unpack
 
 Told = tuple[Any, Row | None, str]
 Files = dict[str, bytes | None]  # by name; None is one that is gone
@@ -27,26 +29,27 @@ Files = dict[str, bytes | None]  # by name; None is one that is gone
 _PATIENCE = 1.0  # seconds that a worker waits for something to tell; a checkpoint is fetched then at the latest
 
 
-class Worker:
-    """Runs the cells it is given, one after the other in a thread, and tells what is new when asked."""
+class RayWorker:
+    """Executes the runs it is given, one after the other in a thread, and tells what is new when asked."""
 
     def __init__(self, limits: Limits, device: str) -> None:
         warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
         self.limits, self.device = limits, device
-        self.data: tuple[Any, Any] = (None, None)
+        self.workload: tuple[Any, tuple[BaseTask, Any] | None] = (None, None)
         self.told: SimpleQueue[Told] = SimpleQueue()
         self.told.put(("ready", None, ""))
         self.home: tempfile.TemporaryDirectory[str] | None = None
         self.seen: dict[str, tuple[int, ...]] = {}
 
-    def give(self, cell: Cell, data: list[Any], files: Mapping[str, bytes], attempt: int) -> tuple[Files, list[Told]]:
+    def give(self, parcel: bytes, workload: list[Any], files: Mapping[str, bytes]) -> tuple[Files, list[Told]]:
         """Begin a run, or go on with it; returns the first news.
 
         Args:
-            data: the reference to it, in a list, for a bare one Ray resolves at every call.
-            files: the contents of its folder.
+            workload: the reference to the packed task and its data, in a list, for a bare one Ray resolves at every
+                call.
+            files: the contents of the run's folder.
         """
-        Thread(target=self._run, args=(cell, data[0], files, attempt), daemon=True).start()
+        Thread(target=self._run, args=(parcel, workload[0], files), daemon=True).start()
         return self.news()
 
     def news(self) -> tuple[Files, list[Told]]:
@@ -62,7 +65,7 @@ class Worker:
             self.home = None
         return files, told
 
-    def _run(self, cell: Cell, data: Any, files: Mapping[str, bytes], attempt: int) -> None:
+    def _run(self, packed: bytes, workload: Any, files: Mapping[str, bytes]) -> None:
         torch.set_num_threads(1)  # of this thread
         try:
             home = tempfile.TemporaryDirectory(prefix="rectified-")
@@ -70,10 +73,13 @@ class Worker:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
             self.seen, self.home = stamps(folder), home
-            if self.data[0] != data:
-                self.data = (data, import_module("ray").get(data))
-            status = run(cell, self.data[1], folder, attempt, lambda *t: self.told.put(t), self.limits, self.device)
-            self.told.put((status, None, ""))
+            if self.workload[0] != workload:
+                self.workload = (workload, unpack(import_module("ray").get(workload)))
+            assert self.workload[1] is not None
+            task, data = self.workload[1]
+            parcel: Parcel = unpack(packed)
+            for progress in execute(parcel.run(task), data, folder, parcel.attempt, self.limits, self.device):
+                self.told.put((progress.kind, progress.row, progress.text))
         except TimeLimitError as error:
             self.told.put(("failed", None, str(error)))
         except Exception as error:

@@ -6,26 +6,24 @@ ablation from the authors' repository, cifar_imagenet.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-from ..config.grid import Grid
+from typing import Any, Literal
 
 Scale = Literal["cpu", "paper"]
 Picture = Literal["", "loss", "gradients", "robustness"]
 
 
 @dataclass(frozen=True)
-class Run:
+class Scaled:
     """What is run at one scale.
 
     Attributes:
-        grid: its tasks, methods, lrs and seeds.
+        grid: keywords of :class:`~..config.study.Study`: tasks, methods, lrs, seeds, epochs.
         differs: from the paper's setting, in a line.
         needs: data and hardware, where they are not at hand everywhere.
         gradients: of how many first steps to record them.
     """
 
-    grid: Grid
+    grid: Mapping[str, Any]
     differs: str
     needs: str = ""
     gradients: int = 0
@@ -57,7 +55,7 @@ class Experiment:
 
     name: str
     title: str
-    runs: Mapping[Scale, Run]
+    runs: Mapping[Scale, Scaled]
     metric: tuple[str, str] | None = None
     published: Mapping[str, Published] = field(default_factory=dict)
     picture: Picture = ""
@@ -70,8 +68,12 @@ def experiment(name: str) -> Experiment:
         ValueError: there is none; says which there are.
     """
     if name not in EXPERIMENTS:
-        raise ValueError(f"NAME is {name!r}; it must be one of {', '.join(EXPERIMENTS)}")
+        raise ValueError(f"NAME is {name!r}: it must be one of {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
+
+
+def _grid(tasks: str, methods: str | None = None, **rest: Any) -> dict[str, Any]:
+    return {"tasks": tasks, "methods": methods, **rest}
 
 
 _GPU = "a GPU (--device cuda)"
@@ -98,12 +100,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "table1",
             "Language modelling: perplexity",
             {
-                "cpu": Run(
-                    Grid("language-model(updates=200)", "adam,radam,adam+untuned-linear", seeds="0", epochs=5),
+                "cpu": Scaled(
+                    _grid("language-model(updates=200)", "adam,radam,adam+untuned-linear", seeds=(0,), epochs=5),
                     "WikiText-2 instead of One Billion Word, a small LSTM, 1,000 updates",
                 ),
-                "paper": Run(
-                    Grid("language-model-paper", "adam,radam", seeds="0,1,2"),
+                "paper": Scaled(
+                    _grid("language-model-paper", "adam,radam", seeds=(0, 1, 2)),
                     "the same model and recipe; three seeds instead of one",
                     f"One Billion Word (--data), {_GPU} for about a week a run",
                 ),
@@ -115,12 +117,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "table2",
             "Image classification: accuracy",
             {
-                "cpu": Run(
-                    Grid("cifar10(subset=10000)", "sgd,adam,radam", seeds="0", epochs=6),
+                "cpu": Scaled(
+                    _grid("cifar10(subset=10000)", "sgd,adam,radam", seeds=(0,), epochs=6),
                     f"{_SUBSET}; no ImageNet",
                 ),
-                "paper": Run(
-                    Grid("cifar10,imagenet", "sgd,adam,radam", seeds="0,1,2"),
+                "paper": Scaled(
+                    _grid("cifar10,imagenet", "sgd,adam,radam", seeds=(0, 1, 2)),
                     f"{_EPOCHS}; three seeds instead of one",
                     f"ImageNet (--data FOLDER with imagenet's train and val, and cifar-10), {_GPU}: days a run",
                 ),
@@ -131,22 +133,22 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "table3",
             "Machine translation: BLEU",
             {
-                "cpu": Run(
-                    Grid(
+                "cpu": Scaled(
+                    _grid(
                         "translation(bleu=True,decay=True,ffn=512,layers=3,updates=100,width=128)",
                         "adam+linear-500,radam,adam",
-                        lrs="0.001",
-                        seeds="0",
+                        lrs=(0.001,),
+                        seeds=(0,),
                         epochs=15,
                     ),
                     "Multi30k (29,000 captions) instead of IWSLT'14 and WMT'16, width 128 and 3 + 3 layers, "
                     "1,500 updates",
                 ),
-                "paper": Run(
-                    Grid(
+                "paper": Scaled(
+                    _grid(
                         "translation-iwslt,translation-iwslt(source=en,target=de),translation-wmt",
                         "adam+linear-4000,radam(beta2=0.9995),radam",
-                        seeds="1111,2222,3333,4444",
+                        seeds=(1111, 2222, 3333, 4444),
                     ),
                     "float32 instead of float16; batches are drawn anew every 1,000 updates",
                     f"IWSLT'14 and WMT'16 (--data), {_GPU}: 70,000 updates a run, most of a day",
@@ -159,12 +161,16 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "figure1",
             "Training loss of a Transformer without and with warmup",
             {
-                "cpu": Run(
-                    Grid("translation", "adam,radam,adam+linear-500", seeds="0", epochs=8),
+                "cpu": Scaled(
+                    _grid("translation", "adam,radam,adam+linear-500", seeds=(0,), epochs=8),
                     "Multi30k instead of IWSLT'14, width 256 instead of 512, 400 updates",
                 ),
-                "paper": Run(
-                    Grid("translation-iwslt", "adam,radam(beta2=0.9995),adam+linear-4000,adam-2k,adam-eps", seeds="0"),
+                "paper": Scaled(
+                    _grid(
+                        "translation-iwslt",
+                        "adam,radam(beta2=0.9995),adam+linear-4000,adam+second-moment-only-2000,adam-eps",
+                        seeds=(0,),
+                    ),
                     "float32 instead of float16",
                     f"IWSLT'14 (--data), {_GPU}: 70,000 updates a run, most of a day",
                 ),
@@ -175,13 +181,13 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "figure2",
             "Gradients of a Transformer in its first steps, without and with warmup",
             {
-                "cpu": Run(
-                    Grid("translation", "adam,adam+linear-500,radam", seeds="0", epochs=2),
+                "cpu": Scaled(
+                    _grid("translation", "adam,adam+linear-500,radam", seeds=(0,), epochs=2),
                     "Multi30k instead of IWSLT'14, width 256 instead of 512; every of the first 100 updates",
                     gradients=100,
                 ),
-                "paper": Run(
-                    Grid("translation-iwslt(updates=100)", "adam,adam+linear-4000", seeds="0", epochs=1),
+                "paper": Scaled(
+                    _grid("translation-iwslt(updates=100)", "adam,adam+linear-4000", seeds=(0,), epochs=1),
                     "float32 instead of float16",
                     f"IWSLT'14 (--data), {_GPU} for minutes",
                     gradients=100,
@@ -193,8 +199,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "figure5",
             "CIFAR-10: accuracy against learning rate",
             {
-                "cpu": Run(Grid("cifar10(subset=10000)", "sgd,adam,radam", seeds="0", epochs=6), _SUBSET),
-                "paper": Run(Grid("cifar10", "sgd,adam,radam", seeds="0,1,2"), _EPOCHS, _CIFAR_GPU),
+                "cpu": Scaled(_grid("cifar10(subset=10000)", "sgd,adam,radam", seeds=(0,), epochs=6), _SUBSET),
+                "paper": Scaled(_grid("cifar10", "sgd,adam,radam", seeds=(0, 1, 2)), _EPOCHS, _CIFAR_GPU),
             },
             picture="robustness",
             published={"cifar10": _CIFAR},
@@ -203,15 +209,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "figure6",
             "CIFAR-10: RAdam against Adam with linear warmups, by learning rate",
             {
-                "cpu": Run(
-                    Grid("cifar10(subset=10000)", "radam,adam+linear-50,adam+linear-200", seeds="0", epochs=6),
+                "cpu": Scaled(
+                    _grid("cifar10(subset=10000)", "radam,adam+linear-50,adam+linear-200", seeds=(0,), epochs=6),
                     f"{_SUBSET}; warmups of 50 and 200 steps instead of 100 to 1,000",
                 ),
-                "paper": Run(
-                    Grid(
+                "paper": Scaled(
+                    _grid(
                         "cifar10",
                         "radam,adam+linear-100,adam+linear-200,adam+linear-500,adam+linear-1000",
-                        seeds="0,1,2",
+                        seeds=(0, 1, 2),
                     ),
                     _EPOCHS,
                     _CIFAR_GPU,
@@ -226,12 +232,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "ablation",
             "CIFAR-10: RAdam with other first steps, lr 0.1",
             {
-                "cpu": Run(
-                    Grid("cifar10(subset=10000)", _FIRST_STEPS, lrs="0.1", seeds="0,1", epochs=6),
+                "cpu": Scaled(
+                    _grid("cifar10(subset=10000)", _FIRST_STEPS, lrs=(0.1,), seeds=(0, 1), epochs=6),
                     _SUBSET,
                 ),
-                "paper": Run(
-                    Grid("cifar10", _FIRST_STEPS, lrs="0.1", seeds="1111,2222,3333,4444,5555"),
+                "paper": Scaled(
+                    _grid("cifar10", _FIRST_STEPS, lrs=(0.1,), seeds=(1111, 2222, 3333, 4444, 5555)),
                     "the authors hold in steps 1 to 5, as their threshold is 5",
                     _CIFAR_GPU,
                 ),

@@ -1,82 +1,77 @@
 """The table or figure itself, from a study's folder: as Markdown and CSV, SVG and PDF."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from ...figures.drawing import Drawing
 from ...figures.style import styles
 from ...figures.table import Sheet, Table
 from ...files import write
-from ...workloads.tasks import parse_task
 from ..analysis.formatting import number
-from ..analysis.outcomes import Setting, by_setting
+from ..analysis.results import SettingResults, StudyResults
 from ..analysis.stats import t_interval
-from ..config.runs import Cell, Plan
-from ..report.draw import Drawing
+from ..config.runs import RunKey
+from ..config.study import Study
 from ..report.section import Section
-from ..storage.records import Record
 from ..storage.store import Store
 from .catalog import Experiment, Published, Scale
 
 
-def write_result(
-    experiment: Experiment, scale: Scale, store: Store, asked: Sequence[Plan] = ()
-) -> tuple[Sheet, list[Path]]:
+def write_result(experiment: Experiment, scale: Scale, store: Store, asked: Study) -> tuple[Sheet, list[Path]]:
     """The table with the published numbers beside ours, and the files that hold it and the figure.
 
-    Told are the experiment's own methods and lrs and those of the plans `asked`, over all seeds that the store has; of
-    runs that it holds for another experiment nothing.
+    They show the experiment's own methods and lrs and those of the study ``asked``, over all seeds that the store has,
+    and nothing of runs that it holds for another experiment.
     """
-    run = experiment.runs[scale]
-    ours = {_arm(cell) for plan in (*run.grid.plans(), *asked) for cell in plan.cells()}
-    records = [record for record in store.records() if _arm(record.cell) in ours]
-    rows = Table.of(_rows(experiment, records))
-    sheet = _sheet(experiment, run.differs, rows)
+    planned = experiment.runs[scale]
+    ours = {_arm(run.key) for study in (Study(**planned.grid), asked) for run in study.runs()}
+    records = [record for record in store.records() if _arm(record.run) in ours]
+    results = StudyResults.of(records, store.tasks())
+    rows = Table.of(_rows(experiment, results))
+    sheet = _sheet(experiment, planned.differs, rows)
     files = {f"{experiment.name}.csv": rows.csv().encode(), f"{experiment.name}.md": _page(sheet).encode()}
-    for drawing in _drawings(experiment, records):
+    for drawing in _drawings(experiment, results):
         files |= drawing.files()
     for name, content in files.items():
         write(store.out / name, content)
     return sheet, [store.out / name for name in files]
 
 
-def _arm(cell: Cell) -> tuple[str, str, float]:
-    return cell.task, cell.method, cell.lr
+def _arm(run: RunKey) -> tuple[str, str, float]:
+    return run.task, run.method, run.lr
 
 
-def _rows(experiment: Experiment, records: Sequence[Record]) -> list[dict[str, object]]:
-    """A row a task, method and lr."""
-    found = []
-    for setting, here in by_setting(records).items():
-        metric, _ = _metric(experiment, setting)
-        published = _published(experiment, setting.task)
-        for method, lr in dict.fromkeys((r.cell.method, r.cell.lr) for r in here):
-            runs = [r for r in here if (r.cell.method, r.cell.lr) == (method, lr)]
-            values = [r.rows[-1][metric] for r in runs if r.status == "done" and metric in r.rows[-1]]
-            told = published.values.get(method.partition("(")[0], "") if published else ""
-            found.append(
-                {
-                    "setting": str(setting),
-                    "method": method,
-                    "lr": lr,
-                    "metric": metric,
-                    "mean": fmean(values) if values else math.nan,
-                    "half_interval": t_interval(values).half if len(values) > 1 else math.nan,
-                    "seeds": len(values),
-                    "diverged": sum(r.status == "diverged" for r in runs),
-                    "unfinished": sum(not r.finished for r in runs),
-                    "published": told,
-                    "published_setting": published.setting if told and published else "",
-                }
-            )
+def _rows(experiment: Experiment, results: StudyResults) -> list[dict[str, object]]:
+    """A row for each task, method and lr."""
+    return [row for setting in results.settings for row in _rows_of(experiment, setting)]
+
+
+def _rows_of(experiment: Experiment, results: SettingResults) -> list[dict[str, object]]:
+    metric, _ = experiment.metric or (results.task.metric, results.task.metric_label)
+    published = _published(experiment, results.task.name)
+    found: list[dict[str, object]] = []
+    for group in results.groups:
+        runs = [r for r in results.records if (r.run.method, r.run.lr) == (group.method, group.lr)]
+        values = [r.rows[-1][metric] for r in runs if r.status == "done" and metric in r.rows[-1]]
+        printed = published.values.get(group.method.partition("(")[0], "") if published else ""
+        found.append(
+            {
+                "setting": str(results.setting),
+                "method": group.method,
+                "lr": group.lr,
+                "metric": metric,
+                "mean": fmean(values) if values else math.nan,
+                "half_interval": t_interval(values).half if len(values) > 1 else math.nan,
+                "seeds": len(values),
+                "diverged": group.counts["diverged"],
+                "unfinished": group.counts["failed"] + group.counts["missing"],
+                "published": printed,
+                "published_setting": published.setting if printed and published else "",
+            }
+        )
     return found
-
-
-def _metric(experiment: Experiment, setting: Setting) -> tuple[str, str]:
-    task = parse_task(setting.task)
-    return experiment.metric or (task.metric, task.metric_label)
 
 
 def _published(experiment: Experiment, task: str) -> Published | None:
@@ -108,12 +103,12 @@ def _page(sheet: Sheet) -> str:
     return f"{sheet.title}\n\n{sheet.markdown()}"
 
 
-def _drawings(experiment: Experiment, records: Sequence[Record]) -> list[Drawing]:
+def _drawings(experiment: Experiment, results: StudyResults) -> list[Drawing]:
     """The figure, one drawing a panel."""
     found: list[Drawing] = []
-    looks = styles(list(dict.fromkeys(record.cell.method for record in records)))
-    for setting, here in by_setting(records).items():
-        section = Section(setting, here, looks)
+    looks = styles(list(dict.fromkeys(record.run.method for record in results.records)))
+    for setting in results.settings:
+        section = Section(setting, looks)
         if experiment.picture == "loss":
             found += [
                 share.panels[0].drawing for at in section.curves for share in at.shares if share.panels[0].drawing
@@ -121,7 +116,7 @@ def _drawings(experiment: Experiment, records: Sequence[Record]) -> list[Drawing
         elif experiment.picture == "gradients":
             found += section.gradients
         elif experiment.picture == "robustness":
-            found += [each.draw(460, experiment.name) for each in section.robustness]
+            found += [each.drawing for each in section.robustness]
     if len(found) == 1:
         return [replace(found[0], name=experiment.name)]
     return [replace(drawing, name=f"{experiment.name}-{i}") for i, drawing in enumerate(found, 1)]

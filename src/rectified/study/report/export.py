@@ -5,46 +5,40 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ...figures.table import Sheet, markdown
-from ...workloads.tasks import parse_task
-from ..analysis.comparisons import Comparison, Difference, compare
+from ..analysis.comparisons import Comparison, Difference
 from ..analysis.formatting import count, number
-from ..analysis.outcomes import Metric, Outcomes, Setting, by_setting
+from ..analysis.groups import Group
+from ..analysis.outcomes import Metric, Outcomes
+from ..analysis.results import FinalMetric, Setting, SettingResults, StudyResults
 from ..analysis.stats import Interval, t_interval
-from ..storage.records import Record, results
+from ..config.errors import InvalidOption
+from ..storage.records import results_csv
 
 Format = Literal["csv", "markdown", "latex"]
 
 
-def export(records: Sequence[Record], kind: Format, baseline: str | None = None) -> str:
-    """The records as text: in CSV one row a run; else, of each setting, the means and the paired differences.
-
-    Args:
-        baseline: the method that the others are compared with; the first one if None, and in a setting without it.
+def export(results: StudyResults, kind: Format) -> str:
+    """The results as text: in CSV one row a run; otherwise, for each setting, the means and the paired differences.
 
     Raises:
-        ValueError: no method is called like the baseline, or the format is unknown.
+        InvalidOption: the format is unknown.
     """
-    methods = list(dict.fromkeys(record.cell.method for record in records))
-    if baseline is not None and baseline not in methods:
-        raise ValueError(f"--baseline is {baseline!r}; the study's methods are {', '.join(methods)}")
     if kind == "csv":
-        return results(records)
+        return results_csv(results.records)
     write = {"markdown": _markdown, "latex": _latex}.get(kind)
     if write is None:
-        raise ValueError(f"--format is {kind!r}; it must be csv, markdown or latex")
-    return "\n".join(write(sheet) for sheet in sheets(records, baseline))
+        raise InvalidOption("format", kind, "it must be csv, markdown or latex")
+    return "\n".join(write(sheet) for sheet in sheets(results))
 
 
-def sheets(records: Sequence[Record], baseline: str | None = None) -> list[Sheet]:
-    """Of each setting a sheet of means by method and lr, and one of differences from the baseline if there are any."""
+def sheets(results: StudyResults) -> list[Sheet]:
+    """For each setting, means by method and lr, and differences from the baseline if there are any."""
     found = []
-    for setting, here in by_setting(records).items():
-        metric = Metric.of(parse_task(setting.task))
-        outcomes = Outcomes.of(here, metric.key)
-        comparison = compare(outcomes, metric, baseline if baseline in outcomes.values else None)
-        found.append(_means(setting, outcomes, comparison, metric))
-        if comparison.at_best:
-            found.append(_differences(setting, comparison, metric))
+    for s in results.settings:
+        found.append(_means(s.setting, s.outcomes, s.comparison, s.metric))
+        found += [_final_means(s, each) for each in s.final]
+        if s.comparison.at_best:
+            found.append(_differences(s.setting, s.comparison, s.metric))
     return found
 
 
@@ -57,25 +51,41 @@ def _means(setting: Setting, outcomes: Outcomes, comparison: Comparison, metric:
         at_best = f"{_half(best.metric)} (lr {_lrs(best.lrs)})" if best else "–"
         rows.append([method, *row, at_best])
     chosen = [best for best in comparison.best.values() if best]
-    honest = "on one half of the seeds and told on the other"
+    how = "on one half of the seeds and evaluated on the other"
     if not all(best.honest for best in chosen):
-        honest = "and told on all seeds, and so optimistic"
+        how = "and evaluated on the same seeds, and so optimistic"
     total = outcomes.total()
     left = total["failed"] + total["missing"]
-    missing = f" {left} of {count(sum(total.values()), 'run')} have no result yet." if left else ""
+    have = "has" if left == 1 else "have"
+    missing = f" {left} of {count(total.total(), 'run')} {have} no result yet." if left else ""
     caption = (
         f"{setting}: {metric.name}{',' + metric.unit if metric.unit else ''} at the end, mean over seeds ± half of its "
-        f"95 % t interval. Best lr: chosen {honest}.{missing}"
+        f"95 % t interval. Best lr: chosen {how}.{missing}"
     )
     return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in lrs), "at its best lr"], rows)
+
+
+def _final_means(results: SettingResults, metric: FinalMetric) -> Sheet:
+    """A measure that methods are not compared by, such as BLEU."""
+    rows = [[method, *(_final_mean(metric.group(method, lr)) for lr in results.lrs)] for method in results.methods]
+    caption = (
+        f"{results.setting}: {metric.label}, measured once at the end, mean over seeds ± half of its 95 % t interval."
+    )
+    return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in results.lrs)], rows)
+
+
+def _final_mean(group: Group | None) -> str:
+    if group is None:
+        return ""
+    return _half(group.interval) if group.interval else "–"
 
 
 def _mean(outcomes: Outcomes, method: str, lr: float) -> str:
     values = list(outcomes.values[method][lr].values())
     counts = outcomes.counts(method, lr)
     gaps = [f"{counts[status]} {status}" for status in ("diverged", "failed", "missing") if counts[status]]
-    said = [_half(t_interval(values))] if values else []
-    return ", ".join(said + gaps) + (f" of {sum(counts.values())}" if gaps else "")
+    mean = [_half(t_interval(values))] if values else []
+    return ", ".join(mean + gaps) + (f" of {sum(counts.values())}" if gaps else "")
 
 
 def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
@@ -85,11 +95,11 @@ def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sh
         at = {d.lr: d for d in comparison.at_lr if d.method == best.method}
         rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
     caption = (
-        f"{setting}: {metric.name} less that of {comparison.baseline}, of the same seeds: mean{metric.difference} ± "
-        "half of its 95 % t interval. *: better or worse, p < 0.05 after Holm's adjustment, over the columns of equal "
-        "lrs and over the last one."
+        f"{setting}: difference in {metric.name}, method − {comparison.baseline}, paired by seed: "
+        f"mean{',' + metric.difference if metric.difference else ''} ± half of its 95 % t interval. *: better or worse "
+        "with p < 0.05 after Holm's adjustment, within the columns of equal lrs and within the last one."
     )
-    return Sheet(caption, [f"less {comparison.baseline}", *(f"lr {lr:g}" for lr in lrs), "each at its best lr"], rows)
+    return Sheet(caption, [f"vs {comparison.baseline}", *(f"lr {lr:g}" for lr in lrs), "each at its best lr"], rows)
 
 
 def _difference(d: Difference) -> str:

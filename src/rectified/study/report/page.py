@@ -8,63 +8,41 @@ from pathlib import Path
 
 import jinja2
 
-from ...figures.style import SHEETS, css_variables, styles
+from ...figures.drawing import Key, key_css
+from ...figures.style import SHEETS, styles
 from ..analysis.formatting import listing, number
-from ..analysis.outcomes import by_setting
+from ..analysis.groups import STATUSES
+from ..analysis.results import StudyResults
 from ..storage.records import Record
-from . import final_metric as figures
-from .forest import where
-from .plot_data import SHADES, STATUSES
+from .drawings.forest import where
+from .plot_data import SHADES
 from .section import Section
 
 _GLYPHS = {"done": "●", "diverged": "✕", "failed": "!", "missing": "·"}
-_FINDINGS = {"better": "better", "worse": "worse", "alike": "alike", "open": "not separable", "unknown": "none"}
 
 
-def sections(records: Sequence[Record], baseline: str | None = None) -> list[Section]:
-    """The study's settings, each with what is told of it.
-
-    Args:
-        baseline: the method that the others are compared with; the first one if None, and in a setting without it.
-
-    Raises:
-        ValueError: no method is called so.
-    """
-    methods = list(dict.fromkeys(record.cell.method for record in records))
-    if baseline is not None and baseline not in methods:
-        raise ValueError(f"--baseline is {baseline!r}; the study's methods are {', '.join(methods)}")
-    looks, settings = styles(methods), by_setting(records)
-    return [
-        Section(
-            setting,
-            here,
-            looks,
-            baseline if any(record.cell.method == baseline for record in here) else None,
-            f"-{i}" if len(settings) > 1 else "",
-        )
-        for i, (setting, here) in enumerate(settings.items(), start=1)
-    ]
+def sections(results: StudyResults) -> list[Section]:
+    """One for each setting."""
+    looks = styles(list(dict.fromkeys(record.run.method for record in results.records)))
+    several = len(results.settings) > 1
+    return [Section(s, looks, f"-{i}" if several else "") for i, s in enumerate(results.settings, start=1)]
 
 
-def page(records: Sequence[Record], commands: Sequence[str], baseline: str | None = None) -> str:
-    """The report of those records.
-
-    Args:
-        commands: those that the study was called with.
-        baseline: as :func:`sections` takes it.
-    """
-    settings = sections(records, baseline)
+def page(results: StudyResults) -> str:
+    """The report as one HTML text."""
+    settings, records = sections(results), results.records
     looks = settings[0].styles
     return _template().render(
         title=listing(list(dict.fromkeys(s.task.title for s in settings))),
         settings=settings,
         methods=list(looks),
         styles=looks,
-        keys={method: figures.key(style) for method, style in looks.items()},
+        key_css=key_css(map(Key, looks.values())),
         records=records,
         counts=Counter(record.status for record in records),
         versions=_versions(records),
-        commands=commands,
+        commands=results.commands,
+        folder_of_runs=results.folder_of_runs,
         dates=_days(records),
     )
 
@@ -78,11 +56,9 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    here.filters.update(number=number, listing=listing, lr=lambda lr: f"{lr:g}")
+    here.filters.update(number=number, listing=listing, lr=lambda lr: f"{lr:g}", key=lambda style: Key(style).name)
     here.globals.update(
-        css_variables=css_variables,
         glyphs=_GLYPHS,
-        findings=_FINDINGS,
         statuses=STATUSES,
         where=where,
         SHADES=SHADES,

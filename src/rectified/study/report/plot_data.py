@@ -1,85 +1,21 @@
-"""From records to the numbers that the report shows: pure functions, no drawing and no files."""
+"""From records to the numbers that the report draws: pure functions, no drawing and no files."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..analysis.stats import Interval, t_interval
+from ..analysis.groups import band
 from ..config.methods import Method
-from ..storage.records import Record, Status
+from ..storage.records import Record
 
-FAR = 5  # a value this many times a typical run's largest is left outside a panel
-POINTS = 100  # of a line; more cannot be seen, and a long study would make the page large
-SHADES = (0.5, 1, 2, 5)  # of a heat map: margins off the best
-BAND = 3  # values that an interval needs to be drawn; of two it is most often wider than the panel
-
-STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "missing")
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one method at one lr: the metric at the end of those that are done, and what became of all."""
-
-    method: str
-    lr: float
-    values: tuple[float, ...]
-    counts: Counter[Status]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.values) if self.values else math.nan
-
-    @property
-    def interval(self) -> Interval | None:
-        """The mean's, over the runs that are done."""
-        return t_interval(self.values) if self.values else None
-
-    @property
-    def band(self) -> tuple[float, float]:
-        """The interval's ends, as they are drawn; NaN where there are too few runs."""
-        return _band(self.values)
-
-    @property
-    def runs(self) -> int:
-        return self.counts.total()
-
-    @property
-    def whole(self) -> bool:
-        """Whether the mean leaves no run out."""
-        return 0 < len(self.values) == self.runs
-
-    @property
-    def gaps(self) -> list[str]:
-        """What the mean leaves out, such as ``1 diverged``."""
-        return [f"{self.counts[status]} {status}" for status in STATUSES[1:] if self.counts[status]]
-
-
-def groups(records: Sequence[Record], metric: str) -> list[Group]:
-    """Every method at every lr it has, in the plan's order."""
-    found = []
-    for method, lr in dict.fromkeys((record.cell.method, record.cell.lr) for record in records):
-        here = [record for record in records if (record.cell.method, record.cell.lr) == (method, lr)]
-        values = [record.rows[-1][metric] for record in here if record.status == "done" and record.rows]
-        found.append(Group(method, lr, tuple(values), Counter(record.status for record in here)))
-    return found
-
-
-def best_lrs(found: Sequence[Group], larger_is_better: bool) -> set[tuple[str, float]]:
-    """Each method with the lr of its best mean, among those that leave no run out and where there is a choice."""
-    marked = set()
-    for method in dict.fromkeys(group.method for group in found):
-        here = [group for group in found if group.method == method]
-        whole = [group for group in here if group.whole]
-        if whole and len(here) > 1:
-            top = (max if larger_is_better else min)(whole, key=lambda group: group.mean)
-            marked.add((method, top.lr))
-    return marked
+FAR = 5  # a value this many times a typical run's largest is left out of the axes
+POINTS = 100  # per line; more are not visible, and would make the page large
+SHADES = (0.5, 1, 2, 5)  # of the heat map: distances from the best mean, in margins
 
 
 def shade(mean: float, best: float, margin: float) -> int:
-    """How near a mean is to the best, for a heat map: from 4, within half a margin, to 0, more than five off.
+    """The shade of a mean in the heat map: from 4, within half a margin of the best, to 0, more than five margins off.
 
     >>> [shade(mean, 90, margin=1) for mean in (90, 89.5, 89, 88, 85, 84)]
     [4, 4, 3, 2, 1, 0]
@@ -90,13 +26,14 @@ def shade(mean: float, best: float, margin: float) -> int:
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity over the runs of one method at one lr, after each epoch.
+    """One quantity, by epoch or by step, over the runs of one method at one lr.
 
     Attributes:
-        steps: taken by the end of each of the epochs.
-        mean, low, high: there, over the runs that got there, and the ends of its t interval, NaN of fewer than three.
-        runs: each run's own values, from epoch 1.
-        stops: the step at which each run that diverged stopped.
+        epochs: the epochs that are drawn; of single steps, their numbers among those recorded.
+        steps: the steps taken by the end of each of them.
+        mean, low, high: over the runs that got there, with the ends of the 95 % t interval; NaN for fewer than three.
+        runs: each run's values, from epoch 1.
+        stops: the step at which each diverged run stopped.
     """
 
     method: str
@@ -109,34 +46,42 @@ class Curve:
     stops: tuple[int, ...]
 
     def drawn(self, run: Sequence[float]) -> tuple[list[int], list[float]]:
-        """A run's steps and values, at the epochs of the mean."""
+        """A run's steps and values at the epochs that are drawn."""
         here = [i for i, epoch in enumerate(self.epochs) if epoch <= len(run)]
         return [self.steps[i] for i in here], [run[self.epochs[i] - 1] for i in here]
 
 
 def curve(method: str, records: Sequence[Record], key: str) -> Curve:
-    """Over runs that are done or diverged, a diverged one for as long as it lived; a failed run is no result."""
+    """The curve of the runs that are done or diverged, a diverged one until it stopped; failed runs do not count."""
     results = [record for record in records if record.finished]
-    rows = [record.rows for record in results if record.rows]
+    rows = [
+        record.rows for record in results if record.rows and all(key in row and "step" in row for row in record.rows)
+    ]
     runs = tuple(tuple(row[key] for row in run) for run in rows)
     longest = max(rows, key=len, default=[])
     epochs = thin(len(longest))
     steps = tuple(int(longest[epoch - 1]["step"]) for epoch in epochs)
     at = [[run[epoch - 1] for run in runs if len(run) >= epoch] for epoch in epochs]
     stops = tuple(sorted(record.step for record in results if record.status == "diverged"))
-    low, high = zip(*map(_band, at), strict=True) if at else ((), ())
+    low, high = zip(*map(band, at), strict=True) if at else ((), ())
     return Curve(method, epochs, steps, tuple(map(fmean, at)), low, high, runs, stops)
 
 
-def _band(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < BAND:
-        return math.nan, math.nan
-    interval = t_interval(values)
-    return interval.low, interval.high
+def step_curve(method: str, records: Sequence[Record], last: int) -> Curve:
+    """The loss of each single step up to the step ``last``, over the runs that recorded them."""
+    found = [[each for each in record.steps if each.step <= last] for record in records]
+    runs = tuple(tuple(each.loss for each in run) for run in found if run)
+    longest = max(found, key=len, default=[])
+    epochs = thin(len(longest), 2 * POINTS)
+    steps = tuple(longest[i - 1].step for i in epochs)
+    at = [[run[i - 1] for run in runs if len(run) >= i] for i in epochs]
+    stops = sorted(record.step for record in records if record.status == "diverged" and record.step <= last)
+    low, high = zip(*map(band, at), strict=True) if at else ((), ())
+    return Curve(method, epochs, steps, tuple(map(fmean, at)), low, high, runs, tuple(stops))
 
 
 def thin(length: int, points: int = POINTS) -> tuple[int, ...]:
-    """1, ..., length, or that many of them, evenly, with the first and the last.
+    """The numbers from 1 to `length`, or an even selection of `points` of them with the first and the last.
 
     >>> thin(4), thin(1000, points=4)
     ((1, 2, 3, 4), (1, 334, 667, 1000))
@@ -147,9 +92,9 @@ def thin(length: int, points: int = POINTS) -> tuple[int, ...]:
 
 
 def limits(runs: Iterable[Sequence[float]], larger_is_better: bool = False) -> tuple[float, float]:
-    """Y limits that one run which explodes, to the worse, cannot stretch: its values lie outside.
+    """Limits of the y axis that a run which explodes cannot stretch: its values lie outside.
 
-    A run is typical by its largest magnitude; the lower quartile of them decides, since several runs may explode.
+    The lower quartile of the runs' largest magnitudes counts as typical, because several runs may explode.
     """
     runs = [run for run in runs if run]
     if not runs:
@@ -163,7 +108,7 @@ def limits(runs: Iterable[Sequence[float]], larger_is_better: bool = False) -> t
 
 
 def beyond(runs: Iterable[Sequence[float]], low: float, high: float) -> list[float]:
-    """Of each run that leaves the limits, the value farthest away."""
+    """The farthest value of each run that leaves the limits."""
     middle = (low + high) / 2
     far = [max(run, key=lambda value: abs(value - middle)) for run in runs if run]
     return [value for value in far if not low <= value <= high]
@@ -171,12 +116,12 @@ def beyond(runs: Iterable[Sequence[float]], low: float, high: float) -> list[flo
 
 @dataclass(frozen=True)
 class OmegaLine:
-    """omega by step of the methods that share it.
+    """omega by step, for the methods that share it.
 
     Attributes:
         at_end: omega at a run's last step.
         warm_at: the first step with omega >= 0.9; None if there is none.
-        start: number of first steps with omega = 0.
+        start: the number of first steps with omega = 0.
     """
 
     methods: tuple[str, ...]
@@ -196,16 +141,17 @@ class OmegaLine:
 
 
 def omega_lines(methods: Sequence[Method], length: int, within: bool = False) -> list[OmegaLine]:
-    """omega of each method over a run and, where a warmup is longer, beyond it; methods that coincide share a line.
+    """omega of each method over a run, and beyond it if a warmup is longer; methods that coincide share a line.
 
     Args:
-        within: the run alone, its steps spread evenly.
+        length: of a run, in steps.
+        within: only the run, with steps spread evenly.
     """
     warm = {method.name: method.warm_at() for method in methods}
     last = length if within else max([length, *(min(step or math.inf, 30 * length) for step in warm.values())])
     sampled = {*range(1, 17), length, round(last)}
     sampled |= {round(1 + (last - 1) * i / POINTS) if within else round(last ** (i / POINTS)) for i in range(POINTS)}
-    # Both sides of a jump, so that it is drawn upright.
+    # Both sides of a jump, so that it is drawn vertical.
     sampled |= {near for step in warm.values() if step for near in (step - 1, step)}
     steps = tuple(sorted(step for step in sampled if 1 <= step <= last))
     lines: dict[tuple[float, ...], list[Method]] = {}

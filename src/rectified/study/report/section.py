@@ -3,27 +3,25 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...figures.drawing import Drawing
 from ...figures.style import Style
-from ...workloads.tasks import Task, parse_task
+from ...workloads.tasks.task_info import TaskInfo
 from ..analysis.comparisons import Comparison, Difference
 from ..analysis.formatting import number
-from ..analysis.outcomes import Metric, Outcomes, Setting
-from ..analysis.verdict import Verdict, judge
-from ..config.methods import Method, parse
+from ..analysis.groups import Group
+from ..analysis.outcomes import Metric
+from ..analysis.results import FinalMetric, Setting, SettingResults
+from ..analysis.verdict import Verdict
+from ..config.methods import Method, read_method
 from ..config.runs import slug
+from ..execution.first_steps import EVERY_STEP
 from ..storage.records import Record, Status
-from . import curves, forest
-from . import final_metric as figures
-from . import gradient_figures as gradients
-from .draw import Drawing
-from .plot_data import Curve, Group, OmegaLine, best_lrs, beyond, curve, groups, limits, omega_lines, shade, thin
+from .drawings import curves, final_metric, forest, gradient_histograms
+from .plot_data import Curve, OmegaLine, beyond, curve, limits, omega_lines, shade, step_curve, thin
 
-WIDTHS = (820, 400)  # of a figure on a wide page and on a narrow one
-_FILE = 460  # in a file
 _LINES = 8  # that one picture can show
 
 
@@ -55,68 +53,73 @@ class AtLr:
 
 @dataclass(frozen=True)
 class Section:
-    """One setting.
+    """What the page shows of one setting.
 
     Attributes:
         styles: of the whole study's methods.
-        baseline: None is the first method.
         mark: what keeps its names apart from those of other settings, in ids and files.
     """
 
-    setting: Setting
-    records: Sequence[Record]
+    results: SettingResults
     styles: Mapping[str, Style]
-    baseline: str | None = None
     mark: str = ""
 
-    @cached_property
-    def task(self) -> Task:
-        return parse_task(self.setting.task)
+    @property
+    def setting(self) -> Setting:
+        return self.results.setting
 
-    @cached_property
+    @property
+    def records(self) -> Sequence[Record]:
+        return self.results.records
+
+    @property
+    def task(self) -> TaskInfo:
+        return self.results.task
+
+    @property
     def metric(self) -> Metric:
-        return Metric.of(self.task)
+        return self.results.metric
 
     @property
     def title(self) -> str:
         return self.setting.title
 
-    @cached_property
-    def _judged(self) -> tuple[Verdict, Comparison]:
-        return judge(Outcomes.of(self.records, self.metric.key), self.metric, self.baseline)
-
     @property
     def verdict(self) -> Verdict:
-        return self._judged[0]
+        return self.results.verdict
 
     @property
     def comparison(self) -> Comparison:
-        return self._judged[1]
+        return self.results.comparison
 
-    @cached_property
-    def methods(self) -> list[str]:
-        return list(dict.fromkeys(record.cell.method for record in self.records))
+    @property
+    def methods(self) -> Sequence[str]:
+        return self.results.methods
 
-    @cached_property
-    def lrs(self) -> list[float]:
-        return sorted({record.cell.lr for record in self.records})
+    @property
+    def lrs(self) -> Sequence[float]:
+        return self.results.lrs
 
-    @cached_property
-    def seeds(self) -> list[int]:
-        return sorted({record.cell.seed for record in self.records})
+    @property
+    def seeds(self) -> Sequence[int]:
+        return self.results.seeds
+
+    @property
+    def counts(self) -> Counter[Status]:
+        return self.results.counts
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        return self.results.groups
+
+    @property
+    def final(self) -> Sequence[FinalMetric]:
+        return self.results.final
 
     @cached_property
     def steps(self) -> int:
         """Those of a run."""
-        return self.setting.epochs * self.task.steps_per_epoch(self.setting.batch_size)
-
-    @cached_property
-    def counts(self) -> Counter[Status]:
-        return Counter(record.status for record in self.records)
-
-    @cached_property
-    def groups(self) -> list[Group]:
-        return groups(self.records, self.metric.key)
+        return self.setting.steps or max((record.step for record in self.records), default=0)
 
     @property
     def table(self) -> dict[str, dict[float, Group]]:
@@ -124,7 +127,8 @@ class Section:
 
     @property
     def best(self) -> set[tuple[str, float]]:
-        return best_lrs(self.groups, self.metric.larger_is_better)
+        """Each method with the lrs that the verdict takes as its best."""
+        return {(method, lr) for method, lrs in self.results.best_lrs.items() for lr in lrs}
 
     @property
     def _top(self) -> float:
@@ -144,19 +148,18 @@ class Section:
         return forest.rows(self.comparison)
 
     @property
-    def forest(self) -> list[Drawing]:
-        return [self._forest(width, f"forest{self.mark}-{width}") for width in WIDTHS if self.differences]
-
-    def _forest(self, width: int, name: str) -> Drawing:
-        return forest.forest(self.comparison, self.styles, self.metric, width, name)
+    def forest(self) -> Drawing | None:
+        if not self.differences:
+            return None
+        return forest.forest(self.comparison, self.styles, self.metric, f"differences{self.mark}")
 
     @cached_property
-    def robustness(self) -> "list[Robustness]":
+    def robustness(self) -> "list[MetricByLr]":
         """None where no run has ended, else one for as many methods as a picture can show."""
         if not any(group.values or group.counts["diverged"] for group in self.groups):
             return []
         shares = self._shares(self.methods)
-        return [Robustness(self, share, f"{self.mark}{_part(i, shares)}") for i, share in enumerate(shares)]
+        return [MetricByLr(self, share, f"{self.mark}{_part(i, shares)}") for i, share in enumerate(shares)]
 
     def _shares(self, methods: Sequence[str]) -> list[list[str]]:
         """The methods in equal shares, each with the one that they are compared with."""
@@ -174,43 +177,54 @@ class Section:
 
     @cached_property
     def curves(self) -> list[AtLr]:
+        if not self.steps:  # results from elsewhere have no course
+            return []
         return [self._curves(lr) for lr in self.lrs]
 
     def _curves(self, lr: float) -> AtLr:
-        here = [record for record in self.records if record.cell.lr == lr]
-        shares = self._shares(list(dict.fromkeys(record.cell.method for record in here)))
+        here = [record for record in self.records if record.run.lr == lr]
+        shares = self._shares(list(dict.fromkeys(record.run.method for record in here)))
         return AtLr(lr, [self._share(lr, share, _part(i, shares), here) for i, share in enumerate(shares)])
 
     def _share(self, lr: float, methods: list[str], part: str, here: Sequence[Record]) -> Share:
-        of = {method: [record for record in here if record.cell.method == method] for method in methods}
+        of = {method: [record for record in here if record.run.method == method] for method in methods}
         panels = []
-        for key, label, larger in (
-            ("train_loss", "train loss", False),
-            (self.metric.key, self.metric.label, self.metric.larger_is_better),
-        ):
+        drawn = f"curve{self.mark}-{lr:g}-{{}}{part}".replace("+", "")
+        shown = [("train_loss", "train loss", False)]
+        if self.metric.key != "train_loss":
+            shown.append((self.metric.key, self.metric.label, self.metric.larger_is_better))
+        for key, label, larger in shown:
             found = [curve(method, of[method], key) for method in methods]
-            panels.append(self._panel(found, label, larger, f"curve{self.mark}-{lr:g}-{key}{part}".replace("+", "")))
+            panels.append(self._panel(found, label, larger, drawn.format(key), self.steps))
+        first = min(EVERY_STEP, self.steps)
+        if any(record.steps for record in here):
+            found = [step_curve(method, of[method], first) for method in methods]
+            panels.append(self._panel(found, f"loss of the first {first} steps", False, drawn.format("first"), first))
         stops = [
-            f"{record.cell.method}, seed {record.cell.seed}, in epoch {len(record.rows) + 1}"
+            f"{record.run.method}, seed {record.run.seed}, in epoch {len(record.rows) + 1}"
             for record in here
-            if record.cell.method in methods and record.status == "diverged"
+            if record.run.method in methods and record.status == "diverged"
         ]
         return Share(methods, panels, stops)
 
-    def _panel(self, found: Sequence[Curve], label: str, larger: bool, name: str) -> Panel:
+    def _panel(self, found: Sequence[Curve], label: str, larger: bool, name: str, steps: int) -> Panel:
         ylim = limits([run for c in found for run in c.runs], larger)
-        lines = (
-            omega_lines(_parsed([c.method for c in found]), self.steps, within=True) if label == "train loss" else []
-        )
+        known = self._known([c.method for c in found]) if label != self.metric.label else []
+        lines = omega_lines(known, steps, within=True)
         drawn = any(c.epochs or c.stops for c in found)
-        drawing = curves.learning(found, self.styles, label, ylim, self.steps, name, lines) if drawn else None
+        drawing = curves.learning(found, self.styles, label, ylim, steps, name, lines) if drawn else None
         outside = [f"{c.method} (to {number(max(far, key=abs), 1)})" for c in found if (far := beyond(c.runs, *ylim))]
         return Panel(label, drawing, outside)
 
     @cached_property
     def lines(self) -> list[OmegaLine]:
-        known = _parsed(self.methods)
+        known = self._known(self.methods)
         return omega_lines(known, self.steps) if known else []
+
+    def _known(self, names: Sequence[str]) -> list[Method]:
+        """Those whose omega can be told without importing anybody's code."""
+        found = [read_method(name) for name in names] if self.steps else []
+        return [method.over(self.steps) for method in found if method is not None]
 
     @property
     def unfinished(self) -> list[OmegaLine]:
@@ -222,11 +236,8 @@ class Section:
         return [method for method in self.methods if method not in known]
 
     @property
-    def omegas(self) -> list[Drawing]:
-        return [self._omegas(width, f"omega{self.mark}-{width}") for width in WIDTHS if self.lines]
-
-    def _omegas(self, width: int, name: str) -> Drawing:
-        return curves.omegas(self.lines, self.styles, self.steps, width, name)
+    def omegas(self) -> Drawing | None:
+        return curves.omegas(self.lines, self.styles, self.steps, f"omega{self.mark}") if self.lines else None
 
     @cached_property
     def gradients(self) -> list[Drawing]:
@@ -234,13 +245,13 @@ class Section:
         found: dict[tuple[str, float], Record] = {}
         for record in self.records:
             if record.gradients:
-                found.setdefault((record.cell.method, record.cell.lr), record)
-        within = gradients.extent([record.gradients for record in found.values()])
+                found.setdefault((record.run.method, record.run.lr), record)
+        within = gradient_histograms.extent([record.gradients for record in found.values()])
         return [
-            gradients.histograms(
+            gradient_histograms.histograms(
                 record.gradients,
                 self.styles[method],
-                f"{method}, lr {lr:g}, seed {record.cell.seed}",
+                f"{method}, lr {lr:g}, seed {record.run.seed}",
                 within,
                 f"gradients{self.mark}-{slug(method)}-{lr:g}".replace("+", "-"),
             )
@@ -248,20 +259,17 @@ class Section:
         ]
 
     def files(self) -> list[Drawing]:
-        """The figures for files, each once, at the width of a column."""
+        """The figures that are also written as files."""
         found = [panel.drawing for at in self.curves for share in at.shares for panel in share.panels if panel.drawing]
-        found += [each.draw(_FILE, f"metric-by-lr{each.mark}") for each in self.robustness]
+        found += [each.drawing for each in self.robustness]
         if any(group.values for group in self.groups):
             label, margin = self.metric.label, self.metric.margin
-            found.append(figures.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
-        if self.differences:
-            found.append(self._forest(680, f"differences{self.mark}"))
-        if self.lines:
-            found.append(self._omegas(_FILE, f"omega{self.mark}"))
+            found.append(final_metric.heat_map(self.groups, self._top, margin, label, f"heat-map{self.mark}"))
+        found += [drawing for drawing in (self.forest, self.omegas) if drawing]
         return found + self.gradients
 
 
-class Robustness:
+class MetricByLr:
     """The figure of the metric against lr, and what it leaves out."""
 
     def __init__(self, section: Section, methods: list[str], mark: str) -> None:
@@ -270,14 +278,11 @@ class Robustness:
         values = [[value] for group in section.groups for value in group.values]
         self._ylim = limits(values, section.metric.larger_is_better)  # the same for all shares
 
-    def draw(self, width: int, name: str) -> Drawing:
+    @property
+    def drawing(self) -> Drawing:
         s = self._section
         looks = {method: s.styles[method] for method in self.methods}
-        return figures.robustness(self._groups, looks, s.metric.label, self._ylim, width, name)
-
-    @property
-    def figures(self) -> list[Drawing]:
-        return [self.draw(width, f"robustness{self.mark}-{width}") for width in WIDTHS]
+        return final_metric.robustness(self._groups, looks, s.metric.label, self._ylim, f"metric-by-lr{self.mark}")
 
     @property
     def partial(self) -> bool:
@@ -301,12 +306,3 @@ class Robustness:
 def _part(i: int, shares: Sequence[object]) -> str:
     """In the names of what there are several of."""
     return f"-{i + 1}" if len(shares) > 1 else ""
-
-
-def _parsed(names: Sequence[str]) -> list[Method]:
-    """Those that this version knows: a folder may come from another one."""
-    known = []
-    for name in names:
-        with suppress(ValueError):
-            known.append(parse(name))
-    return known

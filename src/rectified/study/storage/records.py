@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..config.runs import Cell
+from ..config.runs import RunKey
+from ..execution.first_steps import StepRecord
 from ..execution.gradients import Histogram
 
 Status = Literal["done", "diverged", "failed", "missing"]
@@ -15,18 +16,28 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Record:
-    """What the folder knows of one cell."""
+    """What the folder knows of one run.
 
-    cell: Cell
+    Attributes:
+        rows: one per epoch: ``epoch``, ``step``, ``train_loss`` and what the task measures.
+        step: the last one taken.
+        error: why it failed; a traceback or a sentence.
+        ended: when, in ISO 8601, UTC.
+        steps: loss and omega of single steps, where they were recorded.
+        gradients: histograms of the first steps' gradients, where they were asked for.
+    """
+
+    run: RunKey
     status: Status = "missing"
     rows: list[Row] = field(default_factory=list)
-    step: int = 0  # the last one taken
+    step: int = 0
     error: str = ""
     seconds: float = 0.0
     attempts: int = 0
-    ended: str = ""  # ISO 8601, UTC
+    ended: str = ""
     host: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    steps: list[StepRecord] = field(default_factory=list)
     gradients: list[Histogram] = field(default_factory=list)
 
     @property
@@ -40,19 +51,19 @@ class Record:
         return (self.error.strip().splitlines() or [""])[-1]
 
 
-def results(records: Sequence[Record]) -> str:
-    """results.csv: what a repetition would reproduce; of a run that is done everything that its last epoch measured."""
+def results_csv(records: Sequence[Record]) -> str:
+    """results.csv: what a repetition would reproduce; of a run that is done, all that its last epoch measured."""
     rows = []
     for record in records:
-        cell, last = record.cell, record.rows[-1] if record.status == "done" and record.rows else {}
+        run, last = record.run, record.rows[-1] if record.status == "done" and record.rows else {}
         rows.append(
             {
-                "task": cell.task,
-                "epochs": cell.epochs,
-                "batch_size": cell.batch_size,
-                "method": cell.method,
-                "lr": cell.lr,
-                "seed": cell.seed,
+                "task": run.task,
+                "epochs": run.epochs,
+                "batch_size": run.batch_size,
+                "method": run.method,
+                "lr": run.lr,
+                "seed": run.seed,
                 "status": record.status,
                 "epochs_done": len(record.rows),
                 **{name: value for name, value in last.items() if name not in ("epoch", "step")},
@@ -61,18 +72,22 @@ def results(records: Sequence[Record]) -> str:
     return _csv(rows)
 
 
-def timings(records: Sequence[Record]) -> str:
-    """timings.csv: what it would not."""
+def timings_csv(records: Sequence[Record], folders: Sequence[str]) -> str:
+    """timings.csv: what a repetition would not reproduce.
+
+    Args:
+        folders: the name of each run's folder.
+    """
     return _csv(
         [
             {
-                "cell": record.cell.id,
+                "run": folder,
                 "seconds": f"{record.seconds:.1f}",
                 "attempts": record.attempts,
                 "host": record.host,
                 **record.versions,
             }
-            for record in records
+            for record, folder in zip(records, folders, strict=True)
         ]
     )
 

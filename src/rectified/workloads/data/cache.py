@@ -1,7 +1,7 @@
-"""A folder of one's own where fetched data is kept: a data set is there whole, or it is not there.
+"""The cache of fetched data: a data set is in it whole, or not at all.
 
-What is being fetched lives in a hidden folder beside its place and moves there in one rename. Two processes
-may fetch the same thing at once: the first rename wins, the other process throws its copy away.
+A data set is made in a hidden folder next to its final place and moved there by one rename. Two processes may fetch the
+same data at once: the first rename wins, and the other process discards its copy.
 """
 
 import os
@@ -16,13 +16,14 @@ LONGER_THAN_ANY_FETCH = 24 * 3600.0  # seconds
 
 
 def root() -> Path:
-    """`$RECTIFIED_CACHE`, else `$XDG_CACHE_HOME/rectified`, else `~/.cache/rectified`; it need not exist.
+    """`$RECTIFIED_CACHE`, else `$XDG_CACHE_HOME/rectified`, else `~/.cache/rectified`; the folder need not exist.
 
-    OSError: there is no home folder (a container's user without a name).
+    Raises:
+        OSError: the path begins with ~ and there is no such home (a container's user without a name).
     """
     if own := os.environ.get("RECTIFIED_CACHE"):
         folder = Path(own)
-    elif (shared := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():  # its rule: a relative one is void
+    elif (shared := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():  # a relative one is void
         folder = shared / "rectified"
     else:
         folder = Path("~/.cache/rectified")
@@ -33,10 +34,12 @@ def root() -> Path:
 
 
 def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], object]) -> Path:
-    """`root() / name`, made by `make(empty_folder)` and published only if `check(folder)` raises nothing.
+    """Make the data set `root() / name` by `make(empty_folder)`, and keep it only if `check(folder)` raises nothing.
 
     Whatever `make` or `check` raises comes through, Ctrl-C included, and leaves nothing behind.
-    OSError: the cache cannot be written.
+
+    Raises:
+        OSError: the cache cannot be written.
     """
     home = root() / name
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -59,19 +62,19 @@ def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], obje
 
 
 def aside(name: str) -> Path:
-    """Where `set_aside(name)` puts the folder."""
+    """The folder to which `set_aside(name)` moves a data set."""
     return root() / f"{name}-damaged"
 
 
 def set_aside(name: str) -> None:
-    """Move `root() / name` out of the way, in place of what was moved there before."""
+    """Move the data set `root() / name` to `aside(name)`; what was moved there before is deleted."""
     shutil.rmtree(aside(name), ignore_errors=True)
     with suppress(FileNotFoundError):  # another process was quicker
         (root() / name).rename(aside(name))
 
 
 def _sweep(home: Path) -> None:
-    """Remove what killed processes left: they had no time to clean up."""
+    """Remove the folders of killed processes, which had no time to clean up."""
     for left in home.parent.glob(f".{home.name}-*"):
         with suppress(OSError):  # its owner may be removing it just now
             if time.time() - left.stat().st_mtime > LONGER_THAN_ANY_FETCH:
@@ -79,7 +82,7 @@ def _sweep(home: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the file or folder on the disk: the rename must not outlive its bytes in a power cut."""
+    """Write a file or folder through to the disk: after a power cut there must be no rename without its bytes."""
     with suppress(PermissionError):  # Windows opens no folders; the rename is all there is to have there
         handle = os.open(path, os.O_RDONLY)
         try:

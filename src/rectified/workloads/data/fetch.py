@@ -1,18 +1,12 @@
-"""Two ways to get files from elsewhere: a download, and a Debian package unpacked without root.
+"""Two ways to get files from elsewhere: a download by pooch, and a Debian package unpacked without root.
 
-Both are in time or fail, and every failure is an OSError that says what happened.
+Both end within their time limits, and every failure is an OSError whose text is one line that says what was tried.
 """
 
-import http.client
 import os
-import queue
 import shutil
 import signal
-import socket
 import subprocess
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +14,7 @@ from pathlib import Path
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0  # without a single byte
 APT_SECONDS = 300.0  # for one command
+CHUNK = 1 << 20  # bytes
 
 APT_CONF = """\
 // The hooks of the system's own updates (clean-ups, messages to desktops) must not run for a private one.
@@ -35,28 +30,55 @@ Acquire::https::Timeout "10";
 """
 
 
-def download(url: str, path: Path) -> None:
-    """Write what `url` answers to `path`; proxies as the environment says."""
-    opener = urllib.request.build_opener(_PatientReader())
+def download(url: str, path: Path, md5: str | None = None) -> None:
+    """Download `url` to the file `path`, through the proxies that the environment names.
+
+    Args:
+        md5: the published sum of the file, if there is one.
+
+    Raises:
+        OSError: no connection within CONNECT_SECONDS, no byte for READ_SECONDS, an answer that is cut off, is an error
+            or has another sum, or pooch is not installed. There is no file then.
+    """
     try:
-        with opener.open(url, timeout=READ_SECONDS) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-            promised = answer.headers.get("Content-Length", "")
-            received = file.tell()
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            raise OSError(f"{url}: {refusal.code} {refusal.reason}") from None
-    except (OSError, http.client.HTTPException) as failure:
-        raise OSError(f"{url}: {failure}") from failure
-    if promised.isdecimal() and received != int(promised):
-        raise OSError(f"{url}: cut off after {received} of {promised} bytes")
+        import pooch  # type: ignore[import-untyped]
+        from requests import RequestException
+    except ImportError as error:
+        raise OSError(f"{url}: a download needs {error.name}; pip install 'rectified[study]'") from None
+    # Not pooch.retrieve: the files that it makes can be read by their owner alone, and a cache may be shared.
+    get = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=(CONNECT_SECONDS, READ_SECONDS))
+    try:
+        get(url, str(path), None)
+        if md5 is not None and (found := pooch.file_hash(str(path), alg="md5")) != md5:
+            raise OSError(f"its MD5 is {found}, the published one is {md5}")
+    except BaseException as failure:
+        path.unlink(missing_ok=True)
+        if isinstance(failure, (OSError, RequestException)):
+            raise OSError(f"{url}: {_cause(failure)}") from failure
+        raise
+
+
+def _cause(failure: Exception) -> str:
+    """Why a download failed, without the layers of libraries around it."""
+    from requests import ConnectTimeout, HTTPError
+
+    if isinstance(failure, HTTPError) and failure.response is not None:
+        return f"{failure.response.status_code} {failure.response.reason}"
+    if isinstance(failure, ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    cause = failure.args[0] if failure.args and isinstance(failure.args[0], Exception) else failure
+    reason = str(getattr(cause, "reason", cause))
+    return reason.partition("): ")[2] or reason  # what stands before names an object of urllib3's
 
 
 def debian_package(name: str, workshop: Path) -> Path:
-    """Let apt download the package, unpack it inside the folder `workshop`; the folder that stands for /.
+    """Have apt download a package and unpack it inside the folder `workshop`; returns the folder that stands for /.
 
-    Neither root nor apt's own package lists are needed: where they are missing (a fresh container) or old,
-    lists of our own are fetched into the workshop. Nothing is installed, and nothing outside is written.
+    This needs neither root nor apt's own package lists: where those are missing (a fresh container) or old, lists are
+    fetched into the workshop. Nothing is installed, and nothing outside of the workshop is written.
+
+    Raises:
+        OSError: there is no apt, it cannot get the package, or a command takes longer than APT_SECONDS.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -66,30 +88,30 @@ def debian_package(name: str, workshop: Path) -> Path:
     (workshop / "apt.conf").write_text(APT_CONF)
     apt = ["apt-get", "-q", "-c", "apt.conf", "-o", f"Dir::Cache={workshop / 'cache'}"]
     own_lists = ["-o", f"Dir::State::Lists={workshop / 'lists'}"]
-    reasons: list[str] = []
-
-    def works(title: str, *command: str) -> bool:
+    reasons = []
+    for title, command in {
+        "apt-get download": [*apt, "download", name],
+        "apt-get update": [*apt, *own_lists, "update"],
+        "apt-get download with these lists": [*apt, *own_lists, "download", name],
+    }.items():
         try:
             _run(title, command, workshop)
-        except TimeoutError:  # where one command hangs, the next would
+        except TimeoutError:  # where one command hangs, the next one would
             raise
-        except OSError as reason:
+        except OSError as reason:  # a dead repository fails the update, and may not matter to the package
             reasons.append(str(reason))
-            return False
-        return True
-
-    if not works("apt-get download", *apt, "download", name):
-        # One dead repository of many fails the update, and may not matter: it is the second download that counts.
-        works("apt-get update", *apt, *own_lists, "update")
-        if not works("apt-get download with these lists", *apt, *own_lists, "download", name):
-            raise OSError("; ".join(reasons))
+            continue
+        if "download" in command:
+            break
+    else:
+        raise OSError("; ".join(reasons))
     for package in workshop.glob("*.deb"):
         _run("dpkg-deb", ["dpkg-deb", "-x", package.name, "root"], workshop)
     return workshop / "root"
 
 
 def _run(title: str, command: Sequence[str], folder: Path) -> None:
-    """Run to success within APT_SECONDS, else OSError with the command's own words."""
+    """Run a command to success within APT_SECONDS; an OSError has its own words."""
     # In a session of its own, so that the kill reaches apt's helpers as well: they would go on writing.
     with subprocess.Popen(
         command,
@@ -104,7 +126,7 @@ def _run(title: str, command: Sequence[str], folder: Path) -> None:
     ) as process:
         try:
             output, _ = process.communicate(timeout=APT_SECONDS)
-        except BaseException as interruption:
+        except BaseException as interruption:  # the time limit, or Ctrl-C
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()  # Popen itself does not wait once more after a Ctrl-C
@@ -116,34 +138,3 @@ def _run(title: str, command: Sequence[str], folder: Path) -> None:
         causes = [line for line in lines if line.startswith("E:")]  # of apt's errors, the first causes the rest
         words = [*causes[:1], *lines[-1:], "it said nothing"][0]
         raise OSError(f"{title}: {words} (exit status {process.returncode})")
-
-
-class _PatientReader(urllib.request.HTTPHandler):
-    """urllib has one time limit for everything; ours connects quickly or not at all, then is patient."""
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Connection, req)
-
-
-class _Connection(http.client.HTTPConnection):
-    """Has CONNECT_SECONDS in all: neither the look-up of a name nor a host's many addresses prolong it."""
-
-    def connect(self) -> None:
-        outcomes: queue.SimpleQueue[socket.socket | OSError] = queue.SimpleQueue()
-
-        def dial() -> None:
-            try:
-                outcomes.put(socket.create_connection((self.host, self.port), CONNECT_SECONDS))
-            except OSError as failure:
-                outcomes.put(failure)
-
-        # A look-up cannot be interrupted, only left behind: hence a thread, and a daemon.
-        threading.Thread(target=dial, daemon=True).start()
-        try:
-            outcome = outcomes.get(timeout=CONNECT_SECONDS)
-        except queue.Empty:
-            raise TimeoutError(f"no connection within {CONNECT_SECONDS:g} s") from None
-        if isinstance(outcome, OSError):
-            raise outcome
-        outcome.settimeout(self.timeout)
-        self.sock = outcome

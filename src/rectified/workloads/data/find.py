@@ -1,4 +1,4 @@
-"""Where a data set is: in the folder that a user names, in the cache, or fetched into it; checked in any case."""
+"""Find a data set: in the folder that a user names, in the cache, or by fetching it into the cache; always checked."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,19 +13,35 @@ Way = tuple[str, Callable[[Say], Path]]
 
 
 class DataNotFoundError(RuntimeError):
-    """The data is not there; the message says what was looked for, where, and what to do."""
+    """A data set is missing or damaged; the message says what was looked for, where, and what to do."""
 
 
 def to_stderr(line: str) -> None:
+    """Print the line where it does not mix with results."""
     print(line, file=sys.stderr)
+
+
+def expanded(path: Path) -> Path:
+    """The path with a home folder in place of a leading ~ or ~user.
+
+    Raises:
+        DataNotFoundError: there is no such user, or no home.
+
+    >>> expanded(Path("data/x")).as_posix()
+    'data/x'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataNotFoundError(f"{path}: {error}".rstrip(".")) from None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A data set by its name in the cache and its title in messages.
+    """A data set: its name in the cache, its title in messages, and how a folder is checked for it.
 
     Attributes:
-        check: returns the folder that it is given, or raises DataNotFoundError or OSError where it is not all there.
+        check: returns the folder that it is given; raises DataNotFoundError or OSError if that does not hold the data.
     """
 
     name: str
@@ -33,13 +49,18 @@ class Place:
     check: Check
 
     def named(self, folder: Path, layouts: Sequence[str], wanted: str) -> Path:
-        """Inside the folder that a user named, in the first of these layouts that it has; nothing else is tried.
+        """The first of the layouts inside the user's folder that passes the check; nothing else is tried.
+
+        Args:
+            folder: may begin with ~.
+            layouts: paths inside the folder, "" for itself.
+            wanted: what the folder should hold, for the message.
 
         Raises:
-            DataNotFoundError: it does not hold what is `wanted`; says what was wrong with each layout.
+            DataNotFoundError: no layout passes; says what was wrong with each.
         """
         tried = []
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         for layout in layouts:
             try:
                 return self.check(folder / layout)
@@ -48,10 +69,14 @@ class Place:
         raise DataNotFoundError("\n".join([f"{folder} does not hold {self.title} ({wanted}). Looked in:", *tried]))
 
     def by(self, ways: Sequence[Way], advice: str, say: Say) -> Path:
-        """By the first way that leads to it. In the advice, ``{cache}`` is where it would be kept.
+        """What the first successful way returns.
+
+        Args:
+            ways: tried in their order.
+            advice: ends the message of a failure; ``{cache}`` in it stands for the folder where the data would be kept.
 
         Raises:
-            DataNotFoundError: none does; says why of each, and the advice.
+            DataNotFoundError: no way succeeds; says why each one failed.
         """
         tried = []
         for title, way in ways:
@@ -67,7 +92,11 @@ class Place:
         raise DataNotFoundError("\n".join([found, *tried, advice.replace("{cache}", home)]))
 
     def cached(self, say: Say) -> Path:
-        """The way to what was fetched before; what is damaged is set aside."""
+        """The data set in the cache; a damaged one is set aside.
+
+        Raises:
+            DataNotFoundError: it is not there, or damaged.
+        """
         home = cache.root() / self.name
         if not home.exists():
             raise DataNotFoundError(f"nothing in {home}")
@@ -75,12 +104,12 @@ class Place:
             return self.check(home)
         except DataNotFoundError as damage:
             aside = cache.aside(self.name)
-            say(f"{self.title}: {damage}; setting the folder aside as {aside} and fetching anew")
+            say(f"{self.title}: {damage}; setting the folder aside as {aside} and fetching it again")
             cache.set_aside(self.name)
             raise
 
     def kept(self, make: Callable[[Path], None], say: Say) -> Path:
-        """In the cache, once `make` has filled an empty folder and that is right."""
+        """Fill an empty folder by `make`, check it, and move it into the cache; returns its place there."""
         home = cache.fill(self.name, make, self.check)
         say(f"{self.title}: kept in {home}")
         return home

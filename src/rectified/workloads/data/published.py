@@ -1,4 +1,4 @@
-"""Files that are published one by one, gzipped, and known by the sums of what is in them."""
+"""Data sets of gzipped files that are published one by one, checked by the SHA-256 of their unzipped content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,14 +8,15 @@ from . import fetch
 from .find import DataNotFoundError, Say
 from .text.lines import content, file
 
-Sums = Mapping[str, str]  # by name without .gz, SHA-256; the smallest first, so that a bad source shows itself early
+# From a file's name without .gz to its SHA-256; the smallest file first, so that a bad source shows early.
+Sums = Mapping[str, str]
 
 
 def checked(folder: Path, sums: Sums) -> Path:
-    """The folder, if all of the files are there, gzipped or not, and right.
+    """Return the folder if it holds all the files, gzipped or not, with the published content.
 
     Raises:
-        DataNotFoundError: one is missing, damaged, another one of them, or not as published; names it.
+        DataNotFoundError: a file is missing, damaged, a copy of another one, or not as published; names it.
     """
     for name in sums:
         _check(folder, name, sums)
@@ -23,11 +24,11 @@ def checked(folder: Path, sums: Sums) -> Path:
 
 
 def download(folder: Path, url: str, sums: Sums, title: str, say: Say) -> None:
-    """All of the files into the folder, each checked before the next.
+    """Download all the files into the folder; each is checked before the next one.
 
     Raises:
-        DataNotFoundError: one is not right.
-        OSError: one cannot be had.
+        DataNotFoundError: a file is not as published.
+        OSError: a file cannot be downloaded.
     """
     for name in sums:
         say(f"{title}: downloading {url}{name}.gz")
@@ -42,7 +43,7 @@ def _check(folder: Path, name: str, sums: Sums) -> None:
 
 
 def wrong(content: bytes, name: str, sums: Sums) -> str:
-    """What is wrong with this as the content of that file; "" if nothing is.
+    """What is wrong with this content of the file `name`; "" if it is the published one.
 
     >>> wrong(b"", "a", {"a": hashlib.sha256(b"1").hexdigest(), "b": hashlib.sha256(b"").hexdigest()})
     'it is b'

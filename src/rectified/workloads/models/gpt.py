@@ -1,54 +1,47 @@
-"""GPT-2, a Transformer that is only a decoder (Radford, Wu, Child, Luan, Amodei, Sutskever 2019, "Language models are
-unsupervised multitask learners"), and older choices (Vaswani et al. 2017, arXiv:1706.03762): norms behind the
-sums, sines for positions.
+"""GPT-2, a decoder-only Transformer (Radford, Wu, Child, Luan, Amodei, Sutskever 2019, "Language Models are
+Unsupervised Multitask Learners"), with the original Transformer's choices as options (Vaswani et al. 2017,
+arXiv:1706.03762): post-norm, sinusoidal positions.
 
-Initialised as GPT-2: weights normal with deviation 0.02, where they lead into a sum divided by the square root of the
-number of these sums; biases 0, norms 1 and 0.
+Initialization as GPT-2: weights normal with standard deviation 0.02, divided by sqrt(number of residual sums) where
+they lead into one; biases 0; layer norms with weight 1 and bias 0.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .cross_entropy import cross_entropy
-from .layers import FeedForward, SelfAttention, Shortcut, dropout, sinusoids
+from .layers import FeedForward, Residual, SelfAttention, sinusoids
 
-DEVIATION = 0.02
-_AT_ONCE = 128  # words of which logits are held: all of a batch have hundreds of megabytes, and fresh memory is slow
+STD = 0.02
 
 
 class Block(nn.Module):
-    """Attention of each word to itself and those before, then two linear layers with a GELU between."""
+    """Causal self-attention and a feed-forward network with GELU, each inside a residual sum."""
 
     def __init__(self, width: int, heads: int, dropout: float, norm: str) -> None:
         super().__init__()
-        self.attention, self.around_attention = SelfAttention(width, heads, dropout), Shortcut(width, norm, dropout)
-        self.feed_forward = FeedForward(width, 4 * width, _gelu)
-        self.around_feed_forward = Shortcut(width, norm, dropout)
+        self.attention, self.attention_residual = SelfAttention(width, heads, dropout), Residual(width, norm, dropout)
+        self.feed_forward = FeedForward(width, 4 * width, nn.GELU("tanh"))
+        self.feed_forward_residual = Residual(width, norm, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, width] to the same."""
-        x = self.around_attention(x, lambda x: self.attention(x, causal=True))
-        return self.around_feed_forward(x, self.feed_forward)  # type: ignore[no-any-return]
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
+        """[n, s, width] to the same shape."""
+        x = self.attention_residual(x, lambda x: self.attention(x, causal=True))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
 
 class GPT(nn.Module):
-    """Embeddings of words and positions, blocks, and the words' embeddings again as the output's weights.
+    """Word and position embeddings, blocks, and logits from the word embeddings again (tied weights).
 
     Args:
-        vocabulary: how many words.
-        length: of the longest text.
-        norm: "pre", with one more norm behind the last block, or "post".
-        positions: "learned", or "sinusoidal": sines, and embeddings times sqrt(width) (arXiv:1706.03762, 3.4 and 3.5).
+        vocabulary: the number of words.
+        length: the longest sequence.
+        norm: "pre", with a final layer norm after the last block, or "post".
+        positions: "learned", or "sinusoidal", with word embeddings scaled by sqrt(width) (arXiv:1706.03762, 3.4, 3.5).
 
     Raises:
-        ValueError: a width that the heads cannot share, or another norm or positions than these.
+        ValueError: the width is not an even multiple of the heads, or an unknown norm or positions.
     """
 
     def __init__(
@@ -71,37 +64,31 @@ class GPT(nn.Module):
             self.positions = nn.Parameter(torch.empty(length, width))
         else:
             self.register_buffer("positions", sinusoids(length, width), persistent=False)
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.blocks = nn.Sequential(*(Block(width, heads, dropout, norm) for _ in range(layers)))
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
-        self._initialise(layers)
+        self._initialize(layers)
 
-    def _initialise(self, layers: int) -> None:
+    def _initialize(self, layers: int) -> None:
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                into_a_sum = name.endswith(("output.weight", "second.weight"))
-                nn.init.normal_(parameter, std=DEVIATION / math.sqrt(2 * layers) if into_a_sum else DEVIATION)
+                into_residual = name.endswith(("attention.output.weight", "feed_forward.second.weight"))
+                nn.init.normal_(parameter, std=STD / math.sqrt(2 * layers) if into_residual else STD)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, words: Tensor) -> Tensor:
-        """[batch, length] to what is known before each next word, [batch, length, width]."""
+    def hidden(self, words: Tensor) -> Tensor:
+        """Words [n, s] to the states [n, s, width] before the output layer."""
         x = self.scale * self.words(words) + self.positions[: words.shape[1]]
-        x = dropout(x, self.dropout, self.training)
-        return self.norm(self.blocks(x))  # type: ignore[no-any-return]
+        return self.norm(self.blocks(self.dropout(x)))  # type: ignore[no-any-return]
 
-    def losses(self, known: Tensor, words: Tensor) -> Tensor:
-        """-log p of each word [n] after what is known [n, width]."""
-        parts = zip(torch.split(known, _AT_ONCE), torch.split(words, _AT_ONCE), strict=True)
-        return torch.cat([F.cross_entropy(part @ self.words.weight.T, word, reduction="none") for part, word in parts])
-
-    def loss(self, known: Tensor, words: Tensor) -> Tensor:
-        """Their mean, as training takes it: see :func:`.cross_entropy.cross_entropy`."""
-        return cross_entropy(known, self.words.weight, words) / len(words)
+    def forward(self, words: Tensor) -> Tensor:
+        """Words [n, s] to logits of the next words, [n, s, vocabulary]."""
+        return self.hidden(words) @ self.words.weight.T
 
 
 def check_gpt(width: int, heads: int, norm: str, positions: str) -> None:
-    """Refuse, with a ValueError, what :class:`GPT` cannot be made of."""
+    """Raise a ValueError for arguments that :class:`GPT` does not take."""
     if width % heads or width % 2:
         raise ValueError(f"width is {width}; it must be even, and a multiple of the heads, which are {heads}")
     if norm not in ("pre", "post"):

@@ -1,7 +1,7 @@
-"""The layers of a Transformer (Vaswani et al. 2017, arXiv:1706.03762).
+"""Layers of a Transformer (Vaswani et al. 2017, arXiv:1706.03762).
 
-Their layer norms are behind the shortcuts, as there ("post"), or in the branches ("pre"; Xiong et al. 2020,
-arXiv:2002.04745), or behind weighted shortcuts ("admin"; Liu et al. 2020, arXiv:2004.08249).
+Layer norms come after the residual sums, as in that paper ("post"), inside the branches ("pre"; Xiong et al. 2020,
+arXiv:2002.04745), or after sums with a weighted shortcut ("admin"; Liu et al. 2020, arXiv:2004.08249).
 """
 
 from collections.abc import Callable
@@ -12,114 +12,74 @@ from torch.nn import functional as F
 
 NORMS = ("post", "pre", "admin")
 
-Read = tuple[Tensor, Tensor]  # keys and values
 
-
-def dropout(x: Tensor, share: float, training: bool) -> Tensor:
-    """F.dropout, on the CPU in a third of its time: a 64-bit random number serves four elements.
-
-    There `share` is rounded to a multiple of 1 / 65,536.
-    """
-    if not training or not share:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, share)
-    dropped = round(share * 2**16)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
-    return x * torch.where(kept, 2**16 / (2**16 - dropped), 0.0)
-
-
-class Past:
-    """Keys and values of the positions decoded so far: none, then [2, rows, heads, positions, width of a head]."""
-
-    def __init__(self) -> None:
-        self.both: Tensor | None = None
-
-    def extended(self, both: Tensor) -> Tensor:
-        """With those of one more position, which are kept."""
-        self.both = both if self.both is None else torch.cat((self.both, both), 3)
-        return self.both
-
-    def keep(self, rows: Tensor) -> None:
-        """Those rows in that order, one perhaps several times."""
-        if self.both is not None:
-            self.both = self.both.index_select(1, rows)
-
-
-def _in_heads(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
     """[n, s, width] to [n, heads, s, width / heads]."""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def merge_heads(x: Tensor) -> Tensor:
+    """[n, heads, s, width / heads] to [n, s, width]."""
+    return x.transpose(1, 2).flatten(2)
+
+
 class SelfAttention(nn.Module):
-    """softmax(q k^T / sqrt(d)) v over the sequence itself, in `heads` parts of the width; dropout is of the softmax."""
+    """Multi-head attention of a sequence to itself: softmax(q k^T / sqrt(d)) v, with dropout of the softmax."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.inputs = nn.Linear(width, 3 * width)  # queries, keys, values: one product instead of three
+        self.qkv = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    def projections(self) -> list[Tensor]:
-        """Of what comes in: each [some times width, width]."""
-        return [self.inputs.weight]
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, past: Past | None = None) -> Tensor:
-        """[n, s, width] to the same.
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """[n, s, width] to the same shape.
 
         Args:
-            mask: bool, true where to look, to broadcast to [n, heads, s, s]; None is everywhere.
-            causal: look only at positions up to one's own.
-            past: what to look at besides; x is then one position.
+            mask: bool, true where to attend, broadcast to [n, heads, s, s]; None attends everywhere.
+            causal: whether each position attends only to itself and earlier ones.
         """
-        q, k, v = (_in_heads(part, self.heads) for part in self.inputs(x).chunk(3, 2))
-        if past is not None:
-            k, v = past.extended(torch.stack((k, v)))
-        y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0, causal)
-        return self.output(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=2))
+        dropout = self.dropout if self.training else 0.0
+        return self.output(merge_heads(F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)))  # type: ignore[no-any-return]
 
 
 class CrossAttention(nn.Module):
-    """The same over a memory, of which keys and values are made once."""
+    """Multi-head attention of the decoder to the encoder's output."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.queries = nn.Linear(width, width)
-        self.keys_values = nn.Linear(width, 2 * width)
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
 
-    def projections(self) -> list[Tensor]:
-        """Of what comes in: each [some times width, width]."""
-        return [self.queries.weight, self.keys_values.weight]
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x [n, t, width] and memory [n, s, width] to [n, t, width]; mask as in :class:`SelfAttention`, over s."""
+        q, (k, v) = split_heads(self.q(x), self.heads), self.keys_values(memory)
+        return self.output(merge_heads(F.scaled_dot_product_attention(q, k, v, mask)))  # type: ignore[no-any-return]
 
-    def read(self, memory: Tensor) -> Read:
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """[n, s, width] to keys and values, each [n, heads, s, width / heads]."""
-        k, v = (_in_heads(part, self.heads) for part in self.keys_values(memory).chunk(2, 2))
+        k, v = (split_heads(part, self.heads) for part in self.kv(memory).chunk(2, dim=2))
         return k, v
-
-    def forward(self, x: Tensor, read: Read, mask: Tensor | None = None) -> Tensor:
-        """[n, t, width] and what was read to [n, t, width]."""
-        y = F.scaled_dot_product_attention(_in_heads(self.queries(x), self.heads), *read, mask)
-        return self.output(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
-    """relu(x A + a) B + b, at each position; or another function than relu."""
+    """Two linear layers with an activation between them, at each position: [..., width] to [..., width]."""
 
-    def __init__(self, width: int, inner: int, between: Callable[[Tensor], Tensor] = F.relu) -> None:
+    def __init__(self, width: int, inner: int, activation: nn.Module | None = None) -> None:
         super().__init__()
         self.first = nn.Linear(width, inner)
-        self.between = between
+        self.activation = activation or nn.ReLU()
         self.second = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.between(self.first(x)))  # type: ignore[no-any-return]
+        return self.second(self.activation(self.first(x)))  # type: ignore[no-any-return]
 
 
-class Shortcut(nn.Module):
-    """What goes round a branch f, with the layer norm; dropout is of what f adds.
+class Residual(nn.Module):
+    """The residual sum around a branch f, with its layer norm, and dropout of f's output.
 
     post:   norm(x + f(x))
     pre:    x + f(norm(x))
@@ -128,62 +88,60 @@ class Shortcut(nn.Module):
 
     def __init__(self, width: int, norm: str, dropout: float) -> None:
         super().__init__()
-        self.norm, self.before, self.dropout = nn.LayerNorm(width), norm == "pre", dropout
+        self.norm, self.pre, self.dropout = nn.LayerNorm(width), norm == "pre", nn.Dropout(dropout)
         self.omega = nn.Parameter(torch.ones(width)) if norm == "admin" else None
 
     def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        y = dropout(branch(self.norm(x) if self.before else x), self.dropout, self.training)
-        if self.before:
-            return x + y
-        return self.norm((x if self.omega is None else self.omega * x) + y)  # type: ignore[no-any-return]
+        if self.pre:
+            return x + self.dropout(branch(self.norm(x)))  # type: ignore[no-any-return]
+        shortcut = x if self.omega is None else self.omega * x
+        return self.norm(shortcut + self.dropout(branch(x)))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then the same network at each position."""
+    """Self-attention and a feed-forward network, each inside a residual sum."""
 
     def __init__(self, width: int, heads: int, ffn: int, norm: str = "post", dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention, self.around_attention = SelfAttention(width, heads), Shortcut(width, norm, dropout)
-        self.feed_forward, self.around_feed_forward = FeedForward(width, ffn), Shortcut(width, norm, dropout)
+        self.attention, self.attention_residual = SelfAttention(width, heads), Residual(width, norm, dropout)
+        self.feed_forward, self.feed_forward_residual = FeedForward(width, ffn), Residual(width, norm, dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = self.around_attention(x, lambda x: self.attention(x, mask))
-        return self.around_feed_forward(x, self.feed_forward)  # type: ignore[no-any-return]
+        """[n, s, width] to the same shape; mask as in :class:`SelfAttention`."""
+        x = self.attention_residual(x, lambda x: self.attention(x, mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
     @property
-    def shortcuts(self) -> list[Shortcut]:
-        """In the order in which they are passed."""
-        return [self.around_attention, self.around_feed_forward]
+    def residuals(self) -> list[Residual]:
+        """In the order of the forward pass."""
+        return [self.attention_residual, self.feed_forward_residual]
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the positions up to one's own, to the encoder's output, then the network."""
+    """Causal self-attention, attention to the encoder's output, a feed-forward network, each in a residual sum."""
 
     def __init__(self, width: int, heads: int, ffn: int, norm: str = "post", dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention, self.around_attention = SelfAttention(width, heads), Shortcut(width, norm, dropout)
-        self.cross, self.around_cross = CrossAttention(width, heads), Shortcut(width, norm, dropout)
-        self.feed_forward, self.around_feed_forward = FeedForward(width, ffn), Shortcut(width, norm, dropout)
+        self.attention, self.attention_residual = SelfAttention(width, heads), Residual(width, norm, dropout)
+        self.cross, self.cross_residual = CrossAttention(width, heads), Residual(width, norm, dropout)
+        self.feed_forward, self.feed_forward_residual = FeedForward(width, ffn), Residual(width, norm, dropout)
 
-    def forward(self, x: Tensor, read: Read, mask: Tensor | None = None, past: Past | None = None) -> Tensor:
-        """A whole sequence, or its next position given the past.
-
-        Of sequences of which several, side by side, share a memory, x may be [n * several, 1, width].
-        """
-        x = self.around_attention(x, lambda x: self.attention(x, causal=past is None, past=past))
-        x = self.around_cross(x, lambda x: self.cross(x.view(len(read[0]), -1, x.shape[2]), read, mask).view(x.shape))
-        return self.around_feed_forward(x, self.feed_forward)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x [n, t, width] and memory [n, s, width] to [n, t, width]; the mask is of the memory."""
+        x = self.attention_residual(x, lambda x: self.attention(x, causal=True))
+        x = self.cross_residual(x, lambda x: self.cross(x, memory, mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
     @property
-    def shortcuts(self) -> list[Shortcut]:
-        """In the order in which they are passed."""
-        return [self.around_attention, self.around_cross, self.around_feed_forward]
+    def residuals(self) -> list[Residual]:
+        """In the order of the forward pass."""
+        return [self.attention_residual, self.cross_residual, self.feed_forward_residual]
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """The positions of arXiv:1706.03762, 3.5.
+    """Sinusoidal position encodings, [length, width] (arXiv:1706.03762, 3.5).
 
-        [p, 2i] = sin(p / 10000^(2i / width)),  [p, 2i + 1] = cos(the same)
+        [p, 2i] = sin(p / 10000^(2i / width)),  [p, 2i + 1] = cos(p / 10000^(2i / width))
 
     >>> sinusoids(2, 4)
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],

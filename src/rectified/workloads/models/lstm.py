@@ -1,8 +1,8 @@
-"""A recurrent language model: LSTM (Hochreiter and Schmidhuber 1997) and the adaptive softmax (Grave, Joulin, Cissé,
+"""A recurrent language model: LSTM (Hochreiter and Schmidhuber 1997) with adaptive softmax (Grave, Joulin, Cissé,
 Grangier and Jégou 2016, arXiv:1609.04309).
 
-Initialised as in the RAdam authors' code: embeddings uniform with variance 1 / width, matrices by Glorot's law (each of
-an LSTM's four gates by itself), biases 0, the forget gate's 1 in both of its vectors.
+Initialization, as in the RAdam authors' code: embeddings uniform with variance 1 / width, matrices Glorot (uniform for
+each of the LSTM's four gates separately, normal in the softmax), biases 0, except the forget gate's: 1 in both vectors.
 """
 
 import math
@@ -10,22 +10,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class LSTM(nn.Module):
-    """Embedding, layers of LSTM, adaptive softmax, with dropout before, between and behind the layers.
+    """Embedding, stacked LSTM, adaptive softmax, with dropout before, between and after the LSTM's layers.
 
-    Training goes through streams of words, batch by batch. A stream begins with the memory, h and c of each layer, that
-    it had at the end of the batch before; no gradient goes back there. The memory is in the state_dict, so that a run
-    goes on with it. It is no buffer: DistributedDataParallel would give every rank the first's. Evaluation has its own.
+    Trained by truncated backpropagation through time: a batch holds the next words of several streams of text, and the
+    LSTM starts from the state (h and c of every layer) in which the previous batch left each stream, detached.
 
     Args:
-        vocabulary: how many words; the more frequent have the smaller numbers.
-        cutoffs: the numbers with which clusters of the softmax begin; those beyond the vocabulary are left out.
-
-    Attributes:
-        softmax: its parameters, as torch's module has them. :meth:`losses` uses them.
+        vocabulary: the number of words, which are numbered by decreasing frequency.
+        embedding: its width; `width` is that of the LSTM's layers.
+        cutoffs: the first word of each softmax cluster after the first; those beyond the vocabulary are left out.
     """
 
     def __init__(
@@ -37,10 +33,13 @@ class LSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
         reached = [cutoff for cutoff in cutoffs if cutoff < vocabulary]
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary, reached, head_bias=True)
-        self.memories = dict.fromkeys((True, False), torch.zeros(2, layers, 0, width))  # by self.training
-        self._initialise()
+        # One for training, one for evaluation, by self.training. Not buffers: DistributedDataParallel would overwrite
+        # every rank's with the first rank's. The one for training is in the state_dict (below), so that a run resumes
+        # bit for bit.
+        self.memories = dict.fromkeys((True, False), torch.zeros(2, layers, 0, width))
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         bound = math.sqrt(3 / self.embedding.embedding_dim)
         nn.init.uniform_(self.embedding.weight, -bound, bound)
         for name, parameter in self.layers.named_parameters():
@@ -49,7 +48,7 @@ class LSTM(nn.Module):
                     nn.init.xavier_uniform_(gate)
             else:
                 nn.init.zeros_(parameter)
-                nn.init.ones_(parameter.chunk(4)[1])
+                nn.init.ones_(parameter.chunk(4)[1])  # input, forget, cell, output
         for name, parameter in self.softmax.named_parameters():
             if name.endswith("weight"):
                 nn.init.xavier_normal_(parameter)
@@ -57,46 +56,32 @@ class LSTM(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, words: Tensor, fresh: Tensor) -> Tensor:
-        """What is known before each next word.
+        """Words [streams, length] to hidden states [streams, length, width], from which the next words are predicted.
 
         Args:
-            words: [streams, length].
-            fresh: bool [streams]: which begin without a memory. All do that there is no memory of.
-
-        Returns:
-            [streams, length, width].
+            fresh: bool [streams], true for streams that start from a zero state. All streams do if the previous batch
+                had another number of streams.
         """
         x = self.dropout(self.embedding(words.T))
         memory = self.memories[self.training]
         if memory.shape[2] != len(words):
             memory = x.new_zeros(*memory.shape[:2], len(words), memory.shape[3])
-        h, c = torch.where(fresh[:, None], 0.0, memory)
+        h, c = torch.where(fresh[:, None], 0.0, memory)  # not a product with 0: a diverged state may hold NaN
         x, (h, c) = self.layers(x, (h, c))
         self.memories[self.training] = torch.stack((h, c)).detach()
         return self.dropout(x).transpose(0, 1)  # type: ignore[no-any-return]
 
-    def losses(self, known: Tensor, words: Tensor) -> Tensor:
-        """-log p of each word [n] after what is known [n, width].
-
-            p(word) = p_0(word)                     of the first cluster, with the others' numbers as further words
-            p(word) = p_0(cluster) p_cluster(word)  of another
-
-        What torch's module computes; but there a cluster of which the batch has no word gets no gradient: an optimizer
-        leaves it out of the step, and DistributedDataParallel waits for it in vain.
-        """
-        first, *edges = self.softmax.cutoffs
-        cluster = torch.bucketize(words, torch.tensor([first, *edges[:-1]], device=words.device), right=True)
-        losses = F.cross_entropy(
-            self.softmax.head(known), torch.where(cluster == 0, words, first + cluster - 1), reduction="none"
-        )
-        for number, tail in enumerate(self.softmax.tail):
-            where = (cluster == number + 1).nonzero()[:, 0]
-            within = words[where] - self.softmax.cutoffs[number]
-            losses = losses.index_add(0, where, F.cross_entropy(tail(known[where]), within, reduction="none"))
-        return losses
+    def losses(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """-log p(word | hidden) for each of n words: [n, width] and [n] to [n]."""
+        log_p = self.softmax(hidden, words).output
+        # torch leaves a cluster with no word in the batch out of the graph. Its parameters would have no gradient: an
+        # optimizer would skip them, and DistributedDataParallel would wait for them forever. An empty batch through
+        # every cluster adds 0 to the loss and makes those gradients zeros.
+        nothing = sum(cluster(hidden[:0]).sum() for cluster in self.softmax.tail)
+        return nothing - log_p  # type: ignore[no-any-return]
 
     def get_extra_state(self) -> Tensor:
-        """Of the state_dict: h and c [2, layers, streams, width], streams 0 before the first batch."""
+        """The training state for the state_dict: h and c, [2, layers, streams, width]; 0 streams before training."""
         return self.memories[True]
 
     def set_extra_state(self, state: Tensor) -> None:

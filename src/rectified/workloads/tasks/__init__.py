@@ -1,8 +1,9 @@
-"""The tasks: one file each. A task knows its data, its model and its measure, and nothing of optimizers."""
+"""The tasks: one file each, and the user's own. A task knows data, model and measure, and nothing of optimizers."""
 
 import re
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ..specs import read_options
@@ -10,10 +11,13 @@ from .cifar10 import CIFAR10, FASHION_MNIST_RESNET20
 from .fashion_mnist import FASHION_MNIST, FASHION_MNIST_MINI
 from .imagenet import IMAGENET, TINY_IMAGENET
 from .language_model import LANGUAGE_MODEL, LANGUAGE_MODEL_GPT, LANGUAGE_MODEL_PAPER
-from .task import Task
+from .task import BaseTask
+from .task_info import TaskInfo
 from .translation import TRANSLATION, TRANSLATION_IWSLT, TRANSLATION_WMT
+from .user_files import changed_since, is_file_of_a_user, load_task
+from .user_task import Task
 
-TASKS: dict[str, Task] = {
+TASKS: dict[str, BaseTask] = {
     task.name: task
     for task in (
         FASHION_MNIST,
@@ -31,34 +35,70 @@ TASKS: dict[str, Task] = {
     )
 }
 
-__all__ = ["TASKS", "Task", "parse_task"]
+__all__ = ["TASKS", "BaseTask", "Task", "TaskInfo", "built_in_task", "changed_since", "load_task", "parse_task"]
 
 
-@lru_cache
-def parse_task(text: str) -> Task:
-    """The task of that name, with options in parentheses if it has some; its own name then holds them.
+def parse_task(text: str, data: Path | None = None) -> BaseTask:
+    """A task by its name, with options in parentheses if it has some, or by the file of a user's.
+
+    Args:
+        text: the name of a built-in task, such as ``"cifar10(subset=5000)"``; with options the task's own name holds
+            them. Or a file or module that holds a :class:`Task`: see :func:`load_task`.
+        data: the folder that a user names; see :func:`built_in_task`.
 
     Raises:
-        ValueError: an unknown name, or an option that the task does not have; says what there is.
+        ValueError: an unknown name, an option that the task does not have, or no task in a file; says what is there.
+        DataNotFoundError: ``data`` holds data in the format of a built-in task, and something is wrong with it.
 
     >>> parse_task("fashion-mnist(loss_scale=1e3)").name
     'fashion-mnist(loss_scale=1000.0)'
     """
+    if is_file_of_a_user(text):
+        task = load_task(text)
+        if task.name in TASKS:
+            raise ValueError(f"task {text!r} is named {task.name!r}, as a built-in one is; give it a name= of its own")
+        return task
+    return built_in_task(text, data)
+
+
+def built_in_task(text: str, data: Path | None = None) -> BaseTask:
+    """The task of this package of a name, with options in parentheses if need be; the name of the result holds them.
+
+    Args:
+        data: the folder that a user names. Where a task takes any data in its format, an option then says which.
+
+    Raises:
+        ValueError: an unknown name, or an option that the task does not have; says what there is.
+        DataNotFoundError: ``data`` holds such data, and something is wrong with it.
+
+    >>> parse_task("fashion-mnist(loss_scale=1e3)").name
+    'fashion-mnist(loss_scale=1000.0)'
+    """
+    task, options = _parsed(text)
+    if data is not None:
+        options = {**task.options_of(data), **options}
+    return _with_options(task, tuple(sorted(options.items()))) if options else task
+
+
+@lru_cache
+def _parsed(text: str) -> tuple[BaseTask, dict[str, Any]]:
+    """The registered task, and the options that differ from its own."""
     shape = re.fullmatch(r"([a-z0-9-]+)(?:\((.*)\))?", text.strip())
     if shape is None or shape[1] not in TASKS:
-        raise ValueError(f"unknown task {text!r}; there are {', '.join(TASKS)}")
+        raise ValueError(f"unknown task {text!r}; there are {', '.join(TASKS)}, or a file of yours such as my_task.py")
     task = TASKS[shape[1]]
     options = read_options(f"task {text!r}", shape[2] or "")
     for name, value in options.items():
         if name not in task.options:
             raise ValueError(f"task {text!r} has no option {name!r}; it has {', '.join(task.options)}")
         options[name] = _as(type(getattr(task, name)), value, f"task {text!r}: {name}")
-    options = {name: value for name, value in sorted(options.items()) if value != getattr(task, name)}
-    if not options:
-        return task
-    spec = ",".join(f"{name}={value}" for name, value in options.items())
-    told = ", ".join(_told(name, value) for name, value in options.items())
-    return replace(task, name=f"{task.name}({spec})", title=f"{task.title}, {told}", **options)
+    return task, {name: value for name, value in options.items() if value != getattr(task, name)}
+
+
+@lru_cache
+def _with_options(task: BaseTask, options: tuple[tuple[str, Any], ...]) -> BaseTask:
+    spec = ",".join(f"{name}={value}" for name, value in options)
+    return replace(task, name=f"{task.name}({spec})", title=task.titled(dict(options)), **dict(options))
 
 
 def _as(kind: type, value: Any, what: str) -> Any:
@@ -69,15 +109,3 @@ def _as(kind: type, value: Any, what: str) -> Any:
         kinds = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
         raise ValueError(f"{what} is {value!r}; it must be {kinds[kind]}")
     return value
-
-
-def _told(name: str, value: Any) -> str:
-    """For a title.
-
-    >>> _told("loss_scale", 1000.0), _told("bleu", True), _told("norm", "pre")
-    ('loss scale 1000', 'bleu', 'norm pre')
-    """
-    words = name.replace("_", " ")
-    if isinstance(value, bool):
-        return words if value else f"no {words}"
-    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"

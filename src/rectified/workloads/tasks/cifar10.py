@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.images import cifar10_files as cifar10
+from ..data.images import cifar10_files
 from ..data.images.pictures import Pictures
 from ..models.resnet import resnet20
 from .classification import Batch, Classification, normalised
 from .fashion_mnist import FashionMnist
-from .lr_decay import Milestones, Schedule
+from .lr_decay import LrSchedule, Milestones
 from .task import Say
 
 # Per channel, red, green, blue, as in the authors' code. (Its deviations are means of the pictures' own; that
@@ -34,15 +34,15 @@ class Augmented(Classification):
         padding: zeros on every side, in pixels.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("loss_scale", "subset", "weight_decay")
+    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "subset", "weight_decay")
 
-    methods: str = "sgd,adam,radam"
+    methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003)
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int = 164
     batch_size: int = 128
     weight_decay: float = 1e-4
-    schedule: Schedule = RECIPE
+    schedule: LrSchedule = RECIPE
     subset: int = 0
     padding: int = 4
 
@@ -52,14 +52,11 @@ class Augmented(Classification):
             raise ValueError(f"subset is {self.subset}; it must be from 1 to {self.images}, or 0 for all of them")
 
     @property
-    def _trained(self) -> int:
+    def largest_batch(self) -> int:
         return self.subset or self.images
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        return -(-self._trained // batch_size)
-
     def batches(self, data: Pictures, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
-        count = min(self._trained, len(data.train_labels))
+        count = min(self.largest_batch, len(data.train_labels))
         order = torch.randperm(count, generator=generator)
         moves = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
         flips = torch.randint(2, (count,), generator=generator).bool()
@@ -91,15 +88,15 @@ class Cifar10(Augmented):
     """10 classes of coloured 32x32 pictures."""
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        return cifar10.find(folder, say, fetch)
+        return cifar10_files.find(folder, say, fetch)
 
     def load(self, folder: Path) -> Pictures:
-        return cifar10.load(folder)
+        return cifar10_files.load(folder)
 
     def pictures(self, images: Tensor) -> Tensor:
         return normalised(images, _MEAN, _STD)
 
-    def model(self, data: Pictures) -> nn.Module:
+    def reference(self, data: Pictures) -> nn.Module:
         """269,722 parameters: shortcuts without any, as He et al. have them for CIFAR-10."""
         return resnet20()
 
@@ -108,7 +105,7 @@ class Cifar10(Augmented):
 class FashionMnistResNet(Augmented, FashionMnist):
     """Fashion-MNIST's pictures, trained as CIFAR-10's."""
 
-    def model(self, data: Pictures) -> nn.Module:
+    def reference(self, data: Pictures) -> nn.Module:
         return resnet20(channels=1)
 
 

@@ -3,28 +3,33 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.images.pictures import Pictures
-from .task import Task
+from ..models import cpu
+from .task import BaseTask
 
 Batch = tuple[Tensor, Tensor]
 EVALUATED = 1000  # pictures at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class Classification(BaseTask):
     """Cross entropy in training, accuracy on the test pictures; all of them are in memory, as bytes.
 
     Attributes:
         images: how many there are to train on.
+        cpu_tuning: whether the model is the reference model's faster form for CPUs, see :mod:`..models.cpu`.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale")
+
     images: int
+    cpu_tuning: bool = True
     metric: str = "test_accuracy"
     metric_label: str = "test accuracy, %"
     larger_is_better: bool = True
@@ -34,8 +39,21 @@ class Classification(Task):
         if self.images < 1:
             raise ValueError(f"images is {self.images}; it must be at least 1")
 
+    @property
+    def largest_batch(self) -> int:
+        return self.images
+
     def steps_per_epoch(self, batch_size: int) -> int:
-        return -(-self.images // batch_size)
+        return -(-self.largest_batch // batch_size)
+
+    @abstractmethod
+    def reference(self, data: Any) -> nn.Module:
+        """The model made of torch.nn modules, initialized from torch's global generator."""
+
+    def model(self, data: Any) -> nn.Module:
+        """:meth:`reference`, tuned for a CPU if the task's option says so: same parameters, same function."""
+        model = self.reference(data)
+        return cpu.tuned(model) if self.cpu_tuning else model
 
     @abstractmethod
     def pictures(self, images: Tensor) -> Tensor:
@@ -68,11 +86,11 @@ class Classification(Task):
 
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bytes as numbers whose mean is 0 and deviation 1 in every channel: [n, channels, height, width], channels_last.
+    """Bytes as numbers whose mean is 0 and deviation 1 in every channel: [n, channels, height, width].
 
     Args:
         mean, std: of the channels, where 255 is 1.
     """
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    floats = images.to(torch.float32)
     middle, unit = (torch.tensor(each, device=images.device).reshape(-1, 1, 1) for each in (mean, std))
     return floats.div_(255).sub_(middle).div_(unit)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..data.images import fashion_mnist_files as fashion_mnist
+from ..data.images import fashion_mnist_files
 from ..data.images.pictures import Pictures
 from ..models.small_cnn import SmallCNN
 from .classification import Classification
@@ -18,21 +18,21 @@ _MEAN, _STD = 0.2860, 0.3530  # of the 60,000 training images
 class FashionMnist(Classification):
     """10 classes of 28x28 grey images; accuracy on the test images."""
 
-    methods: str = "adam,radam,adam+untuned-linear"
+    methods: tuple[str, ...] = ("adam", "radam", "adam+untuned-linear")
     lrs: tuple[float, ...] = (0.003, 0.01, 0.025, 0.05)
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int = 4
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        return fashion_mnist.find(folder, say, fetch)
+        return fashion_mnist_files.find(folder, say, fetch)
 
     def load(self, folder: Path) -> Pictures:
-        return fashion_mnist.load(folder)
+        return fashion_mnist_files.load(folder)
 
     def pictures(self, images: Tensor) -> Tensor:
         return images.unsqueeze(1).float().div_(255).sub_(_MEAN).div_(_STD)
 
-    def model(self, data: Pictures) -> nn.Module:
+    def reference(self, data: Pictures) -> nn.Module:
         return SmallCNN()
 
 
@@ -42,7 +42,7 @@ class FashionMnistMini(FashionMnist):
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         if folder is not None:
             raise ValueError("fashion-mnist-mini comes with the package; --data goes with fashion-mnist")
-        return fashion_mnist.mini()
+        return fashion_mnist_files.mini()
 
 
 FASHION_MNIST = FashionMnist(name="fashion-mnist", title="Fashion-MNIST", images=60_000, batch_size=1000)

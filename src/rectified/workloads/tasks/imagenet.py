@@ -16,14 +16,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.images import imagenet_files as imagenet
+from ..data.images import imagenet_files
 from ..data.images.image_folder import Files, ImageFolder, decoded, index
 from ..data.images.pictures import Pictures
 from ..models.resnet import resnet18
 from ..sharding import needed_here
 from .cifar10 import Augmented
 from .classification import Batch, Classification, normalised
-from .lr_decay import Milestones, Schedule
+from .lr_decay import LrSchedule, Milestones
 from .task import Say
 
 # Of ImageNet's pixels, red, green and blue: what everybody takes.
@@ -49,15 +49,15 @@ class ImageNet(Classification):
         loaders: threads that decode.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("images", "loaders", "loss_scale", "weight_decay")
+    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "images", "loaders", "loss_scale", "weight_decay")
 
-    methods: str = "sgd,adam,radam"
+    methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)
     seeds: tuple[int, ...] = (0,)
     epochs: int = 90
     batch_size: int = 256
     weight_decay: float = 1e-4
-    schedule: Schedule = RECIPE
+    schedule: LrSchedule = RECIPE
     loaders: int = 4
 
     def __post_init__(self) -> None:
@@ -66,12 +66,12 @@ class ImageNet(Classification):
             raise ValueError(f"loaders is {self.loaders}; it must be at least 1")
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        return imagenet.IMAGENET.find(folder, self.images, say)
+        return imagenet_files.IMAGENET.find(folder, self.images, say)
 
     def load(self, folder: Path) -> ImageFolder:
         return index(folder)
 
-    def model(self, data: ImageFolder) -> nn.Module:
+    def reference(self, data: ImageFolder) -> nn.Module:
         return resnet18(len(data.classes))
 
     def pictures(self, images: Tensor) -> Tensor:
@@ -177,18 +177,18 @@ class TinyImageNet(Augmented):
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)
     epochs: int = 90
     batch_size: int = 256
-    schedule: Schedule = RECIPE
+    schedule: LrSchedule = RECIPE
     padding: int = 8
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        return imagenet.TINY_IMAGENET.find(folder, self.images, say)
+        return imagenet_files.TINY_IMAGENET.find(folder, self.images, say)
 
     def load(self, folder: Path) -> Pictures:
         found = index(folder)
         train, test = (_whole(folder, files) for files in (found.train, found.test))
         return Pictures(train, found.train.labels, test, found.test.labels)
 
-    def model(self, data: Pictures) -> nn.Module:
+    def reference(self, data: Pictures) -> nn.Module:
         """As many classes as the data has; without the two halvings in front, which are for larger pictures."""
         return resnet18(int(data.train_labels.max()) + 1, small=True)
 

@@ -1,50 +1,61 @@
-"""Language models: an LSTM on One Billion Word, as the RAdam paper has it; small, and a small GPT, on WikiText-2."""
+"""Language models: the RAdam paper's LSTM on One Billion Word; a small LSTM and GPT on WikiText-2 or a user's text."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ..data.text import one_billion, wikitext
+from ..data.find import DataNotFoundError
+from ..data.text import one_billion, own_text, wikitext
+from ..data.text.own_text import Identity
 from ..data.text.words import Corpus
+from ..models import cpu
 from ..models.gpt import GPT, check_gpt
 from ..models.lstm import LSTM
-from .lr_decay import LinearDecay, Milestones, Schedule
-from .task import Say, Task
+from .lr_decay import LinearDecay, LrSchedule, Milestones
+from .task import BaseTask, Say
 
 Batch = tuple[Tensor, Tensor, Tensor]
 EVALUATED = 64  # streams at once
+OWN_TEXT = ("corpus", "min_count")  # the options of the tasks that take a user's own text
 
 RECIPE = Milestones((9,), epochs=14)  # the authors' code: times 0.1 once nine epochs are over
 DECAY = LinearDecay()
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModel(Task):
-    """What is the next word? The loss is the mean of -log p of it; the perplexity is its exponential, on other text.
+class LanguageModel(BaseTask):
+    """Predict the next word. The loss is the mean of -log p; the perplexity is its exponential, on held-out text.
 
-    The text is taken as a circle. In each epoch streams, as many as the batch size, begin on it at equal distances, the
-    first at a random place, and a batch has the next `sequence` words of each. A whole epoch ends where each stream
-    comes to the beginning of the next, or less than `sequence` words before.
+    The training text is read as a circle. In each epoch, as many streams as the batch size start on it at equal
+    distances, the first at a random place, and a batch has the next `sequence` words of each stream. A whole epoch ends
+    where each stream reaches the start of the next one, or up to `sequence` words before.
 
     Attributes:
-        words: of the text to train on, as published: an epoch's updates are known without it.
-        sequence: words of a stream in a batch.
-        updates: in an epoch, whether or not they come round; 0 is a whole epoch.
-        layers: of the model, and `width` its own.
-        dropout: everywhere in it.
+        words: how many there are in the published training text: the updates of an epoch are known without the data.
+        corpus: the identity of a user's own text, see :class:`..data.text.own_text.Identity`; "" is the published text.
+        min_count: words of one's own text that are seen less often in training are <unk>; 0 is 3, or 1 where <unk> is
+            in the text already.
+        sequence: how many words of a stream are in a batch.
+        updates: how many an epoch has; streams then go on beyond their ends, or stop before. 0 is a whole epoch.
+        layers: how many the model has.
+        width: of each layer.
+        dropout: the probability, everywhere in the model.
 
     Raises:
-        ValueError: one of them is out of its range.
+        ValueError: an attribute is out of its range.
     """
 
     options: ClassVar[tuple[str, ...]] = ("layers", "loss_scale", "sequence", "updates", "weight_decay", "width")
 
     words: int
+    corpus: str = ""
+    min_count: int = 0
     sequence: int
     layers: int
     width: int
@@ -55,7 +66,7 @@ class LanguageModel(Task):
     compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
     larger_is_better: bool = False
     margin: float = 0.02
-    methods: str = "adam,radam"
+    methods: tuple[str, ...] = ("adam", "radam")
     lrs: tuple[float, ...] = (0.001,)
     seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -64,24 +75,55 @@ class LanguageModel(Task):
         for name in ("sequence", "layers", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.corpus:
+            Identity.parse(self.corpus)
+        if self.min_count < 0:
+            raise ValueError(f"min_count is {self.min_count}; it must be 1 or more, or 0 to choose by the text")
+        if self.min_count and not self.corpus:
+            raise ValueError(
+                f"min_count is {self.min_count}; it is for text of your own: name its folder with --data FOLDER"
+            )
         if self.updates < 0:
             raise ValueError(f"updates is {self.updates}; it must be 1 or more, or 0 for the whole text")
 
+    def titled(self, options: Mapping[str, Any]) -> str:
+        if not (corpus := options.get("corpus")):
+            return super().titled(options)
+        own = self.title.replace(wikitext.TITLE, Identity.parse(corpus).title)
+        return replace(self, title=own).titled({name: value for name, value in options.items() if name != "corpus"})
+
+    def options_of(self, folder: Path) -> dict[str, Any]:
+        if "corpus" not in self.options or not own_text.is_in(folder):
+            return {}
+        return {"corpus": str(own_text.identify(folder))}
+
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        if self.corpus:
+            return own_text.find(folder, Identity.parse(self.corpus))
+        if folder is not None and (found := self.options_of(folder)):
+            raise DataNotFoundError(
+                f"{folder} holds text of your own, and {self.name} is of {wikitext.TITLE}: "
+                f"give the task the option corpus={found['corpus']}"
+            )
         return wikitext.find(folder, say, fetch)
 
     def load(self, folder: Path) -> Corpus:
-        return wikitext.load(folder)
+        return own_text.load(folder, self.min_count) if self.corpus else wikitext.load(folder)
 
     @property
     def _trained(self) -> int:
-        return self.words
+        return Identity.parse(self.corpus).words if self.corpus else self.words
+
+    @property
+    def largest_batch(self) -> int:
+        """As many streams as have `sequence` words of their own."""
+        return max(1, self._trained // self.sequence)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return self.updates or max(1, self._trained // batch_size // self.sequence)
 
     def batches(self, data: Corpus, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
-        """Words and the word after each, [batch_size, sequence], and whether streams begin with them, [batch_size]."""
+        """Words and the next word of each, int64 [batch_size, sequence]; whether streams start, bool [batch_size]."""
         count = len(data.train)
         starts = torch.randint(count, (1,), generator=generator) + torch.arange(batch_size) * count // batch_size
         span = torch.arange(self.sequence + 1)
@@ -91,7 +133,7 @@ class LanguageModel(Task):
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """-log p of each word that is to be told, one after the other."""
+        """-log p of each target, [batch_size * sequence]."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.losses(model, batch).mean()
@@ -100,11 +142,15 @@ class LanguageModel(Task):
         loss = self._over(model, data.valid)
         return {"valid_ppl": float(loss.exp()), "valid_loss": float(loss)}
 
+    @property
+    def final_metrics(self) -> tuple[tuple[str, str], ...]:
+        return (("test_ppl", "test perplexity"),)
+
     def final(self, model: nn.Module, data: Corpus) -> dict[str, float]:
         return {"test_ppl": float(self._over(model, data.test).exp())}
 
     def _over(self, model: nn.Module, text: Tensor) -> Tensor:
-        """The mean of -log p of every word but the first, in streams that know nothing of one another; float64."""
+        """The mean of -log p over all words but the first, float64, of a text read as EVALUATED independent streams."""
         device = next(model.parameters()).device
         count = len(text) - 1
         length = -(-count // EVALUATED)
@@ -122,22 +168,25 @@ class LanguageModel(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recurrent(LanguageModel):
-    """LSTMs whose memory goes on from batch to batch within an epoch.
+class LSTMLanguageModel(LanguageModel):
+    """An LSTM whose memory is carried from batch to batch within an epoch.
 
-    Of several ranks each has the memory of its own streams, and a checkpoint has the first's alone: where a run goes on
-    in the middle of an epoch, the others begin with what the first remembers, or with nothing if their part of a batch
-    is of another size. That is soon forgotten, but it is not the uninterrupted run to round-off, as it is elsewhere.
+    With several ranks, each has the memory of its own streams, and a checkpoint holds that of the first rank only. A
+    run that resumes in the middle of an epoch gives it to the other ranks too, or none if their part of a batch has
+    another size. The effect soon fades, but unlike elsewhere the run is not the uninterrupted one to round-off.
 
     Attributes:
-        embedding: its width.
-        cutoffs: the ranks by frequency with which clusters of the adaptive softmax begin.
+        embedding: the width of a word's vector.
+        cutoffs: the ranks by frequency with which the clusters of the adaptive softmax begin; those beyond the
+            vocabulary are left out.
     """
+
+    options: ClassVar[tuple[str, ...]] = (*LanguageModel.options, *OWN_TEXT)
 
     epochs: int = 14
     batch_size: int = 128
     clip: float = 5.0
-    schedule: Schedule = RECIPE
+    schedule: LrSchedule = RECIPE
     sequence: int = 20
     layers: int = 2
     embedding: int
@@ -151,7 +200,10 @@ class Recurrent(LanguageModel):
             )
 
     def model(self, data: Corpus) -> nn.Module:
-        return LSTM(data.vocabulary, self.embedding, self.width, self.layers, self.dropout, self.cutoffs)
+        # An adaptive softmax has two clusters at least. Where the text has too few words for the first cutoff, the
+        # second is of one word, the rarest: its probability is its cluster's, which makes this a plain softmax.
+        cutoffs = [cutoff for cutoff in self.cutoffs if cutoff < data.vocabulary] or [data.vocabulary - 1]
+        return LSTM(data.vocabulary, self.embedding, self.width, self.layers, self.dropout, cutoffs)
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, LSTM)
@@ -160,11 +212,13 @@ class Recurrent(LanguageModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneBillionWord(Recurrent):
-    """The paper's. Its code goes through one shard after the other with all streams; here each has a part of all text.
+class OneBillionWord(LSTMLanguageModel):
+    """The RAdam paper's language model.
+
+    The authors' code reads one shard after the other with all streams; here each stream has a part of the whole text.
 
     Attributes:
-        shards: to train on the first so many.
+        shards: how many of the training shards are used, from the first.
     """
 
     options: ClassVar[tuple[str, ...]] = (*LanguageModel.options, "shards")
@@ -188,27 +242,30 @@ class OneBillionWord(Recurrent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformer(LanguageModel):
-    """A GPT; what comes before its `sequence` words it does not know, in evaluation either.
+class GPTLanguageModel(LanguageModel):
+    """A GPT, which sees nothing before its `sequence` words, in evaluation either.
 
     Attributes:
         norm: "pre" or "post".
         positions: "learned" or "sinusoidal".
-        heads: of the attention; they share the width.
+        heads: of the attention, which divide the width among them.
+        cpu_tuning: whether training and evaluation never hold the logits of a whole batch, see :mod:`..models.cpu`:
+            faster, and at the default size a gigabyte less.
     """
 
-    options: ClassVar[tuple[str, ...]] = (*LanguageModel.options, "norm", "positions")
+    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", *LanguageModel.options, *OWN_TEXT, "norm", "positions")
 
     epochs: int = 10
     batch_size: int = 32
     clip: float = 1.0
-    schedule: Schedule = DECAY
+    schedule: LrSchedule = DECAY
     sequence: int = 64
     layers: int = 4
     width: int = 128
     heads: int = 4
     norm: str = "pre"
     positions: str = "learned"
+    cpu_tuning: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -220,25 +277,31 @@ class Transformer(LanguageModel):
         )
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, GPT)
-        inputs, targets, _ = batch
-        return model.losses(model(inputs).flatten(0, 1), targets.flatten())
+        return self._cross_entropy(model, batch, "none")
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._cross_entropy(model, batch, "sum") / batch[1].numel()
+
+    def _cross_entropy(self, model: nn.Module, batch: Batch, reduction: str) -> Tensor:
         assert isinstance(model, GPT)
-        inputs, targets, _ = batch
-        return model.loss(model(inputs).flatten(0, 1), targets.flatten())
+        inputs, targets = batch[0], batch[1].flatten()
+        if self.cpu_tuning:
+            hidden = model.hidden(inputs).flatten(0, 1)
+            return cpu.linear_cross_entropy(hidden, model.words.weight, targets, reduction=reduction)
+        return F.cross_entropy(model(inputs).flatten(0, 1), targets, reduction=reduction)
 
 
-LANGUAGE_MODEL = Recurrent(
+LANGUAGE_MODEL = LSTMLanguageModel(
     name="language-model",
-    title="WikiText-2",
+    title=wikitext.TITLE,
     words=wikitext.WORDS,
     embedding=128,
     width=256,
     cutoffs=(2000, 10_000),
 )
-LANGUAGE_MODEL_GPT = Transformer(name="language-model-gpt", title="WikiText-2 with a GPT", words=wikitext.WORDS)
+LANGUAGE_MODEL_GPT = GPTLanguageModel(
+    name="language-model-gpt", title=f"{wikitext.TITLE} with a GPT", words=wikitext.WORDS
+)
 LANGUAGE_MODEL_PAPER = OneBillionWord(
     name="language-model-paper",
     title="One Billion Word",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Schedule(Protocol):
+class LrSchedule(Protocol):
     """From where a run stands to a factor on its lr."""
 
     def __call__(self, step: int, steps: int) -> float:
@@ -13,14 +13,14 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
+class NoDecay:
     """1 throughout."""
 
     def __call__(self, step: int, steps: int) -> float:
         return 1.0
 
 
-CONSTANT = Constant()
+NO_DECAY = NoDecay()
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,26 @@
-"""What the study asks of a task."""
+"""What a study asks of a task."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .lr_decay import CONSTANT, Schedule
+from ..batches import examples
+from .lr_decay import NO_DECAY, LrSchedule
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(ABC):
-    """A model, its data and its measure.
+class BaseTask(ABC):
+    """A model, its data and its measure: what a study asks of every task.
+
+    To compare methods on a model and data of your own, write a :class:`~.user_task.Task`, which needs no subclass.
 
     Attributes:
         name: as on the command line.
@@ -27,13 +30,18 @@ class Task(ABC):
             is skewed over seeds, its logarithm is not.
         larger_is_better: of both.
         margin: how much worse what is compared may be and still be as good for practical purposes, in its own unit.
-        methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise.
+        methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise; methods by name.
         weight_decay: of every method that has none of its own: decoupled, but SGD's is in its gradient, as is usual.
         clip: the norm to which gradients are clipped; infinite for none.
         schedule: the factor on the lr as the run goes on.
         averaged: how many epochs at the end the weights are averaged over for :meth:`final`.
         loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
             an optimizer does with large raw gradients.
+        version: a digest of the user's file that the task comes from, which is part of a run's identity; empty for a
+            built-in task.
+        source: what ``rectified study`` takes for the task where that is not its name: ``my_task.py:NAME``.
+        resumable: whether an epoch can be entered in its middle. If not, checkpoints are written only at the end of an
+            epoch, and a run that goes on begins its epoch again.
         options: the names of the attributes that may be set in parentheses after the name.
     """
 
@@ -44,7 +52,7 @@ class Task(ABC):
     metric: str
     metric_label: str
     larger_is_better: bool
-    methods: str
+    methods: tuple[str, ...]
     lrs: tuple[float, ...]
     seeds: tuple[int, ...]
     epochs: int
@@ -53,9 +61,12 @@ class Task(ABC):
     margin: float = 1.0
     weight_decay: float = 0.0
     clip: float = math.inf
-    schedule: Schedule = CONSTANT
+    schedule: LrSchedule = NO_DECAY
     averaged: int = 1
     loss_scale: float = 1.0
+    version: str = ""
+    source: str = field(default="", compare=False)
+    resumable: bool = True
 
     def __post_init__(self) -> None:
         for name in ("loss_scale", "margin"):
@@ -67,9 +78,36 @@ class Task(ABC):
             raise ValueError(f"weight_decay is {self.weight_decay!r}; it must be 0 or a positive number")
 
     @property
+    def spec(self) -> str:
+        """The text that names this task to :func:`rectified.workloads.tasks.parse_task`."""
+        return self.source or self.name
+
+    @property
+    def largest_batch(self) -> int | None:
+        """The number of training examples, where it is known before the data is loaded: no batch can have more."""
+        return None
+
+    @property
     def comparison(self) -> tuple[str, str]:
         """What methods are compared by: its name in results.csv, and its label."""
         return self.compared or (self.metric, self.metric_label)
+
+    def titled(self, options: Mapping[str, Any]) -> str:
+        """The title of this task with other values of some of its options."""
+        return ", ".join([self.title, *(_in_words(name, value) for name, value in options.items())])
+
+    def options_of(self, folder: Path) -> dict[str, Any]:
+        """The options that the data in a user's folder decide: what identifies them, if any data will do.
+
+        Raises:
+            DataNotFoundError: the folder holds such data, and something is wrong with it.
+        """
+        return {}
+
+    @property
+    def final_metrics(self) -> tuple[tuple[str, str], ...]:
+        """What :meth:`final` measures: names as in results.csv, with labels, such as ``("bleu", "BLEU")``."""
+        return ()
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
@@ -119,6 +157,13 @@ class Task(ABC):
         return {}
 
 
-def examples(batch: Any) -> int:
-    """How many there are in a batch: a tensor, or a tuple or list of such."""
-    return len(batch) if isinstance(batch, Tensor) else examples(batch[0])
+def _in_words(name: str, value: Any) -> str:
+    """An option, for a title.
+
+    >>> _in_words("loss_scale", 1000.0), _in_words("bleu", True), _in_words("norm", "pre")
+    ('loss scale 1000', 'bleu', 'norm pre')
+    """
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"

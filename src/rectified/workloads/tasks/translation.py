@@ -9,26 +9,35 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..data.find import DataNotFoundError
 from ..data.text import pairs, pieces
 from ..data.text.buckets import Batch, Sides, batch_of, by_length, drawn
 from ..data.text.pieces import PAD
+from ..models import cpu
 from ..models.beam import beam_search
-from ..models.cross_entropy import cross_entropy
 from ..models.layers import NORMS
-from ..models.transformer import Transformer, profile
-from .lr_decay import Constant, LinearDecay
-from .task import Say, Task
+from ..models.transformer import Transformer, admin_init
+from .lr_decay import LinearDecay, NoDecay
+from .task import BaseTask, Say
 
 SENTENCES = 64  # that Admin profiles, and that are translated at once
+
+# sacrebleu's tokenizers that need no further download; the others are for text that is tokenized otherwise.
+TOKENIZERS = ("13a", "intl", "zh", "char", "none")
+FOR_RAW_TEXT = ("13a", "intl")
+TOKENIZED = (
+    "the text is tokenized already (as by Moses: &apos;, @-@, spaces around punctuation), and BLEU by {} of it is "
+    "comparable with no published number: give raw text, or write tokenizer=none for BLEU of the tokens as they are"
+)
 
 
 class Translations(NamedTuple):
     """Parallel text in pieces.
 
     Attributes:
-        references: the test's translations as text.
+        references: the translations of the test text, as text.
         vocabulary: sentencepiece's model, as bytes; `size` is its number of pieces.
     """
 
@@ -41,27 +50,34 @@ class Translations(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translation(Task):
-    """Label-smoothed cross entropy a piece in training; perplexity on the validation text, BLEU on the test's.
+class Translation(BaseTask):
+    """Translate. The loss is label-smoothed cross entropy per piece; measured are validation perplexity and test BLEU.
 
-    An epoch is a block of `updates` updates, whose batches are drawn anew from the whole of the training text.
+    An epoch is a block of `updates` updates, whose batches are drawn from the whole training text.
 
     Attributes:
         source, target: the languages, as in the files' names.
         norm: "post", "pre" or "admin", see :mod:`..models.layers`.
-        layers, width, heads, ffn: the Transformer's, of encoder and decoder each.
-        dropout, smoothing: of embeddings and branches; of labels.
-        vocabulary: how many pieces there are at most, for both languages together.
-        updates: an epoch's.
-        tokens: whether a batch size is of pieces of the longer side, PAD counted, as fairseq's; else of sentences.
-        decay: whether the lr falls to 0 in a straight line.
+        layers: how many the encoder and the decoder have each.
+        width, heads, ffn: of each layer.
+        dropout: the probability, on embeddings and branches.
+        smoothing: of labels.
+        vocabulary: the largest number of pieces, for both languages together.
+        updates: how many an epoch has.
+        tokens: whether a batch size counts pieces of the longer side, with PAD, as fairseq's does; else sentences.
+        decay: whether the lr falls linearly to 0.
         bleu: whether to translate the test text after the last epoch, by beam search of width 5.
-        fetched: whether Multi30k is fetched where no folder is named.
+        tokenizer: sacrebleu's, for BLEU: one of TOKENIZERS.
+        fetched: whether Multi30k is fetched if no folder is named.
+        cpu_tuning: whether the logits of a whole batch are never held at once, see :mod:`..models.cpu`: faster.
+
+    Raises:
+        ValueError: an attribute is out of its range.
     """
 
     options: ClassVar[tuple[str, ...]] = (
-        "averaged", "bleu", "decay", "dropout", "ffn", "heads", "layers", "loss_scale", "norm", "source", "target",
-        "updates", "vocabulary", "weight_decay", "width",
+        "averaged", "bleu", "cpu_tuning", "decay", "dropout", "ffn", "heads", "layers", "loss_scale", "norm", "source",
+        "target", "tokenizer", "updates", "vocabulary", "weight_decay", "width",
     )  # fmt: skip
 
     metric: str = "valid_ppl"
@@ -69,7 +85,7 @@ class Translation(Task):
     compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
     larger_is_better: bool = False
     margin: float = 0.02
-    methods: str = "adam,radam,adam+linear-500,adam+untuned-linear"
+    methods: tuple[str, ...] = ("adam", "radam", "adam+linear-500", "adam+untuned-linear")
     seeds: tuple[int, ...] = (0,)
     source: str = "de"
     target: str = "en"
@@ -85,7 +101,9 @@ class Translation(Task):
     tokens: bool = True
     decay: bool = True
     bleu: bool = True
+    tokenizer: str = "13a"
     fetched: bool = False
+    cpu_tuning: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +122,8 @@ class Translation(Task):
             raise ValueError(f"width is {self.width}; it must be even and a multiple of the heads, {self.heads}")
         if self.norm not in NORMS:
             raise ValueError(f"norm is {self.norm!r}; there are {', '.join(NORMS)}")
+        if self.tokenizer not in TOKENIZERS:
+            raise ValueError(f"tokenizer is {self.tokenizer!r}; there are {', '.join(TOKENIZERS)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
         for name in ("source", "target"):
@@ -111,7 +131,7 @@ class Translation(Task):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be the suffix of a language, such as de")
         if self.source == self.target:
             raise ValueError(f"source and target are both {self.source!r}; they must be two languages")
-        object.__setattr__(self, "schedule", LinearDecay() if self.decay else Constant())
+        object.__setattr__(self, "schedule", LinearDecay() if self.decay else NoDecay())
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         for package in ("sentencepiece", "sacrebleu") if self.bleu else ("sentencepiece",):
@@ -122,10 +142,18 @@ class Translation(Task):
                 f"nothing is fetched for {self.name}: name a folder with its data, or any other parallel text, "
                 "--data FOLDER; the formats are in rectified/workloads/data/text/pairs.py"
             )
-        return pairs.find(folder, self.source, self.target, say, fetch)
+        return pairs.find(
+            folder,
+            self.source,
+            self.target,
+            say,
+            fetch,
+            task=self.name.partition("(")[0],
+            if_tokenized=TOKENIZED.format(self.tokenizer) if self.bleu and self.tokenizer in FOR_RAW_TEXT else "",
+        )
 
     def load(self, folder: Path) -> Translations:
-        """The text in pieces of a vocabulary that is made from what is trained on."""
+        """The text in pieces, whose vocabulary is made from the training text."""
         corpus = pairs.load(folder, self.source, self.target)
         model = pieces.train([*corpus.train.source, *corpus.train.target], self.vocabulary)
         train, valid, test = (Sides(*(pieces.encode(model, side) for side in part)) for part in corpus)
@@ -136,14 +164,14 @@ class Translation(Task):
         return self.updates
 
     def model(self, data: Translations) -> nn.Module:
-        """13.6 million parameters at the CPU's size, with 10,000 pieces."""
+        """The Transformer: 13.6 million parameters for the task `translation`, with 10,000 pieces."""
         model = Transformer(data.size, self.layers, self.width, self.heads, self.ffn, self.norm, self.dropout)
         if self.norm == "admin":
             # Of middling length, so that PAD counts for little.
             order = data.train.target.lengths().argsort(stable=True)
             middle = order[max(0, len(order) - SENTENCES) // 2 :][:SENTENCES]
             source, target = batch_of(data.train, middle)
-            profile(model, source, target[:, :-1])
+            admin_init(model, source, target[:, :-1])
         return model
 
     def batches(
@@ -156,14 +184,17 @@ class Translation(Task):
         return self._nll(model, batch, self.smoothing) / self.weight(batch)
 
     def weight(self, batch: Batch) -> int:
-        """Pieces of the target, EOS among them."""
+        """The number of pieces in the target, including EOS."""
         return int((batch[1][:, 1:] != PAD).sum())
 
     def _nll(self, model: nn.Module, batch: Batch, smoothing: float) -> Tensor:
-        source, target = batch
-        hidden, wanted = model(source, target[:, :-1]), target[:, 1:]
-        real = wanted != PAD
-        return cross_entropy(hidden[real], model.embedding.weight, wanted[real], smoothing)  # type: ignore[union-attr, arg-type]
+        assert isinstance(model, Transformer)
+        source, given, wanted = batch[0], batch[1][:, :-1], batch[1][:, 1:]
+        if self.cpu_tuning:
+            hidden, real = model.hidden(source, given), wanted != PAD
+            return cpu.linear_cross_entropy(hidden[real], model.embedding.weight, wanted[real], smoothing)
+        logits = model(source, given).flatten(0, 1)
+        return F.cross_entropy(logits, wanted.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
 
     def evaluate(self, model: nn.Module, data: Translations) -> dict[str, float]:
         device = next(model.parameters()).device
@@ -175,16 +206,21 @@ class Translation(Task):
         loss = total / count
         return {"valid_ppl": math.exp(loss) if loss < 700 else math.inf, "valid_loss": loss}
 
+    @property
+    def final_metrics(self) -> tuple[tuple[str, str], ...]:
+        return (("bleu", "BLEU"),) if self.bleu else ()
+
     def final(self, model: nn.Module, data: Translations) -> dict[str, float]:
-        """BLEU of sacrebleu, from 0 to 100: see :func:`signature`."""
+        """BLEU on the test text, from 0 to 100, by sacrebleu: see :func:`signature`."""
         if not self.bleu:
             return {}
         from sacrebleu.metrics.bleu import BLEU
 
-        return {"bleu": BLEU().corpus_score(self.translated(model, data), [data.references]).score}
+        bleu = BLEU(tokenize=self.tokenizer)
+        return {"bleu": bleu.corpus_score(self.translated(model, data), [data.references]).score}
 
     def translated(self, model: nn.Module, data: Translations) -> list[str]:
-        """The test text's translations; none is longer than 1.2 times its source and 10 pieces."""
+        """Translate the test text, each sentence into at most 1.2 times as many pieces as it has, plus 10."""
         assert isinstance(model, Transformer)
         device = next(model.parameters()).device
         found: list[list[int]] = [[] for _ in data.references]
@@ -196,15 +232,15 @@ class Translation(Task):
         return pieces.decode(data.vocabulary.numpy().tobytes(), found)
 
 
-def signature() -> str:
-    """How `bleu` was measured, for whoever writes it into a table.
+def signature(tokenizer: str = "13a") -> str:
+    """sacrebleu's signature of a task's `bleu`, to be given with the number.
 
     >>> signature()  # doctest: +ELLIPSIS
     'nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:...'
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU()
+    metric = BLEU(tokenize=tokenizer)
     metric.corpus_score(["a"], [["a"]])  # it then knows of how many references
     return str(metric.get_signature())
 
@@ -225,7 +261,7 @@ TRANSLATION = Translation(
 TRANSLATION_IWSLT = Translation(
     name="translation-iwslt",
     title="Translation at IWSLT'14's size",
-    methods="adam+linear-4000,radam,radam(beta2=0.9995)",
+    methods=("adam+linear-4000", "radam", "radam(beta2=0.9995)"),
     lrs=(3e-4,),
     epochs=70,
     batch_size=4000,
@@ -237,7 +273,7 @@ TRANSLATION_IWSLT = Translation(
 TRANSLATION_WMT = Translation(
     name="translation-wmt",
     title="Translation at WMT'16's size",
-    methods="adam+linear-4000,radam",
+    methods=("adam+linear-4000", "radam"),
     lrs=(3e-4,),
     epochs=100,
     batch_size=8196,

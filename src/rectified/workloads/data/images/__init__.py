@@ -1,1 +1,1 @@
-"""Sets of images: found, checked, read."""
+"""Image data sets: find, check and read them."""

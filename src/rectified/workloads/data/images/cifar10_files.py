@@ -1,4 +1,4 @@
-"""CIFAR-10: find its files in either official layout, packed or unpacked, check them, keep them, read them.
+"""CIFAR-10: find its files in either official layout, packed or unpacked, or fetch them; check them, read them.
 
 60,000 coloured pictures, 32 x 32, in ten classes (Krizhevsky 2009, "Learning multiple layers of features from tiny
 images"). The binary version's files are records of a label and 3,072 bytes, red, green and blue; the python version's,
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from .. import fetch
-from ..find import DataNotFoundError, Place, Say, Way, to_stderr
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
 from .pictures import Pictures
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive there, as published on the data set's page
 PIXELS = 3 * 32 * 32
 
 # MD5 of each file, the training ones in their order. Of the archives as published on the data set's page; of the
@@ -52,12 +53,13 @@ ADVICE = f"""What you can do:
 
 
 def load(folder: Path) -> Pictures:
-    """Read the six files of what `find()` returned.
+    """Read the six files in the folder or archive that `find()` returned.
 
     Raises:
-        DataNotFoundError: one is missing.
-        ValueError: one is not in its format; names it.
+        DataNotFoundError: a file is missing.
+        ValueError: a file is not in its format; names it.
     """
+    folder = expanded(folder)
     _, files = _files(folder)
     batches = [_read(f"{folder}: {name}", content()) for name, content in files.items()]
     train, test = batches[:-1], batches[-1]
@@ -65,12 +67,15 @@ def load(folder: Path) -> Pictures:
 
 
 def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -> Path:
-    """The folder or archive of one of VERSIONS, its content verified: in `folder`, or by the first of WAYS that works.
+    """Find the folder or archive with the data and verify it: in `folder`, or by the first of WAYS that works.
 
-    Without `fetch` only those that find what is on this machine; `say` is told, in one line each, what takes time.
+    Args:
+        folder: the user's, which holds one of VERSIONS or is one; nothing else is tried then.
+        say: is called with one line for whatever takes time or is damaged.
+        fetch: if False, only look on this machine.
 
     Raises:
-        DataNotFoundError: `folder` does not hold it (nothing else is tried then), or no way led to it.
+        DataNotFoundError: `folder` does not hold the data, or no way led to it.
     """
     if folder is not None:
         return _PLACE.named(folder, ("", *VERSIONS), WANTED)
@@ -81,7 +86,7 @@ def _downloaded(say: Say) -> Path:
     def make(folder: Path) -> None:
         say(f"CIFAR-10: downloading {URL}, 170 MB")
         archive = folder / "cifar-10-binary.tar.gz"
-        fetch.download(URL, archive)
+        fetch.download(URL, archive, MD5)
         for name, content in _packed(archive, BINARY).items():
             (folder / name).write_bytes(content())
         archive.unlink()
@@ -90,7 +95,7 @@ def _downloaded(say: Say) -> Path:
 
 
 def _check(place: Path) -> Path:
-    """The folder or archive, if all six files are there and right."""
+    """Return the folder or archive if all six files are in it, as published."""
     sums, files = _files(place)
     names = {md5: name for name, md5 in sums.items()}
     for name, content in files.items():
@@ -102,7 +107,7 @@ def _check(place: Path) -> Path:
 
 
 def _files(place: Path) -> tuple[Mapping[str, str], dict[str, Callable[[], bytes]]]:
-    """The sums of the version that is at a place, and how its files are read, in their order."""
+    """The MD5 sums of the version in a folder or archive, and a reader for each of its files, in order."""
     if place.is_file():
         sums = PYTHON if "python" in place.name else BINARY
         return sums, _packed(place, sums)
@@ -116,7 +121,7 @@ def _files(place: Path) -> tuple[Mapping[str, str], dict[str, Callable[[], bytes
 
 
 def _packed(archive: Path, names: Mapping[str, str]) -> dict[str, Callable[[], bytes]]:
-    """How the files in an archive are read; all at once, since a gzipped archive has no other way."""
+    """A reader for each of the files in an archive, which is unpacked at once: a gzipped tar has no other way."""
     found = {}
     try:
         with tarfile.open(archive) as members:
@@ -159,7 +164,7 @@ def _unpickled(where: str, content: bytes) -> tuple[Tensor, Tensor]:
 
 
 class _Plain(pickle.Unpickler):
-    """Makes arrays of numbers, and calls nothing else that a pickle may name."""
+    """Unpickles arrays of numbers, and refuses to call anything else that a pickle may name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: find its four files wherever they are, check them, keep them, read them.
+"""Fashion-MNIST: find its four files or fetch them, check them, read them.
 
 70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747).
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .. import fetch, published
-from ..find import Place, Say, Way, to_stderr
+from ..find import Place, Say, Way, expanded, to_stderr
 from ..text.lines import file
 from . import idx
 from .pictures import Pictures
@@ -16,7 +16,7 @@ from .pictures import Pictures
 NAME = "fashion-mnist"
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 PACKAGE = "dataset-fashion-mnist"
-PLACE = "usr/share/datasets/fashion-mnist"  # of the files in the package
+PLACE = "usr/share/datasets/fashion-mnist"  # where the package has the files
 SYSTEM = Path("/")
 
 # Zalando publishes MD5 sums of its .gz files, but Debian's copies lack the name in the gzip header and have
@@ -40,7 +40,7 @@ ADVICE = f"""What you can do:
 
 
 def mini() -> Path:
-    """The folder of the miniature in this package: of each class the first 600 and 100 pictures. No network.
+    """The folder of the miniature in this package: the first 600 training and 100 test pictures of each class.
 
     >>> sorted(path.name for path in mini().glob("t10k*"))
     ['t10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz']
@@ -51,11 +51,14 @@ def mini() -> Path:
 def load(folder: Path) -> Pictures:
     """Read the four files, gzipped or not, from `find()` or `mini()`.
 
-    DataNotFoundError: one is missing. ValueError: one is no proper IDX file, or the counts differ.
+    Raises:
+        DataNotFoundError: a file is missing.
+        ValueError: a file is not in the IDX format, or there are not as many labels as pictures.
 
     >>> [tuple(part.shape) for part in load(mini())]
     [(6000, 28, 28), (6000,), (1000, 28, 28), (1000,)]
     """
+    folder = expanded(folder)
     parts = Pictures(
         idx.read(file(folder, "train-images-idx3-ubyte"), dims=3),
         idx.read(file(folder, "train-labels-idx1-ubyte"), dims=1),
@@ -69,12 +72,15 @@ def load(folder: Path) -> Pictures:
 
 
 def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -> Path:
-    """The folder that holds the four files, their content verified: `folder`, or the first of WAYS that works.
+    """Find the folder with the four files and verify their content: `folder`, or by the first of WAYS that works.
 
-    Without `fetch` only those that find what is on this machine.
+    Args:
+        folder: the user's, in any of LAYOUTS; nothing else is tried then.
+        say: is called with one line for whatever takes time or is damaged.
+        fetch: if False, only look on this machine.
 
-    `say` is told, in one line each, what takes time or is amiss.
-    DataNotFoundError: `folder` does not hold them (nothing else is tried then), or no way led to them.
+    Raises:
+        DataNotFoundError: `folder` does not hold the files, or no way led to them.
     """
     if folder is not None:
         return _PLACE.named(folder, LAYOUTS, ", ".join(f"{name}[.gz]" for name in SUMS))

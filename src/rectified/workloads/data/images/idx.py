@@ -20,10 +20,12 @@ OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E
 
 
 def contents(path: Path) -> bytes:
-    """The file's bytes, gunzipped where they are gzipped.
+    """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
 
-    What a file is, its first bytes say and not its name: browsers unzip a `.gz` and leave the name.
-    ValueError: the gzip stream is damaged, or something follows it.
+    Its name does not count: browsers unzip a `.gz` and leave the name.
+
+    Raises:
+        ValueError: the gzip stream is damaged, or something follows it.
     """
     raw = path.read_bytes()
     if not raw.startswith(GZIP):
@@ -35,12 +37,13 @@ def contents(path: Path) -> bytes:
 
 
 def read(path: Path, dims: int) -> Tensor:
-    """The file as a uint8 tensor with `dims` dimensions.
+    """Read a file as a uint8 tensor with `dims` dimensions.
 
-    ValueError, naming the file: not IDX, another type, other dimensions, bytes missing or left over.
+    Raises:
+        ValueError: it is not IDX, has another type or other dimensions, or bytes are missing or left over; names it.
 
-    >>> from rectified.workloads.data import fashion_mnist
-    >>> read(fashion_mnist.mini() / "t10k-labels-idx1-ubyte.gz", dims=1)[:5].tolist()
+    >>> from rectified.workloads.data.images.fashion_mnist_files import mini
+    >>> read(mini() / "t10k-labels-idx1-ubyte.gz", dims=1)[:5].tolist()
     [9, 2, 1, 1, 6]
     """
     try:
@@ -50,7 +53,7 @@ def read(path: Path, dims: int) -> Tensor:
 
 
 def pack(array: Tensor) -> bytes:
-    """The uint8 tensor as an IDX file's bytes: what `read` reads.
+    """The bytes of an IDX file that holds the uint8 tensor, as `read` reads it.
 
     >>> pack(torch.tensor([7, 9], dtype=torch.uint8)).hex(" ")
     '00 00 08 01 00 00 00 02 07 09'

@@ -1,4 +1,4 @@
-"""Pictures in folders, a class each: listed, checked and decoded, in ImageNet's layout or in Tiny ImageNet's.
+"""Folders of pictures, one for each class, in ImageNet's layout or Tiny ImageNet's: list, check and decode them.
 
 ImageNet's                          Tiny ImageNet's
 train/CLASS/*.JPEG                  train/CLASS/images/*.JPEG
@@ -18,20 +18,21 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..find import DataNotFoundError
+from ..find import DataNotFoundError, expanded
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 class Files(NamedTuple):
-    """Pictures by their paths, which are one tensor: processes that map it share a million of them.
+    """The paths of pictures as one tensor, so that processes which map it share a million paths.
 
-    The first of every class come first, then the second of every class, and so on: the first n are of all classes.
+    The first picture of every class comes first, then the second of every class, and so on: a beginning of the list
+    has pictures of all classes.
 
     Attributes:
-        paths: uint8, the paths inside the folder one after another.
-        ends: int64 [n], where each ends.
-        labels: int16 [n], the places of their classes.
+        paths: uint8, the paths inside the folder, concatenated.
+        ends: int64 [n], where each path ends.
+        labels: int16 [n], the index of each picture's class.
     """
 
     paths: Tensor
@@ -39,17 +40,17 @@ class Files(NamedTuple):
     labels: Tensor
 
     def path(self, picture: int) -> str:
-        """Of that picture, inside the folder."""
+        """The path of a picture inside the folder, by its number."""
         begin = int(self.ends[picture - 1]) if picture else 0
         return os.fsdecode(self.paths[begin : int(self.ends[picture])].numpy().tobytes())
 
 
 class ImageFolder(NamedTuple):
-    """What :func:`index` finds in a folder.
+    """The pictures that :func:`index` finds in a folder.
 
     Attributes:
-        folder: where it is.
-        classes: their names, sorted.
+        folder: its path.
+        classes: the names of the classes, sorted.
     """
 
     folder: str
@@ -59,13 +60,14 @@ class ImageFolder(NamedTuple):
 
 
 def index(folder: Path) -> ImageFolder:
-    """Every picture in a folder of either layout: Tiny ImageNet's if it has one of its two text files.
+    """List every picture in a folder of either layout: Tiny ImageNet's if it has one of its two text files.
 
-    Files of other names than SUFFIXES are none; whether the others are, shows when they are decoded.
+    Only files whose names end in SUFFIXES count; whether they are pictures shows when they are decoded.
 
     Raises:
-        DataNotFoundError, OSError: it has neither layout, or something is missing in it, or too much.
+        DataNotFoundError, OSError: the folder has neither layout, or files are missing or left over.
     """
+    folder = expanded(folder)
     tiny = any((folder / name).exists() for name in ("wnids.txt", "val/val_annotations.txt"))
     train = {
         name: _pictures(folder, f"train/{name}/images" if tiny else f"train/{name}")
@@ -103,14 +105,14 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _pictures(folder: Path, inside: str) -> list[str]:
-    """The paths, from the folder, of the pictures in that one inside it."""
+    """The paths of the pictures in the folder `inside` of `folder`, relative to the latter, sorted."""
     with os.scandir(folder / inside) as entries:
         names = [entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file()]
     return [f"{inside}/{name}" for name in sorted(names) if not name.startswith(".")]
 
 
 def _annotated(folder: Path) -> dict[str, list[str]]:
-    """The test pictures by their classes, as Tiny ImageNet's annotations have them."""
+    """The test pictures of each class, by Tiny ImageNet's annotations."""
     file = folder / "val/val_annotations.txt"
     classes: dict[str, str] = {}
     for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
@@ -130,7 +132,7 @@ def _annotated(folder: Path) -> dict[str, list[str]]:
 def _compare(
     where: Path, named: Mapping[str, object] | Sequence[str], there: Mapping[str, object] | Sequence[str], what: str
 ) -> None:
-    """Refuse a name that is not there, or what is there without being named."""
+    """Raise DataNotFoundError for a name that is not there, and for what is there without being named."""
     if without := sorted(set(named).difference(there)):
         raise DataNotFoundError(f"{where}: has {_some(without)}, for which there is no {what}")
     if beside := sorted(set(there).difference(named)):
@@ -138,7 +140,7 @@ def _compare(
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first of them.
+    """The first three names, for a message.
 
     >>> _some(["a", "b"]), _some(["a", "b", "c", "d", "e"])
     ('a, b', 'a, b, c and 2 more')
@@ -147,11 +149,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def decoded(path: Path) -> Image.Image:
-    """The picture in a file, red, green and blue.
+    """Decode a picture to red, green and blue.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no picture, or damaged; names it.
+        OSError: the file cannot be read.
+        ValueError: it is not a picture, or damaged; names it.
     """
     content = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""ImageNet and Tiny ImageNet: where a user has them, packed or unpacked, and that they are whole.
+"""ImageNet and Tiny ImageNet: find them where a user has them, packed or unpacked, and check that they are whole.
 
 ImageNet is that of ILSVRC 2012 (Russakovsky et al. 2014, arXiv:1409.0575): 1,281,167 pictures of any size to train on
 and 50,000 to test, in 1,000 classes. Tiny ImageNet (Stanford's course CS231n) has 100,000 and 10,000 of 64 x 64 in 200.
@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import cache
-from ..find import DataNotFoundError, Place, Say, to_stderr
+from ..find import DataNotFoundError, Place, Say, expanded, to_stderr
 from .image_folder import index
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set that a user brings.
+class ImageNetSource:
+    """A data set that the user has to provide.
 
     Attributes:
-        name: in the cache and, at the beginning of a folder's or an archive's name, in a folder that a user names.
+        name: in the cache; in the user's folder, names of folders and archives that begin with it are looked into.
         title: in messages.
-        origin: where it is to be had, for who has not got it.
+        origin: where to get it, for messages.
     """
 
     name: str
@@ -36,13 +36,16 @@ class Source:
     origin: str
 
     def find(self, folder: Path | None, images: int, say: Say = to_stderr) -> Path:
-        """The folder with so many training pictures, in either layout: `folder`, or what the cache has.
+        """Find the folder with `images` training pictures, in either layout: in the user's `folder`, or in the cache.
 
-        Inside the folder it may be in another whose name begins with the source's, or packed; an archive is unpacked
-        into the cache, once. `say` is told, in one line each, what takes time.
+        Inside that, the data may be in a folder whose name begins with the source's, or packed; an archive is unpacked
+        into the cache, once.
+
+        Args:
+            say: is called with one line for whatever takes time.
 
         Raises:
-            DataNotFoundError: there is none, or it is not whole; says what of each that was looked at.
+            DataNotFoundError: there is no such data, or it is not whole; says what was wrong with each place.
         """
 
         def check(place: Path) -> Path:
@@ -66,7 +69,7 @@ class Source:
             return data.named(home, inside, wanted)
 
         if folder is not None:
-            folder = Path(folder).expanduser()
+            folder = expanded(folder)
             return data.named(folder, ("", *self._inside(folder)), wanted)
         advice = (
             f"What you can do:\n  - {self.origin}\n    and name its folder with --data FOLDER, or put it into {{cache}}"
@@ -74,18 +77,18 @@ class Source:
         return data.by((("the cache", cached),), advice, say)
 
     def _inside(self, folder: Path) -> list[str]:
-        """What may hold it in the folder, by its name: folders and archives, and those in such a folder."""
+        """The folders and archives in the folder that may hold the data, by their names; also inside such a folder."""
         found = [path for name in (self.name, f"{self.name}*/{self.name}") for path in folder.glob(f"{name}*")]
         return sorted(str(path.relative_to(folder)) for path in found if path.is_dir() or path.name.endswith(ARCHIVES))
 
 
-IMAGENET = Source(
+IMAGENET = ImageNetSource(
     "imagenet",
     "ImageNet",
     "register at https://image-net.org/download.php for ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar,\n"
     "    unpack them into train/CLASS/*.JPEG and val/CLASS/*.JPEG",
 )
-TINY_IMAGENET = Source(
+TINY_IMAGENET = ImageNetSource(
     "tiny-imagenet",
     "Tiny ImageNet",
     "fetch http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB, for research only) on any machine",
@@ -93,7 +96,7 @@ TINY_IMAGENET = Source(
 
 
 def _unpacked(archive: Path, say: Say) -> Path:
-    """The folder in an archive that has a train folder; in the cache, by the archive's name and content."""
+    """Unpack an archive into the cache, once for its name and content; returns the folder in it that has `train`."""
     with archive.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     suffix = next(suffix for suffix in ARCHIVES if archive.name.endswith(suffix))
@@ -106,10 +109,12 @@ def _unpacked(archive: Path, say: Say) -> Path:
                     members.extractall(folder)
             else:
                 with tarfile.open(archive) as members:
-                    members.extractall(folder, filter="data")  # nothing outside the folder, no links out of it
+                    members.extractall(
+                        folder, filter="data"
+                    )  # writes nothing outside of the folder, and no links to there
         except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as damage:
             raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
-        os.sync()  # the cache has single files written out; for a hundred thousand at once this is the quicker way
+        os.sync()  # the cache syncs files one by one; for a hundred thousand files this is faster
 
     def inner(folder: Path) -> Path:
         for train in (folder / "train", *sorted(folder.glob("*/train"))):

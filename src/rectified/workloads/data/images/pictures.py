@@ -1,4 +1,4 @@
-"""Pictures in memory, to be told apart."""
+"""A data set for image classification in memory."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Pictures(NamedTuple):
-    """As bytes, uint8: grey ones [n, height, width], coloured ones [n, 3, height, width]; labels uint8 or int16 [n]."""
+    """Images, uint8 [n, height, width] if gray, [n, 3, height, width] if colored, with labels, uint8 or int16 [n]."""
 
     train_images: Tensor
     train_labels: Tensor

@@ -1,4 +1,4 @@
-"""Parallel text in pieces, and batches of it: of sentences of like length, since PAD costs time."""
+"""Batches of parallel text in pieces, each of sentences of similar length, since PAD costs time."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from .pieces import Pieces
 
 Batch = tuple[Tensor, Tensor]
 
-LONGEST = 175  # pieces of a sentence that is trained on
-POOL = 200  # batches, of whose sentences those of like length come together
-EVALUATED = 4096  # pieces of a batch that is not trained on
+LONGEST = 175  # pieces; longer sentences are not trained on
+POOL = 200  # batches whose sentences are sorted by length together
+EVALUATED = 4096  # pieces in a batch of an evaluation
 
 
 class Sides(NamedTuple):
@@ -22,18 +22,21 @@ class Sides(NamedTuple):
 
 
 def batch_of(sides: Sides, which: Tensor) -> Batch:
-    """Source [n, s], EOS behind each sentence; target [n, t + 1], BOS before each as well."""
+    """The sentences numbered `which`: source int64 [n, s], each with EOS; target [n, t + 1], each with BOS and EOS."""
     return sides.source.padded(which), sides.target.padded(which, begin=True)
 
 
 def drawn(sides: Sides, updates: int, batch_size: int, tokens: bool, generator: torch.Generator) -> list[Tensor]:
-    """The sentences of each of so many batches.
+    """Draw the sentences of `updates` batches.
 
-    Those of a pool are sorted by length and cut into batches, whose order is random. When all sentences were in a pool,
-    they are drawn again.
+    The sentences of a pool, drawn at random, are sorted by length and cut into batches, whose order is random. When
+    all sentences have been in a pool, they are drawn again.
 
     Args:
-        tokens: whether `batch_size` is of pieces of the longer side, PAD counted; else it is of sentences.
+        tokens: whether `batch_size` counts pieces of the longer side, with PAD; else it counts sentences.
+
+    Returns:
+        For each batch the numbers of its sentences, int64 [n].
 
     Raises:
         ValueError: every sentence is too long.
@@ -53,7 +56,7 @@ def drawn(sides: Sides, updates: int, batch_size: int, tokens: bool, generator: 
     while len(batches) < updates:
         for some in torch.split(usable[torch.randperm(len(usable), generator=generator)], pool):
             source, target = lengths[0, some], lengths[1, some]
-            # To and fro, so that where the one length grows the other does not jump.
+            # Back and forth, so that the source length does not jump where the target length grows.
             source = torch.where(target % 2 == 0, source, LONGEST + 1 - source)
             some = some[(target * (LONGEST + 2) + source).argsort(stable=True)]
             sizes = _filled(longest[some].tolist(), batch_size) if tokens else batch_size
@@ -65,7 +68,7 @@ def drawn(sides: Sides, updates: int, batch_size: int, tokens: bool, generator: 
 
 
 def _filled(sizes: list[int], most: int) -> list[int]:
-    """How many of the sentences, in order, make each batch: with PAD, as many pieces as are allowed.
+    """The sizes of batches that sentences of these sizes are cut into, in order: at most `most` pieces each, with PAD.
 
     >>> _filled([2, 2, 3, 4], most=7)
     [2, 1, 1]
@@ -81,7 +84,7 @@ def _filled(sizes: list[int], most: int) -> list[int]:
 
 
 def by_length(side: Pieces) -> list[Tensor]:
-    """All sentences, in batches of at most EVALUATED pieces, PAD counted."""
+    """The numbers of all sentences, in batches of at most EVALUATED pieces, with PAD."""
     lengths = side.lengths() + 1
     order = lengths.argsort(stable=True)
     return list(torch.split(order, _filled(lengths[order].tolist(), EVALUATED)))

@@ -1,4 +1,4 @@
-"""Text files as lines, gzipped or not, and lines that translate one another."""
+"""Text files as lines, gzipped or not, and lines that are translations of each other."""
 
 import zipfile
 import zlib
@@ -21,16 +21,24 @@ class Lines(NamedTuple):
         return cls([source for source, _ in pairs], [target for _, target in pairs])
 
 
+class ParallelText(NamedTuple):
+    """Sentences and their translations: to train on, to validate with, to test with."""
+
+    train: Lines
+    valid: Lines
+    test: Lines
+
+
 def there(folder: Path, name: str) -> Path | None:
-    """The file of that name, or gzipped, if there is one."""
+    """The path of a file in the folder, gzipped (as name.gz) or not; None if there is neither."""
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
 def file(folder: Path, name: str) -> Path:
-    """The file of that name, or gzipped.
+    """The path of a file in the folder, gzipped (as name.gz) or not.
 
     Raises:
-        DataNotFoundError: there is none.
+        DataNotFoundError: there is neither.
     """
     if path := there(folder, name):
         return path
@@ -38,7 +46,7 @@ def file(folder: Path, name: str) -> Path:
 
 
 def content(path: Path) -> bytes:
-    """What is in it, gunzipped where its first bytes say so.
+    """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
 
     Raises:
         DataNotFoundError: it is damaged.
@@ -50,10 +58,10 @@ def content(path: Path) -> bytes:
 
 
 def unzipped(archive: Path, name: str) -> bytes:
-    """What is in that member.
+    """The bytes of a member of a zip file.
 
     Raises:
-        DataNotFoundError: there is none, or it is damaged.
+        DataNotFoundError: there is no such member, or it is damaged.
     """
     try:
         with zipfile.ZipFile(archive) as members:
@@ -65,24 +73,45 @@ def unzipped(archive: Path, name: str) -> bytes:
 
 
 def lines(path: Path, text: bytes) -> list[str]:
-    """The text's lines, without white space around them; cut at newlines alone: other separators are characters of it.
+    """Decode a text and split it into lines, without white space around them.
+
+    Only newlines end a line: Unicode's other separators are characters like any other.
+
+    Args:
+        path: where the text is from, for the message.
 
     Raises:
-        DataNotFoundError: it is not UTF-8; tells the line, and that it is from `path`.
+        DataNotFoundError: it is not UTF-8; names the path and the line.
+    """
+    whole = decoded(path, text)
+    return [line.strip() for line in whole.removesuffix("\n").split("\n")] if whole else []
+
+
+def decoded(path: Path, text: bytes) -> str:
+    """Decode a text that should be UTF-8.
+
+    Args:
+        path: where the text is from, for the message.
+
+    Raises:
+        DataNotFoundError: it is not UTF-8; names the path and the line.
     """
     try:
-        decoded = text.decode()
+        return text.decode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise DataNotFoundError(f"{path}: line {line} is not UTF-8 ({error.reason})") from None
-    return [line.strip() for line in decoded.removesuffix("\n").split("\n")] if decoded else []
 
 
 def paired(paths: Sequence[Path], sides: Iterable[list[str]]) -> Lines:
-    """The lines of two files, source and target, of which the i-th translate each other.
+    """Put together the lines of a source and a target file, whose i-th lines are translations of each other.
+
+    Args:
+        paths: of the two files, for the message.
+        sides: the lines of the two files.
 
     Raises:
-        DataNotFoundError: they are not as many, the same, or none.
+        DataNotFoundError: one has more lines than the other, they are the same text, or they are empty.
     """
     (one, other), (source, target) = paths, sides
     if len(source) != len(target):

@@ -1,12 +1,14 @@
 """One Billion Word: find its shards, check them, read them.
 
-Sentences of news, one a line, tokenised, shuffled, none twice (Chelba, Mikolov, Schuster, Ge, Brants, Koehn, Robinson
-2013, arXiv:1312.3005): 30,301,028 to train on, with 768,648,884 words, in the shards 1 to 99. Shard 0 is held out, in
-50 parts: part 0 is the test, as in that paper, 159,658 words with each sentence's </S>; part 1 is for validation.
+Sentences of news, one per line, tokenized, shuffled, without duplicates (Chelba, Mikolov, Schuster, Ge, Brants, Koehn,
+Robinson 2013, arXiv:1312.3005): 30,301,028 to train on, with 768,648,884 words, in the shards 1 to 99. Shard 0 is held
+out, in 50 parts: part 0 is the test, as in that paper, 159,658 words with each sentence's </S>; part 1 is for
+validation.
 
-The RAdam authors' code evaluates on all 50 parts each epoch, and its vocabulary has words seen at least four times,
-the benchmark's and ours with those seen three. As there, a sentence begins where the one before ended: there is
-no <S>, which no model has to tell, and the vocabulary has one word less than the published 793,471.
+The RAdam authors' code evaluates on all 50 parts each epoch, and its vocabulary has the words that are seen at least
+four times; the benchmark's and ours have those that are seen three times. As in that code, a sentence begins where the
+one before ended: there is no <S>, which a model never has to predict, and the vocabulary has one word less than the
+published 793,471.
 """
 
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import cache
-from ..find import DataNotFoundError, Place, Say, to_stderr
+from ..find import DataNotFoundError, Place, Say, expanded, to_stderr
 from .words import Corpus, corpus
 
 NAME = "one-billion-word"
@@ -23,10 +25,10 @@ URL = f"http://www.statmt.org/lm-benchmark/{FOLDER}.tar.gz"
 LAYOUTS = ("", FOLDER)
 
 SHARDS = 99  # to train on
-WORDS = 768_648_884 + 30_301_028  # in them, with each sentence's </S>
+WORDS = 768_648_884 + 30_301_028  # in all shards, with each sentence's </S>
 SEEN = 3  # times in training: rarer words are <UNK>
 
-# In a shard, and in a part of the one held out: about so many, since each sentence fell where chance put it.
+# About how many are in a shard, and in a part of the one held out: each sentence was put into one at random.
 SENTENCES = {"training": 306_071, "heldout": 6_134}
 APART = 0.05
 
@@ -38,31 +40,32 @@ It is not fetched for you, since there is no published checksum."""
 
 
 def load(folder: Path, shards: int = SHARDS) -> Corpus:
-    """Read the first `shards` shards of what `find()` returned, each once; a word is rare if it is rare in those.
+    """Read the first `shards` training shards, and the held-out parts, in the folder that `find()` returned.
 
-    Needs four bytes a word, for all of them 3.2 GB, and while it reads the 2.4 million different words.
+    A word is rare if it is rare in these shards. The texts take four bytes per word, 3.2 GB for all shards, and reading
+    them takes the memory of 2.4 million different words.
     """
-    test, valid, *training = _files(folder, shards)
+    test, valid, *training = _files(expanded(folder), shards)
     lines = (line for path in training for line in _lines(path))
     return corpus(lines, _lines(valid), _lines(test), end=b"</S>", unknown=b"<UNK>", seen=SEEN)
 
 
 def find(folder: Path | None = None, shards: int = SHARDS, say: Say = to_stderr) -> Path:
-    """The benchmark, inside `folder` or in the cache, with its first `shards` shards, which seem whole.
+    """Find the benchmark in the user's `folder` or in the cache, and check that its first `shards` shards are whole.
 
     Raises:
-        DataNotFoundError: it is not there; a shard is missing, cut off, of another size, or a copy of another.
+        DataNotFoundError: it is not there, or a shard is missing, cut off, of another size, or a copy of another one.
     """
     place = Place(NAME, "One Billion Word", partial(_check, shards=shards))
     wanted = f"the folder {FOLDER}"
     if folder is not None:
         return place.named(folder, LAYOUTS, wanted)
-    # Not Place.cached, which moves away what is incomplete: here it is a user's, and may do for fewer shards.
+    # Not Place.cached, which sets incomplete data aside: here the user put it there, and it may do for fewer shards.
     return place.by([("the cache", lambda say: place.named(cache.root() / NAME, LAYOUTS, wanted))], ADVICE, say)
 
 
 def _check(folder: Path, shards: int) -> Path:
-    """The folder, if its files may be what their names say. Every byte is read."""
+    """Return the folder if its files are plausible; reads every byte."""
     paths = _files(folder, shards)
     if not folder.is_dir():
         raise DataNotFoundError(f"{folder}: no such folder")
@@ -81,17 +84,17 @@ def _check(folder: Path, shards: int) -> Path:
 
 
 def _files(folder: Path, shards: int) -> list[Path]:
-    """What is reported on, what is to choose by, what to train on."""
+    """The paths of the test part, the validation part, and the training shards."""
     held_out, training = (folder / f"{kind}-monolingual.tokenized.shuffled" for kind in ("heldout", "training"))
     parts = [held_out / f"news.en.heldout-{part:05d}-of-00050" for part in range(2)]
     return parts + [training / f"news.en-{shard:05d}-of-00100" for shard in range(1, shards + 1)]
 
 
 def _survey(path: Path) -> tuple[bytes, int]:
-    """The first line, and how many there are.
+    """The first line of a file, and its number of lines.
 
     Raises:
-        DataNotFoundError: the last has no end.
+        DataNotFoundError: the last line has no end.
     """
     with path.open("rb") as file:
         first = last = file.readline()

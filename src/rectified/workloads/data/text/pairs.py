@@ -1,21 +1,22 @@
-"""Parallel text, line by line or sentence by sentence: find it in any of its usual formats, check it, read it.
+"""Parallel text: find it in any of its usual formats, check it, read it.
 
-- Line-aligned files: train, valid (or val, dev) and test, with the language as suffix, gzipped or not. So are
+- Line-aligned files: train, valid (or val, dev) and test, with the language as suffix, gzipped or not. Among them are
   Multi30k's task 1 (Elliott, Frank, Sima'an, Specia 2016, arXiv:1605.00459: captions of pictures) and what fairseq's
-  scripts prepare: where words are cut by byte pair encoding, marked with "@@ ", they are joined again.
-- IWSLT'14 as published (Cettolo et al. 2014: talks), split as fairseq's prepare-iwslt14.sh does it.
-- Tatoeba's pairs as manythings.org has them: deu-eng.zip, or deu.txt, in which English comes first.
+  scripts prepare: words that byte pair encoding has cut, marked with "@@ ", are joined again.
+- IWSLT'14 as published, see iwslt14.py.
+- Tatoeba's pairs, see tatoeba.py.
 """
 
-import hashlib
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
 from .. import published
-from ..find import DataNotFoundError, Place, Say, Way, to_stderr
-from .lines import Lines, content, file, lines, paired, there, unzipped
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
+from . import iwslt14, tatoeba
+from .lines import Lines, ParallelText, content, file, lines, paired, there
 
 URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
 
@@ -34,33 +35,42 @@ ADVICE = f"""What you can do:
   - name the folder of other parallel text with --data FOLDER
   - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
 
-# A file's name before the language: what comes first counts. The long ones are the WMT'16 files of fairseq's guide.
+# A file's name before the language: the first that is there counts. The long ones are WMT'16's in fairseq's guide.
 STEMS = {
     "train": ("train", "train.tok.clean.bpe.32000"),
     "valid": ("valid", "val", "dev", "newstest2013.tok.bpe.32000"),
     "test": ("test", "test_2016_flickr", "newstest2014.tok.bpe.32000"),
 }
-IWSLT_TESTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
-HELD_OUT = 1000  # of Tatoeba's pairs, for valid and for test each
-CODES = {"de": "deu", "fr": "fra", "es": "spa", "it": "ita", "nl": "nld", "pt": "por", "ru": "rus", "cs": "ces"}
+INSIDE = ("data/task1/raw", "task1/raw", "raw")  # where Multi30k has its files
 
 
-class Corpus(NamedTuple):
-    """What to train on, to validate with and to test with."""
+def find(
+    folder: Path | None,
+    source: str,
+    target: str,
+    say: Say = to_stderr,
+    fetch: bool = True,
+    *,
+    task: str = "translation",
+    if_tokenized: str = "",
+) -> Path:
+    """Find and check parallel text: in the user's `folder`, else Multi30k, in the cache or fetched into it.
 
-    train: Lines
-    valid: Lines
-    test: Lines
+    Args:
+        source, target: the languages, as in the files' names.
+        say: is called with one line for whatever takes time or needs attention.
+        fetch: if False, only look on this machine.
+        task: the name of the task that asks, for messages.
+        if_tokenized: what to say of a user's text that Moses' tokenizer has been through.
 
-
-def find(folder: Path | None, source: str, target: str, say: Say = to_stderr, fetch: bool = True) -> Path:
-    """Where parallel text in these languages is, checked: in `folder`, else Multi30k, from the cache or fetched.
+    Returns:
+        The folder or archive, for :func:`load`.
 
     Raises:
-        DataNotFoundError: `folder` does not hold it (nothing else is tried then), or Multi30k is not to be had.
+        DataNotFoundError: `folder` does not hold such text (nothing else is tried then), or Multi30k cannot be had.
     """
     if folder is not None:
-        return _named(Path(folder).expanduser(), source, target)
+        return _named(expanded(folder), source, target, task, say, if_tokenized)
     if {source, target} != {"de", "en"}:
         raise DataNotFoundError(
             f"what is fetched is German and English: name a folder with {source} and {target}, --data FOLDER"
@@ -68,44 +78,87 @@ def find(folder: Path | None, source: str, target: str, say: Say = to_stderr, fe
     return _MULTI30K.by(WAYS if fetch else WAYS[:1], ADVICE, say)
 
 
-def load(place: Path, source: str, target: str) -> Corpus:
+def load(place: Path, source: str, target: str) -> ParallelText:
     """Read what `find` returned, or any folder or archive in one of the formats.
 
     Raises:
         DataNotFoundError: something is missing, damaged, not UTF-8, or in the wrong place; names it.
     """
-    for read in (_iwslt14, _aligned, _tatoeba):
-        if corpus := read(place, source, target):
+    place = expanded(place)
+    for read in (iwslt14.read, _aligned, tatoeba.read):
+        if text := read(place, source, target):
             break
     else:
         raise DataNotFoundError(f"{place}: " + (_nothing(source, target) if place.exists() else "no such folder"))
-    for part in Corpus._fields:
-        if not getattr(corpus, part).source:
+    for part in ParallelText._fields:
+        if not getattr(text, part).source:
             raise DataNotFoundError(f"{place}: too short, nothing is left for {part}")
-    for one, other in combinations(Corpus._fields, 2):
-        if getattr(corpus, one) == getattr(corpus, other):
+    for one, other in combinations(ParallelText._fields, 2):
+        if getattr(text, one) == getattr(text, other):
             raise DataNotFoundError(f"{place}: {one} and {other} are the same text")
-    full = [(source, target) for source, target in zip(*corpus.train, strict=True) if source and target]
-    return corpus._replace(train=Lines.of(full))
+    full = [(source, target) for source, target in zip(*text.train, strict=True) if source and target]
+    return text._replace(train=Lines.of(full))
 
 
-def _named(folder: Path, source: str, target: str) -> Path:
+def _named(folder: Path, source: str, target: str, task: str, say: Say, if_tokenized: str) -> Path:
     def check(place: Path) -> Path:
-        load(place, source, target)
+        text = load(place, source, target)
+        if if_tokenized and tokenized(text.test.target):
+            say(f"{place}: {if_tokenized}")
         return place
 
-    inside = ("data/task1/raw", "task1/raw", "raw", f"{source}-{target}", f"{target}-{source}")
-    layouts = ["", *(layout for layout in inside if (folder / layout).is_dir())]
+    inside = (*INSIDE, f"{source}-{target}", f"{target}-{source}", *iwslt14.archives(source, target))
+    layouts = ["", *(layout for layout in inside if (folder / layout).exists())]
+    wanted = _other_languages(folder, source, target, task)
     title = f"parallel text in {source} and {target}"
-    return Place("", title, check).named(folder, layouts, "the formats are in rectified/workloads/data/text/pairs.py")
+    return Place("", title, check).named(
+        folder, layouts, wanted or "the formats are in rectified/workloads/data/text/pairs.py"
+    )
+
+
+def _other_languages(folder: Path, source: str, target: str, task: str) -> str:
+    """Which languages a folder has instead of these, and what to write for them; "" if it has these, or no others."""
+    found = languages(folder)
+    if len(found) < 2 or {source, target} <= {*found}:
+        return ""
+    # What was asked for and is there stays on its side.
+    target = target if target in found else next(language for language in reversed(found) if language != source)
+    source = source if source in found else next(language for language in found if language != target)
+    return f"found {', '.join(found)}; write {task}(source={source},target={target})"
+
+
+def languages(folder: Path) -> list[str]:
+    """The languages of the parallel text in a folder and where else :func:`find` looks in it, by the files' names."""
+    found: set[str] = set()
+    for place in (folder, *(folder / layout for layout in INSIDE), *folder.glob("[a-z][a-z]-[a-z][a-z]")):
+        with suppress(OSError):  # what cannot be read is reported where it is looked for
+            found |= iwslt14.languages(place) | tatoeba.languages(place)
+            for stem in STEMS["train"]:
+                ends = (path.name.removeprefix(f"{stem}.").removesuffix(".gz") for path in place.glob(f"{stem}.*"))
+                found |= {end for end in ends if re.fullmatch("[a-z]{2,3}", end) and end not in ("txt", "tgz", "zip")}
+    return sorted(found)
 
 
 def _nothing(source: str, target: str) -> str:
-    tatoeba = f", nor {_foreign(source, target)}-eng.zip" if "en" in (source, target) else ""
+    pairs = f", nor {tatoeba.archive(source, target)}" if "en" in (source, target) else ""
     return (
         f"holds neither train.{source}[.gz] and train.{target}[.gz], nor train.tags.{source}-{target}.{source} and its "
-        f"like{tatoeba}"
+        f"like, nor {source}-{target}.tgz{pairs}"
     )
+
+
+def tokenized(text: Sequence[str]) -> bool:
+    """Whether Moses' tokenizer has been through the text: it leaves escapes, joints, and punctuation between spaces.
+
+    >>> tokenized(["It &apos;s a well @-@ known fact"]), tokenized(["He left , she stayed ."])
+    (True, True)
+    >>> tokenized(["It's a well-known fact.", "He left, she stayed."])
+    False
+    """
+    marked = sum(bool(re.search(r"&(apos|quot|amp|lt|gt|#91|#93|#124);|(^| )@[-/.,]@( |$)", line)) for line in text)
+    spaced = sum(bool(re.search(r"\w [.,]( |$)", line)) for line in text)
+    tight = sum(bool(re.search(r"\w[.,]( |$)", line)) for line in text)
+    return marked > 0.02 * len(text) or spaced > tight
 
 
 # Multi30k
@@ -122,7 +175,7 @@ def _check(folder: Path) -> Path:
 # Line-aligned files
 
 
-def _aligned(folder: Path, source: str, target: str) -> Corpus | None:
+def _aligned(folder: Path, source: str, target: str) -> ParallelText | None:
     stems = {}
     for part, names in STEMS.items():
         found = [stem for stem in names for language in (source, target) if there(folder, f"{stem}.{language}")]
@@ -135,7 +188,7 @@ def _aligned(folder: Path, source: str, target: str) -> Corpus | None:
     if stems["test"] == "test_2016_flickr" and {source, target} == {"de", "en"}:
         _check(folder)
     paths = [[file(folder, f"{stem}.{language}") for language in (source, target)] for stem in stems.values()]
-    return Corpus(*(paired(both, (_joined(lines(path, content(path))) for path in both)) for both in paths))
+    return ParallelText(*(paired(both, (_joined(lines(path, content(path))) for path in both)) for both in paths))
 
 
 def _joined(text: list[str]) -> list[str]:
@@ -147,95 +200,6 @@ def _joined(text: list[str]) -> list[str]:
     if not any("@@ " in line for line in text):
         return text
     return [re.sub(r"@@( |$)", "", line) for line in text]
-
-
-# IWSLT'14
-
-
-def _iwslt14(folder: Path, source: str, target: str) -> Corpus | None:
-    languages = (source, target)
-    for name in (f"{source}-{target}", f"{target}-{source}"):
-        if any(there(folder, f"train.tags.{name}.{language}") for language in languages):
-            break
-    else:
-        return None
-    talks = [file(folder, f"train.tags.{name}.{language}") for language in languages]
-    whole = paired(talks, (_untagged(lines(path, content(path))) for path in talks))
-    clean = [pair for pair in zip(*whole, strict=True) if _alike(*pair)]
-    test = Lines([], [])
-    for one in IWSLT_TESTS:
-        both = [file(folder, f"IWSLT14.{one}.{name}.{language}.xml") for language in languages]
-        for side, more in zip(test, paired(both, map(_segments, both)), strict=True):
-            side.extend(more)
-    return Corpus(Lines.of([pair for i, pair in enumerate(clean, 1) if i % 23]), Lines.of(clean[22::23]), test)
-
-
-def _untagged(text: list[str]) -> list[str]:
-    """The talks, their titles and descriptions, without what else is in tags.
-
-    >>> _untagged(["<url>http://...</url>", "<title>Of fish</title>", "Well.", "<translator id='1'>A B</translator>"])
-    ['Of fish', 'Well.']
-    """
-    text = [re.sub("</?(title|description)>", "", line).strip() for line in text]
-    return [line for line in text if not re.match("</?[a-z]+[ >]", line)]
-
-
-def _alike(source: str, target: str) -> bool:
-    """Whether neither is empty, longer than 175 tokens, or more than half as long again as the other.
-
-    Tokens are words and punctuation marks, which is nearly what Moses' tokenizer makes.
-    """
-    short, long = sorted(len(re.findall(r"\w+|[^\w\s]", line)) for line in (source, target))
-    return short >= 1 and long <= 175 and long <= 1.5 * short
-
-
-def _segments(path: Path) -> list[str]:
-    """The sentences of a test set, with plain apostrophes, as fairseq's script has them there."""
-    found = []
-    for line in lines(path, content(path)):
-        if "<seg id" in line:
-            match = re.fullmatch(r'<seg id="\d+">(.*)</seg>', line)
-            if match is None:
-                raise DataNotFoundError(f"{path}: {line!r} is no whole segment")
-            found.append(match[1].strip().replace("’", "'"))
-    return found
-
-
-# Tatoeba
-
-
-def _tatoeba(place: Path, source: str, target: str) -> Corpus | None:
-    if "en" not in (source, target):
-        return None
-    other = _foreign(source, target)
-    names = (f"{other}-eng.zip", f"{other}.txt")
-    path = next(
-        (path for path in [place, *(place / name for name in names)] if path.name in names and path.is_file()), None
-    )
-    if path is None:
-        return None
-    pairs = []
-    for number, line in enumerate(lines(path, unzipped(path, names[1]) if path.suffix == ".zip" else content(path)), 1):
-        columns = line.split("\t")
-        if len(columns) not in (2, 3):  # the third tells whose the sentences are
-            raise DataNotFoundError(f"{path}: line {number} has {len(columns)} columns; it must have 2 or 3")
-        pairs.append((columns[0], columns[1]))
-    # By a hash of the English: a sentence's several translations stay side by side, and a cut parts hardly any.
-    pairs = sorted(dict.fromkeys(pairs), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    if source != "en":
-        pairs = [(foreign, english) for english, foreign in pairs]
-    held = min(HELD_OUT, len(pairs) // 10)
-    if not held:
-        raise DataNotFoundError(f"{path}: {len(pairs)} different pairs are too few to hold any out")
-    known = [set(side) for side in zip(*pairs[-2 * held :], strict=True)]
-    train = [pair for pair in pairs[: -2 * held] if pair[0] not in known[0] and pair[1] not in known[1]]
-    return Corpus(Lines.of(train), Lines.of(pairs[-2 * held : -held]), Lines.of(pairs[-held:]))
-
-
-def _foreign(source: str, target: str) -> str:
-    """The language that is not English, as manythings.org names it."""
-    other = target if source == "en" else source
-    return CODES.get(other, other)
 
 
 _MULTI30K = Place("multi30k", "Multi30k", _check)

@@ -1,7 +1,7 @@
 """Sentences as pieces of words: one vocabulary for both languages, made from their training text by byte pair encoding.
 
-Sennrich, Haddow, Birch 2016 (arXiv:1508.07909), as sentencepiece does it (Kudo, Richardson 2018, arXiv:1808.06226): a
-space is part of a piece, so that pieces joined are the text again. Needs the extra `text`.
+Sennrich, Haddow, Birch 2016 (arXiv:1508.07909), as implemented by sentencepiece (Kudo, Richardson 2018,
+arXiv:1808.06226): spaces are part of the pieces, so that joining the pieces restores the text. Needs the extra `text`.
 """
 
 import io
@@ -12,24 +12,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PAD, BOS, EOS, UNK = range(4)  # not in any text: behind a sentence, before it, at its end; for a character never seen
-READ = 2_000_000  # lines; sentencepiece has them all in memory
-AT_ONCE = 100_000  # lines
+PAD, BOS, EOS, UNK = range(4)  # never in a text: padding, begin and end of a sentence, unknown character
+READ = 2_000_000  # lines to make a vocabulary from; sentencepiece has them all in memory
+AT_ONCE = 100_000  # lines to encode in one call
 
 
 class Pieces(NamedTuple):
-    """Sentences one after the other: the i-th is ``ids[offsets[i] : offsets[i + 1]]``, without BOS and EOS.
+    """Concatenated sentences in pieces: the i-th is ``ids[offsets[i] : offsets[i + 1]]``, without BOS and EOS.
 
     Attributes:
-        ids: int32.
-        offsets: int64, one more than there are sentences.
+        ids: int32 [all pieces].
+        offsets: int64 [sentences + 1].
     """
 
     ids: Tensor
     offsets: Tensor
 
     def lengths(self) -> Tensor:
-        """How many pieces each sentence has, int64.
+        """The number of pieces of each sentence, int64 [sentences].
 
         >>> Pieces(torch.tensor([7, 8, 9], dtype=torch.int32), torch.tensor([0, 1, 3])).lengths()
         tensor([1, 2])
@@ -37,7 +37,10 @@ class Pieces(NamedTuple):
         return self.offsets.diff()
 
     def padded(self, which: Tensor, begin: bool = False) -> Tensor:
-        """Those sentences as rows, int64 [n, longest + 1]: EOS behind each, then PAD; with `begin` BOS first.
+        """The sentences numbered `which` as rows, int64 [n, longest + 1]: each ends in EOS, then PAD.
+
+        Args:
+            begin: put BOS in front, which makes rows longer by one.
 
         >>> Pieces(torch.tensor([7, 8, 9], dtype=torch.int32), torch.tensor([0, 1, 3])).padded(torch.tensor([1, 0]))
         tensor([[8, 9, 2],
@@ -56,10 +59,14 @@ class Pieces(NamedTuple):
 
 
 def train(lines: Sequence[str], vocabulary: int) -> bytes:
-    """A vocabulary of that many pieces, or of as many as the lines have; the same lines give the same bytes.
+    """Make a vocabulary of at most `vocabulary` pieces; the same lines give the same bytes.
 
-    A piece for every character that is not among the rarest (one in 10,000 of the text), then the pairs of pieces that
-    are next to each other most often, until there are enough. Of more than READ lines every second, third, ... is read.
+    There is a piece for every character but the rarest (one in 10,000 of the text); then the two pieces that are next
+    to each other most often become another one, until there are enough. If there are more than READ lines, only every
+    second, third, ... is used.
+
+    Returns:
+        sentencepiece's model.
 
     Raises:
         ValueError: there are more characters than pieces.
@@ -88,14 +95,14 @@ def train(lines: Sequence[str], vocabulary: int) -> bytes:
 
 
 def size(model: bytes) -> int:
-    """How many pieces a trained vocabulary has, the four that are in no text included."""
+    """The number of pieces in a vocabulary that :func:`train` made, including PAD, BOS, EOS and UNK."""
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(model_proto=model).vocab_size()
 
 
 def encode(model: bytes, lines: Sequence[str]) -> Pieces:
-    """Each line in pieces."""
+    """Encode lines with a vocabulary that :func:`train` made."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -108,7 +115,7 @@ def encode(model: bytes, lines: Sequence[str]) -> Pieces:
 
 
 def decode(model: bytes, sentences: Sequence[Sequence[int]]) -> list[str]:
-    """The text of each sentence of pieces."""
+    """Decode sentences of pieces to text."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)

@@ -1,4 +1,4 @@
-"""WikiText-2: find its archive or its three files, check them, keep them, read them.
+"""WikiText-2: find its archive or its three files, or fetch them; check them, read them.
 
 Good and featured articles of Wikipedia, two million words (Merity, Xiong, Bradbury, Socher 2016, arXiv:1609.07843). A
 line is a paragraph, a heading or empty, and ends with <eos>; rare words are <unk> in the files already.
@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from .. import fetch, published
-from ..find import DataNotFoundError, Place, Say, Way, to_stderr
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
 from .words import Corpus, corpus
 
-NAME = "wikitext-2"
+NAME, TITLE = "wikitext-2", "WikiText-2"
 ARCHIVE = "wikitext-2-v1.zip"
 URL = f"https://s3.amazonaws.com/research.metamind.io/wikitext/{ARCHIVE}"
 
@@ -26,8 +26,8 @@ SUMS = {
     "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
 LAYOUTS = ("", NAME, ARCHIVE, f"{NAME}/{ARCHIVE}")
-WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them"
-WORDS = 2_088_628  # to train on, with each line's <eos>
+WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them; a text of your own is train.txt, valid.txt, test.txt"
+WORDS = 2_088_628  # in the training text, with each line's <eos>
 ADVICE = f"""What you can do:
   - fetch {URL}
     on any machine and name its folder with --data FOLDER, packed or unpacked, or unpack its files into {{cache}}
@@ -35,22 +35,27 @@ ADVICE = f"""What you can do:
 
 
 def load(place: Path) -> Corpus:
-    """Read what `find()` returned: 2,088,628, 217,646 and 245,569 words, with each line's <eos>, of 33,278.
+    """Read the folder or archive that `find()` returned.
+
+    The texts have 2,088,628, 217,646 and 245,569 words, with each line's <eos>; the vocabulary has 33,278.
 
     Raises:
         DataNotFoundError: a file is missing, or the archive is damaged.
     """
-    train, valid, test = (io.BytesIO(content()) for content in _files(place).values())
+    train, valid, test = (io.BytesIO(content()) for content in _files(expanded(place)).values())
     return corpus(train, valid, test, end=b"<eos>", unknown=b"<unk>")
 
 
 def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -> Path:
-    """The folder with the three files, or the archive, verified: in `folder`, or by the first of WAYS that works.
+    """Find the folder with the three files, or the archive, and verify it: in `folder`, or by the first of WAYS.
 
-    Without `fetch` only those that find what is on this machine; `say` is told, in one line each, what takes time.
+    Args:
+        folder: the user's, in any of LAYOUTS, or the archive; nothing else is tried then.
+        say: is called with one line for whatever takes time or is damaged.
+        fetch: if False, only look on this machine.
 
     Raises:
-        DataNotFoundError: `folder` does not hold it (nothing else is tried then), or no way led to it.
+        DataNotFoundError: `folder` does not hold the data, or no way led to it.
     """
     if folder is not None:
         return _PLACE.named(folder, LAYOUTS, WANTED)
@@ -59,7 +64,7 @@ def find(folder: Path | None = None, say: Say = to_stderr, fetch: bool = True) -
 
 def _downloaded(say: Say) -> Path:
     def make(folder: Path) -> None:
-        say(f"WikiText-2: downloading {URL}, 4 MB")
+        say(f"{TITLE}: downloading {URL}, 4 MB")
         archive = folder / ARCHIVE
         fetch.download(URL, archive)
         for name, content in _packed(archive).items():
@@ -70,7 +75,7 @@ def _downloaded(say: Say) -> Path:
 
 
 def _check(place: Path) -> Path:
-    """The folder or archive, if all three files are there and right."""
+    """Return the folder or archive if all three files are in it, as published."""
     for name, content in _files(place).items():
         if what := published.wrong(content(), name, SUMS):
             raise DataNotFoundError(f"{place}: {name}: {what}")
@@ -78,7 +83,7 @@ def _check(place: Path) -> Path:
 
 
 def _files(place: Path) -> dict[str, Callable[[], bytes]]:
-    """How the three files at a place are read, in their order."""
+    """A reader for each of the three files in a folder or archive, in order."""
     if place.is_file():
         return _packed(place)
     if not place.is_dir():
@@ -89,7 +94,7 @@ def _files(place: Path) -> dict[str, Callable[[], bytes]]:
 
 
 def _packed(archive: Path) -> dict[str, Callable[[], bytes]]:
-    """The same of an archive."""
+    """A reader for each of the three files in an archive, in order."""
 
     def read(member: str) -> bytes:
         try:
@@ -108,5 +113,5 @@ def _packed(archive: Path) -> dict[str, Callable[[], bytes]]:
     return {name: partial(read, found[name]) for name in SUMS}
 
 
-_PLACE = Place(NAME, "WikiText-2", _check)
+_PLACE = Place(NAME, TITLE, _check)
 WAYS: tuple[Way, ...] = (("the cache", _PLACE.cached), ("the official download", _downloaded))

@@ -1,4 +1,4 @@
-"""Text as numbers of words: what a word-level language model is trained on."""
+"""Texts as sequences of word numbers, on which a word-level language model is trained."""
 
 from array import array
 from collections import defaultdict
@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_AT_ONCE = 1 << 20  # numbers replaced in one go: a large text has no second copy
+_AT_ONCE = 1 << 20  # numbers are replaced in parts of this size, so that a large text needs no second copy
 
 
 class Corpus(NamedTuple):
-    """Three texts, each the numbers of its words in their order: int32 [words].
+    """Three texts, each a sequence of word numbers: int32 [words].
 
-    Numbers begin at 0, and are the smaller the more frequent a word is in `train`.
+    Numbers begin at 0; the more frequent a word is in `train`, the smaller its number.
 
     Attributes:
         vocabulary: how many different words there are.
@@ -29,12 +29,12 @@ class Corpus(NamedTuple):
 def corpus(
     train: Iterable[bytes], valid: Iterable[bytes], test: Iterable[bytes], end: bytes, unknown: bytes, seen: int = 1
 ) -> Corpus:
-    """Number the words of texts, which are read once, a line at a time.
+    """Number the words of three texts, which are read once, line by line.
 
     Args:
-        train, valid, test: their lines; words are what ASCII white space separates.
-        end: the word that stands at the end of each line.
-        unknown: the word in whose place stands each that is not in `train` at least `seen` times.
+        train, valid, test: the lines of each; words are what ASCII white space separates.
+        end: the word that is added to the end of each line.
+        unknown: the word that replaces every word that `train` has less than `seen` times.
 
     Raises:
         ValueError: a text has no lines.
@@ -44,7 +44,7 @@ def corpus(
     ([0, 1, 3, 0, 1, 0, 2], [1, 3, 2], 4)
     """
     met: defaultdict[bytes, int] = defaultdict()
-    met.default_factory = met.__len__  # a word's first number: how many were met before it
+    met.default_factory = met.__len__  # a word's first number: how many others came before it
     last, other = met[end], met[unknown]
     trained = _numbers("train", train, met.__getitem__, last)
     counts = torch.bincount(trained, minlength=len(met))

@@ -1,0 +1,171 @@
+"""rectified study."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from ..study.config.errors import InvalidOption
+from ..study.config.study import Study
+from ..study.config.toml_file import StudyFile, read
+from ..study.runner import default_folder, run_study
+from ..workloads.specs import split
+from .running import Running, option
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What a study compares."""
+
+    tasks: Annotated[Positional[str], arg(metavar="TASK|FILE.py|FILE.toml")]
+    """fashion-mnist, or fashion-mnist-mini for a first look without any network; fashion-mnist-resnet20, cifar10,
+    tiny-imagenet, imagenet, language-model, language-model-gpt, language-model-paper, translation, translation-iwslt,
+    translation-wmt; with options in parentheses if need be: "cifar10(subset=5000)". Your own: my_task.py, which
+    `rectified init my_task.py` writes, my_task.py:NAME or package.module:NAME. Several with commas. Or a TOML file that
+    says it all: tasks, and every flag below by its name; a flag goes before the file."""
+    methods: Annotated[str | None, option("LIST", "methods")] = None
+    """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
+    radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-eps, rmsprop, nadam, adadelta, lamb,
+    gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With a
+    warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+linear-10% of the run,
+    adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Any other optimizer by where it is:
+    "torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound,
+    schedulefree.RAdamScheduleFree."""
+    lrs: Annotated[str | None, option("LIST", "lrs")] = None
+    """Comma-separated learning rates."""
+    seeds: Annotated[str | None, option("LIST", "seeds")] = None
+    """Comma-separated seeds."""
+    epochs: Annotated[int | None, option("N", "epochs")] = None
+    """Epochs of each run; some tasks count blocks of updates."""
+    batch_sizes: Annotated[str | None, option("LIST", "batch_size")] = None
+    """Comma-separated batch sizes."""
+    vary: Annotated[tuple[str, ...], arg(metavar="NAME=LIST", help_behavior_hint="(default: nothing)")] = ()
+    """Options to give every method, in all combinations: beta2=0.9,0.999 eps=1e-8,1e-4."""
+    baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
+    """The method that the report compares the others with."""
+
+
+@dataclass(frozen=True)
+class StudyCommand(Running, _Compared):
+    """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        if not self.tasks.endswith(".toml"):
+            return self._run(self._value(), command, console)
+        path = Path(self.tasks).expanduser()
+        file = read(path, _KINDS)
+        if "tasks" not in file.values:
+            raise ValueError(f'{path}: it names no tasks; write such as tasks = ["fashion-mnist"]')
+        try:
+            return self._run_file(file, console)
+        except InvalidOption as refused:
+            raise ValueError(self._without_flags(file).text(refused)) from refused
+
+    def _run_file(self, file: StudyFile, console: Console) -> int:
+        """With the flags, which go before the file."""
+        asked = self._without_flags(file).values
+        values = {name: value for name, value in asked.items() if name in _COMPARED}
+        running = {name: value for name, value in asked.items() if name not in _COMPARED}
+        flags = self._keywords()
+        del flags["tasks"]
+        study = Study(**{**values, **flags})
+        call = replace(self, out=self.out or default_folder(file.path.stem), **running)
+        return call._run(study, call._command(study), console)
+
+    def _without_flags(self, file: StudyFile) -> StudyFile:
+        """What the file says where no flag does."""
+        given = {field.name for field in fields(self) if getattr(self, field.name) != field.default} - {"tasks"}
+        values = {name: value for name, value in file.values.items() if name not in given}
+        return replace(file, values=values, lines={name: file.lines[name] for name in values})
+
+    def _value(self) -> Study:
+        return Study(**self._keywords())
+
+    def _keywords(self) -> dict[str, Any]:
+        """The flags that were given, as keywords of the value."""
+        found: dict[str, Any] = {
+            "tasks": split(self.tasks),
+            "methods": None if self.methods is None else split(self.methods),
+            "lrs": numbers("lrs", self.lrs, float),
+            "seeds": numbers("seeds", self.seeds, int),
+            "epochs": self.epochs,
+            "batch_sizes": numbers("batch_sizes", self.batch_sizes, int),
+            "vary": _axes(self.vary),
+            "baseline": self.baseline,
+            "data": self.data,
+        }
+        return {name: value for name, value in found.items() if value not in (None, {})}
+
+    def _command(self, study: Study) -> str:
+        """The call without a file, which says the same also when the file is changed or gone."""
+        words = shlex.split(study.command)
+        for field in fields(Running):
+            value = getattr(self, field.name)
+            if value != field.default and field.name not in ("plan", "data"):
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
+
+    def _run(self, study: Study, command: str, console: Console) -> int:
+        executor = self.make_executor()
+        out = self.folder or default_folder(",".join(task.name for task in study.tasks))
+        if self.plan:
+            return self.print_plan(study, out, executor, console)
+        return run_study(study, out, executor, command, console, self.limits)
+
+
+# What a study's file may hold: the options of a study that say what it is, and those of how it runs but --plan.
+_COMPARED: dict[str, type] = {
+    "tasks": list,
+    "methods": list,
+    "lrs": list,
+    "seeds": list,
+    "epochs": int,
+    "batch_sizes": list,
+    "vary": dict,
+    "baseline": str,
+    "data": Path,
+}
+_KINDS: dict[str, type] = _COMPARED | {
+    "out": Path,
+    "workers": int,
+    "device": str,
+    "ranks": int,
+    "executor": str,
+    "address": str,
+    "checkpoint_every": float,
+    "run_minutes": float,
+    "gradients": int,
+}
+
+
+def numbers(name: str, text: str | None, kind: Callable[[str], Number]) -> list[Number] | None:
+    """The numbers of a flag's text; None where it was not given.
+
+    Raises:
+        InvalidOption: one of them is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [kind(part) for part in split(text)]
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise InvalidOption(name, text, f"write {what} with commas between them") from None
+
+
+def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, sign, values = text.partition("=")
+        if not sign or not split(values):
+            raise InvalidOption("vary", text, "write an option with its values: beta2=0.9,0.999")
+        if name.strip() in found:
+            raise InvalidOption("vary", text, f"{name.strip()} is there twice")
+        found[name.strip()] = split(values)
+    return found

@@ -1,0 +1,1 @@
+"""The theory's numbers as tables: computed ones, and simulated ones to compare."""

@@ -1,0 +1,324 @@
+"""A study's results: the one reduction of its records, which verdict, page, console, export and paper all read."""
+
+import html
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ...workloads.tasks.task_info import TaskInfo
+from ..config.errors import InvalidOption
+from ..config.runs import RunKey
+from ..storage.records import Record, Status, results_csv
+from ..storage.store import Store
+from .comparisons import Comparison, compare
+from .formatting import count, number
+from .groups import Group, groups
+from .outcomes import Metric, Outcomes
+from .verdict import Verdict, in_words
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # only where it is installed
+
+Tasks = Mapping[tuple[str, str], TaskInfo]  # by name and version
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What runs must share for their metrics to be compared."""
+
+    task: TaskInfo
+    epochs: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, run: RunKey, tasks: Tasks) -> "Setting":
+        """The setting that a run is in."""
+        return cls(tasks[run.task, run.version], run.epochs, run.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a run; 0 where the task is not known any more."""
+        return self.epochs * dict(self.task.steps_per_epoch).get(self.batch_size, 0)
+
+    @property
+    def title(self) -> str:
+        """The setting for a reader."""
+        return self._text(self.task.title)
+
+    def __str__(self) -> str:
+        return self._text(self.task.name)
+
+    def _text(self, task: str) -> str:
+        version = f" (file {self.task.version})" if self.task.version else ""
+        epochs = f", {count(self.epochs, 'epoch')}" if self.epochs else ""  # unknown for results from elsewhere
+        return f"{task}{version}{epochs}" + (f", batch size {self.batch_size:,}" if self.batch_size else "")
+
+
+@dataclass(frozen=True)
+class FinalMetric:
+    """A measure that is taken once, after the last epoch; methods are not compared by it."""
+
+    key: str
+    label: str
+    groups: tuple[Group, ...]
+
+    def group(self, method: str, lr: float) -> Group | None:
+        """Those runs; None where the study has none."""
+        return next((group for group in self.groups if (group.method, group.lr) == (method, lr)), None)
+
+
+@dataclass(frozen=True)
+class SettingResults:
+    """The results of one setting.
+
+    Attributes:
+        records: of its runs, in the study's order. A run that is done has its metrics, finite.
+        baseline: the method that the others are compared with.
+    """
+
+    setting: Setting
+    records: tuple[Record, ...]
+    baseline: str
+
+    @property
+    def task(self) -> TaskInfo:
+        """What is known of the task."""
+        return self.setting.task
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What methods are compared by."""
+        return Metric.of(self.task)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Their names, in the study's order."""
+        return tuple(dict.fromkeys(record.run.method for record in self.records))
+
+    @cached_property
+    def lrs(self) -> tuple[float, ...]:
+        """From the smallest to the largest."""
+        return tuple(sorted({record.run.lr for record in self.records}))
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """In order."""
+        return tuple(sorted({record.run.seed for record in self.records}))
+
+    @cached_property
+    def counts(self) -> Counter[Status]:
+        """How many runs became what."""
+        return Counter(record.status for record in self.records)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Every method at every lr, with the metric that methods are compared by."""
+        return tuple(groups(self.records, self.metric.key))
+
+    def group(self, method: str, lr: float) -> Group | None:
+        """Those runs; None where the study has none."""
+        return next((group for group in self.groups if (group.method, group.lr) == (method, lr)), None)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What became of each run, as the statistics take it."""
+        return Outcomes.of(self.records, self.metric.key)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Each method against the baseline and the leader."""
+        return compare(self.outcomes, self.metric, self.baseline)
+
+    @cached_property
+    def best_lrs(self) -> Mapping[str, tuple[float, ...]]:
+        """Each method's best lr, as the verdict takes it: two where the halves of the seeds chose differently.
+
+        Without methods that have a single lr, and so no choice, or none at which every seed has a value.
+        """
+        best = self.comparison.best
+        choices = {method: len(by_lr) for method, by_lr in self.outcomes.values.items()}
+        return {
+            method: tuple(sorted(set(found.lrs))) for method, found in best.items() if found and choices[method] > 1
+        }
+
+    @cached_property
+    def final(self) -> tuple[FinalMetric, ...]:
+        """What is measured once, after the last epoch, such as BLEU, where a run has it."""
+        measured = {name for record in self.records if record.status == "done" for name in record.rows[-1]}
+        found = [
+            FinalMetric(key, label, tuple(groups(self.records, key)))
+            for key, label in self.task.final_metrics
+            if key in measured
+        ]
+        return tuple(found)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What may be said of it, in words."""
+        return in_words(self.comparison, self.outcomes, self.metric, [self._at_best(each) for each in self.final])
+
+    def _at_best(self, metric: FinalMetric) -> tuple[str, dict[str, float]]:
+        """The metric of each method at its best lrs: of each seed at the lr that the verdict takes for it."""
+        by_run = {(r.run.method, r.run.lr, r.run.seed): r.rows[-1] for r in self.records if r.status == "done"}
+        means = {}
+        for method, best in self.comparison.best.items():
+            rows = [by_run[method, lr, seed] for seed, lr in best.lr_of.items()] if best else []
+            values = [row[metric.key] for row in rows if metric.key in row]
+            if values and len(values) == len(rows):
+                means[method] = fmean(values)
+        return metric.label, means
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What a study's folder holds, reduced once.
+
+    Attributes:
+        settings: one for each task, number of epochs and batch size.
+        commands: with which the study was called.
+        folder: where it is; None for results from elsewhere.
+        folder_of_runs: the name of the folder in there that holds the runs; of a study that an earlier version began it
+            is ``"cells"``.
+    """
+
+    settings: tuple[SettingResults, ...]
+    commands: tuple[str, ...] = ()
+    folder: Path | None = None
+    folder_of_runs: str = "runs"
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        tasks: Tasks,
+        baseline: str | None = None,
+        commands: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> "StudyResults":
+        """Reduce records.
+
+        Args:
+            baseline: the method that the others are compared with; the first one if None, and in a setting without it.
+
+        Raises:
+            InvalidOption: no method is called like the baseline.
+        """
+        methods = list(dict.fromkeys(record.run.method for record in records))
+        if baseline is not None and baseline not in methods:
+            raise InvalidOption("baseline", baseline, f"the study's methods are {', '.join(methods)}")
+        found: dict[Setting, list[Record]] = {}
+        for record in records:
+            setting = Setting.of(record.run, tasks)
+            found.setdefault(setting, []).append(_measured(record, setting.task))
+        settings = []
+        for setting, here in found.items():
+            names = [record.run.method for record in here]
+            own = baseline if baseline in names else names[0]
+            settings.append(SettingResults(setting, tuple(here), own))
+        return cls(tuple(settings), tuple(commands), folder)
+
+    @classmethod
+    def read(cls, store: Store, baseline: str | None = None) -> "StudyResults":
+        """The results of a study's folder, at any time, while it runs too.
+
+        Args:
+            baseline: the one that the study has if None.
+
+        Raises:
+            InvalidOption: no method is called like the baseline.
+        """
+        found = cls.of(store.records(), store.tasks(), baseline or store.baseline, store.commands, store.out)
+        return replace(found, folder_of_runs=store.folder_of_runs.name)
+
+    @property
+    def records(self) -> list[Record]:
+        """Of every run, setting by setting."""
+        return [record for setting in self.settings for record in setting.records]
+
+    @cached_property
+    def by_key(self) -> Mapping[RunKey, Record]:
+        """Every record by its run."""
+        return {record.run: record for record in self.records}
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run as a row of results.csv: task, method, lr, seed, status and what its last epoch measured."""
+        rows = []
+        for record in self.records:
+            key, last = record.run, record.rows[-1] if record.status == "done" else {}
+            measured = {name: value for name, value in last.items() if name not in ("epoch", "step")}
+            rows.append({**key.as_dict(), "status": record.status, "epochs_done": len(record.rows), **measured})
+        return rows
+
+    @property
+    def verdict(self) -> str:
+        """Which method leads, what it is better than, and on what that rests; a paragraph for each setting."""
+        several = len(self.settings) > 1
+        return "\n".join(f"{s.setting.title}: {s.verdict.text}" if several else s.verdict.text for s in self.settings)
+
+    def table(self) -> str:
+        """Means and paired differences as Markdown."""
+        from ..report.export import export
+
+        return export(self, "markdown")
+
+    def csv(self) -> str:
+        """One row a run, as results.csv has it."""
+        return results_csv(self.records)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """:attr:`runs` as a table of pandas.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_dataframe needs pandas: pip install pandas; .runs has the same as dicts") from None
+        return pd.DataFrame(self.runs)
+
+    def __str__(self) -> str:
+        return f"{self.verdict}\n\n{self.table()}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, and the mean of each method at each lr."""
+        parts = []
+        for s in self.settings:
+            head = "".join(f"<th>lr {lr:g}</th>" for lr in s.lrs)
+            body = "".join(
+                f"<tr><th>{html.escape(method)}</th>{''.join(f'<td>{_cell(s, method, lr)}</td>' for lr in s.lrs)}</tr>"
+                for method in s.methods
+            )
+            title, said = html.escape(s.setting.title), html.escape(s.verdict.text)
+            label = html.escape(s.metric.label)
+            parts.append(
+                f"<p><b>{title}</b></p><p>{said}</p><table><caption>{label}, mean over seeds</caption>"
+                f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+            )
+        return "".join(parts)
+
+
+def _cell(results: SettingResults, method: str, lr: float) -> str:
+    group = results.group(method, lr)
+    if group is None:
+        return ""
+    return html.escape(", ".join([number(group.mean), *group.gaps] if group.values else group.gaps))
+
+
+def _measured(record: Record, task: TaskInfo) -> Record:
+    """The record; one that is done without its metrics has failed, for everybody who reads it."""
+    if record.status != "done":
+        return record
+    last = record.rows[-1] if record.rows else {}
+    for name in dict.fromkeys((task.metric, task.comparison[0])):
+        value = last.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            had = f"{name} is {value!r}" if name in last else f"it measured no {name}"
+            return replace(record, status="failed", error=f"it ended, but {had} at the end of the last epoch")
+    return record

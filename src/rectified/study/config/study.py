@@ -1,0 +1,288 @@
+"""A study as one value: what is compared, on what, and with whom."""
+
+import itertools
+import math
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...workloads.specs import split
+from ...workloads.tasks import BaseTask, parse_task
+from .errors import InvalidOption
+from .methods import Method, parse
+from .runs import Run
+
+if TYPE_CHECKING:
+    from ..analysis.results import StudyResults
+
+T = TypeVar("T")
+
+Some = str | Sequence[T]
+
+_SEEDS = -(2**63), 2**64 - 1  # what torch's generators take
+
+
+@dataclass(frozen=True, init=False)
+class Study:
+    """Methods compared over learning rates and seeds on tasks: the grid of runs, before anything runs.
+
+    Flags, a TOML file and Python all make the same value. What is left out is the task's own.
+
+    Args:
+        tasks: names such as ``"fashion-mnist"`` or ``"my_task.py"``, or :class:`rectified.study.Task` objects; a text
+            may hold several with commas.
+        methods: names such as ``"adam+linear-500"``, see ``rectified study --help``, or :class:`Method` objects.
+        lrs, seeds, batch_sizes: numbers.
+        epochs: of each run.
+        data: the folder that holds the tasks' data; found or fetched if None. Where a task takes text or images of
+            one's own, its name then says which.
+        vary: options by name, each with its values: every method is taken with every combination of them.
+        baseline: the method that the others are compared with; the first one if None.
+
+    Raises:
+        InvalidOption: a value is unknown, empty, out of its range or there twice.
+        DataNotFoundError: ``data`` holds text or images of one's own, and something is wrong with them.
+
+    >>> study = Study("fashion-mnist-mini", methods=["adam", "radam"], lrs=[0.01], seeds=range(3))
+    >>> len(study.runs()), str(study.runs()[0].key)
+    (6, 'adam lr 0.01 seed 0')
+    """
+
+    tasks: tuple[BaseTask, ...]
+    methods: tuple[Method, ...] | None
+    lrs: tuple[float, ...] | None
+    seeds: tuple[int, ...] | None
+    epochs: int | None
+    batch_sizes: tuple[int, ...] | None
+    vary: tuple[tuple[str, tuple[str, ...]], ...]
+    baseline: str | None
+    data: Path | None
+
+    def __init__(
+        self,
+        tasks: BaseTask | Some[str | BaseTask],
+        methods: Some[str | Method] | None = None,
+        lrs: Sequence[float] | float | None = None,
+        seeds: Iterable[int] | int | None = None,
+        *,
+        epochs: int | None = None,
+        batch_sizes: Sequence[int] | int | None = None,
+        vary: Mapping[str, Sequence[Any]] | None = None,
+        baseline: str | Method | None = None,
+        data: Path | str | None = None,
+    ) -> None:
+        def keep(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        keep("data", None if data is None else Path(data).expanduser())
+        keep("tasks", tuple(_task(task, self.data) for task in _several(tasks)))
+        _once("tasks", [task.name for task in self.tasks])
+        keep("methods", None if methods is None else _methods("methods", _several(methods)))
+        keep("lrs", None if lrs is None else _numbers("lrs", lrs, float))
+        keep("seeds", None if seeds is None else _numbers("seeds", seeds, int))
+        keep("epochs", epochs)
+        keep("batch_sizes", None if batch_sizes is None else _numbers("batch_sizes", batch_sizes, int))
+        keep("vary", tuple(_axis(name, values) for name, values in (vary or {}).items()))
+        keep("baseline", baseline.name if isinstance(baseline, Method) else baseline)
+        runs = self.runs()
+        names = list(dict.fromkeys(run.method.name for run in runs))
+        if self.baseline is not None and self.baseline not in names:
+            raise InvalidOption("baseline", self.baseline, f"the methods are {', '.join(names)}")
+
+    def runs(self) -> list[Run]:
+        """Every run: task by task, batch size by batch size, method by method, lr by lr, seed by seed."""
+        return [run for task in self.tasks for run in self._of(task)]
+
+    def _of(self, task: BaseTask) -> Iterator[Run]:
+        methods = _methods("methods", task.methods) if self.methods is None else self.methods
+        if self.vary:
+            methods = _methods("vary", list(self._varied([method.name for method in methods])))
+        sizes = (task.batch_size,) if self.batch_sizes is None else self.batch_sizes
+        lrs = task.lrs if self.lrs is None else self.lrs
+        seeds = task.seeds if self.seeds is None else self.seeds
+        epochs = task.epochs if self.epochs is None else self.epochs
+        _in_range(lrs, seeds, epochs, sizes)
+        for size in sizes:
+            if task.largest_batch is not None and size > task.largest_batch:
+                raise InvalidOption(
+                    "batch_sizes", size, f"{task.name} has training data for {task.largest_batch:,} at most"
+                )
+            try:
+                steps = epochs * task.steps_per_epoch(size)
+            except ValueError as error:  # a user's data that cannot fill a batch of that size
+                raise InvalidOption("batch_sizes", size, str(error)) from None
+            at = [method.over(steps) for method in methods]
+            _refuse_twins(at, lrs)
+            for method in at:
+                for lr in lrs if method.lr is None else (method.lr,):
+                    for seed in seeds:
+                        yield Run(task, method, lr, seed, epochs, size)
+
+    def _varied(self, methods: Sequence[str]) -> Iterator[str]:
+        """Each method's name with each combination of the options."""
+        axes = [[f"{name}={value}" for value in values] for name, values in self.vary]
+        for method in methods:
+            for options in itertools.product(*axes):
+                kept = f"{method[:-1]}," if method.endswith(")") else f"{method}("
+                yield kept + ",".join(options) + ")"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The study as study.json holds it: names and numbers."""
+        return {
+            "tasks": [task.spec for task in self.tasks],
+            "methods": self.methods and [method.name for method in self.methods],
+            "lrs": self.lrs and list(self.lrs),
+            "seeds": self.seeds and list(self.seeds),
+            "epochs": self.epochs,
+            "batch_sizes": self.batch_sizes and list(self.batch_sizes),
+            "vary": {name: list(values) for name, values in self.vary},
+            "baseline": self.baseline,
+        }
+
+    @property
+    def command(self) -> str:
+        """The call of the command line that makes the same study."""
+        axes: dict[str, Sequence[object] | None] = {
+            "--methods": self.methods and [method.name for method in self.methods],
+            "--lrs": self.lrs,
+            "--seeds": self.seeds,
+            "--batch-sizes": self.batch_sizes,
+        }
+        words = ["rectified", "study", ",".join(task.spec for task in self.tasks)]
+        words += [word for flag, values in axes.items() if values for word in (flag, ",".join(map(str, values)))]
+        words += ["--epochs", str(self.epochs)] if self.epochs else []
+        words += ["--vary", *(f"{name}={','.join(values)}" for name, values in self.vary)] if self.vary else []
+        words += ["--baseline", self.baseline] if self.baseline else []
+        words += ["--data", str(self.data)] if self.data else []
+        return shlex.join(words)
+
+    def run(
+        self,
+        out: Path | str,
+        *,
+        workers: int | None = None,
+        device: str = "cpu",
+        executor: str = "local",
+        checkpoint_every: float | None = None,
+        run_minutes: float | None = None,
+        gradients: int = 0,
+        progress: bool = True,
+    ) -> "StudyResults":
+        """Run what the folder ``out`` does not hold yet, write its tables and its report, and return the results.
+
+        A study that is interrupted goes on where it stopped when it is run again with the same folder.
+
+        Args:
+            out: the study's folder; made if absent.
+            workers: processes of one thread each; one per core, or per GPU, if None.
+            device: ``"cpu"`` or ``"cuda"``.
+            executor: ``"local"`` or ``"ray"``.
+            checkpoint_every: seconds between checkpoints; 30, or more where they are slow to write, if None.
+            run_minutes: minutes that one run may take; any if None.
+            gradients: of how many first steps to record histograms of the gradients.
+            progress: whether to print what happens.
+
+        Raises:
+            InvalidOption: an option is out of its range.
+            NotAStudyError: ``out`` holds something else, or another study is running in it.
+            DataNotFoundError: the data is nowhere to be had.
+            KeyboardInterrupt: Ctrl-C; what is done is written, and the next call goes on from there.
+        """
+        from ..runner import run_from_python
+
+        return run_from_python(self, out, workers, device, executor, checkpoint_every, run_minutes, gradients, progress)
+
+
+def _several(value: Any) -> list[Any]:
+    """What a user gave for a list: a text with commas, one object, or several of either."""
+    if isinstance(value, str):
+        return list(split(value))
+    return [value] if isinstance(value, BaseTask | Method) or not isinstance(value, Iterable) else list(value)
+
+
+def _task(value: Any, data: Path | None) -> BaseTask:
+    if isinstance(value, BaseTask):
+        return value
+    return _parsed("tasks", value, partial(parse_task, data=data), "a name or a Task")
+
+
+def _method(name: str, value: Any) -> Method:
+    return value if isinstance(value, Method) else _parsed(name, value, parse, "a name or a Method")
+
+
+def _parsed(name: str, value: Any, parse_text: Callable[[str], T], kinds: str) -> T:
+    if not isinstance(value, str):
+        raise InvalidOption(name, value, f"it must be {kinds}")
+    try:
+        return parse_text(value)
+    except ValueError as error:
+        raise InvalidOption(name, value, str(error)) from None
+
+
+def _methods(name: str, values: Sequence[str | Method]) -> tuple[Method, ...]:
+    methods = tuple(_method(name, value) for value in values)
+    _once(name, [method.name for method in methods])
+    return methods
+
+
+def _numbers(name: str, values: Any, kind: type[T]) -> tuple[T, ...]:
+    found = []
+    for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
+        try:
+            number = kind(value)  # type: ignore[call-arg]
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None or isinstance(value, bool | str) or (kind is int and number != value):
+            raise InvalidOption(name, value, f"it must be a {'whole ' if kind is int else ''}number")
+        found.append(number)
+    _once(name, found)
+    return tuple(found)
+
+
+def _axis(name: str, values: Any) -> tuple[str, tuple[str, ...]]:
+    """One option to vary, with its values as a method's name has them."""
+    texts = [value if isinstance(value, str) else repr(value) for value in _several(values)]
+    if not name.isidentifier() or not texts:
+        raise InvalidOption("vary", f"{name}={','.join(texts)}", "write an option with its values: beta2=0.9,0.999")
+    _once("vary", texts)
+    return name, tuple(texts)
+
+
+def _once(name: str, values: Sequence[Any]) -> None:
+    """Refuse an empty list, and one with a value twice."""
+    if not values:
+        raise InvalidOption(name, "empty", "give at least one")
+    for value in values:
+        if values.count(value) > 1:
+            raise InvalidOption(name, value, "it is there twice")
+
+
+def _in_range(lrs: Sequence[float], seeds: Sequence[int], epochs: int, batch_sizes: Sequence[int]) -> None:
+    for seed in seeds:
+        if not _SEEDS[0] <= seed <= _SEEDS[1]:
+            raise InvalidOption("seeds", seed, f"it must be from {_SEEDS[0]} to {_SEEDS[1]}")
+    for lr in lrs:
+        if not 0 < lr < math.inf:
+            raise InvalidOption("lrs", lr, "a learning rate is a positive number")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise InvalidOption("epochs", epochs, "it must be a whole number, at least 1")
+    for size in batch_sizes:
+        if size < 1:
+            raise InvalidOption("batch_sizes", size, "it must be at least 1")
+
+
+def _refuse_twins(methods: Sequence[Method], lrs: Sequence[float]) -> None:
+    """Two names may mean the same runs, such as adam and adam(eps=1e-8)."""
+
+    def own(method: Method) -> Sequence[float]:
+        return lrs if method.lr is None else (method.lr,)
+
+    for method, other in itertools.combinations(methods, 2):
+        shared = [lr for lr in own(method) if lr in own(other)]
+        if shared and method.same_as(other):
+            raise InvalidOption(
+                "methods", f"{method.name}, {other.name}", f"they are the same at lr {shared[0]:g}; give one of them"
+            )

@@ -1,0 +1,60 @@
+"""The loss and omega of single steps: every one of the first 200, then ever fewer."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...files import write
+
+NAME = "steps.csv"
+EVERY_STEP = 200  # that are recorded one by one; from there on as many for each doubling of the step, at the most
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step.
+
+    Attributes:
+        step: from 1.
+        loss: of its batch, before the update.
+        omega: the warmup's factor in front of the update.
+        lr: the learning rate without it.
+    """
+
+    step: int
+    loss: float
+    omega: float
+    lr: float
+
+
+def is_recorded(step: int) -> bool:
+    """Whether a step is among those that are recorded.
+
+    >>> [step for step in range(1, 2000) if is_recorded(step)][195:205], sum(map(is_recorded, range(1, 100_000)))
+    ([196, 197, 198, 199, 200, 202, 204, 206, 208, 210], 1095)
+    """
+    stride = 1
+    while step > EVERY_STEP * stride:
+        stride *= 2
+    return step % stride == 0
+
+
+def write_steps(folder: Path, found: Iterable[StepRecord]) -> None:
+    """Write steps.csv into a run's folder."""
+    lines = ["step,loss,omega,lr", *(f"{s.step},{s.loss!r},{s.omega!r},{s.lr!r}" for s in found)]
+    write(folder / NAME, "\n".join(lines) + "\n")
+
+
+def read_steps(folder: Path) -> list[StepRecord]:
+    """What a run's folder has of them; nothing where it has no such file.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
+    try:
+        with (folder / NAME).open(newline="") as file:
+            rows: Sequence[Sequence[str]] = list(csv.reader(file))[1:]
+    except FileNotFoundError:
+        return []
+    return [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]

@@ -1,0 +1,80 @@
+"""What a call asks of every run, and no result depends on; and the clock that a run is under."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..config.errors import InvalidOption
+
+_EVERY = 30.0  # seconds
+_SHARE = 0.01  # of a run's time that checkpoints may take where nobody says how often
+
+
+class TimeLimitError(RuntimeError):
+    """A run has had its time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a call asks of every run.
+
+    Attributes:
+        checkpoint_every: seconds from one checkpoint to the next; 0 is after every step. None is 30, or as much more as
+            it takes for checkpoints to cost no more than a hundredth of the time.
+        minutes: that a run may take, in all calls that worked on it together; None is any.
+        gradients: of how many first steps to record histograms of the gradients.
+
+    Raises:
+        InvalidOption: one is out of its range.
+    """
+
+    checkpoint_every: float | None = None
+    minutes: float | None = None
+    gradients: int = 0
+
+    def __post_init__(self) -> None:
+        every, minutes = self.checkpoint_every, self.minutes
+        if every is not None and not 0 <= every < math.inf:
+            raise InvalidOption("checkpoint_every", every, "it must be a number of seconds, 0 or more")
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise InvalidOption("run_minutes", minutes, "it must be a positive number")
+        if self.gradients < 0:
+            raise InvalidOption("gradients", self.gradients, "it must be 0 or a number of steps")
+
+
+ANY = Limits()
+
+
+class RunClock:
+    """The time that a run has had, and when its next checkpoint is due.
+
+    Args:
+        spent: seconds that earlier calls spent on the run.
+        agreed: makes a question one that all processes of the run answer alike.
+    """
+
+    def __init__(
+        self, limits: Limits, spent: float, agreed: Callable[[Callable[[], bool]], Callable[[], bool]]
+    ) -> None:
+        self.limits = limits
+        self._began = time.monotonic() - spent
+        self._next = time.monotonic() + (_EVERY if limits.checkpoint_every is None else limits.checkpoint_every)
+        self.is_over = agreed(self._is_over)
+        self.checkpoint_is_due = agreed(self._is_due)
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken so far, earlier calls included."""
+        return time.monotonic() - self._began
+
+    def wrote_checkpoint(self, seconds: float) -> None:
+        """A checkpoint has just been written, which took so long."""
+        every = self.limits.checkpoint_every
+        self._next = time.monotonic() + (max(_EVERY, seconds / _SHARE) if every is None else every)
+
+    def _is_over(self) -> bool:
+        return self.limits.minutes is not None and self.seconds > 60 * self.limits.minutes
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._next

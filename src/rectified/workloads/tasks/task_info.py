@@ -1,0 +1,69 @@
+"""What must be known of a task to read a study's results, without the task itself."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .task import BaseTask
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A task's name and its measure; the attributes are those of :class:`BaseTask`.
+
+    A study's folder holds it, so that results can be read where the task's own file is not.
+
+    Attributes:
+        steps_per_epoch: by batch size, for those that the study has.
+    """
+
+    name: str
+    title: str
+    metric: str
+    metric_label: str
+    larger_is_better: bool
+    compared: tuple[str, str] | None = None
+    margin: float = 1.0
+    final_metrics: tuple[tuple[str, str], ...] = ()
+    version: str = ""
+    steps_per_epoch: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, task: BaseTask, batch_sizes: tuple[int, ...]) -> "TaskInfo":
+        """That of a task."""
+        return cls(
+            name=task.name,
+            title=task.title,
+            metric=task.metric,
+            metric_label=task.metric_label,
+            larger_is_better=task.larger_is_better,
+            compared=task.compared,
+            margin=task.margin,
+            final_metrics=task.final_metrics,
+            version=task.version,
+            steps_per_epoch=tuple((size, task.steps_per_epoch(size)) for size in batch_sizes),
+        )
+
+    @property
+    def comparison(self) -> tuple[str, str]:
+        """What methods are compared by: its name in results.csv, and its label."""
+        return self.compared or (self.metric, self.metric_label)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {**asdict(self), "steps_per_epoch": [list(pair) for pair in self.steps_per_epoch]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TaskInfo":
+        """The reverse of :meth:`as_dict`; unknown names are left out.
+
+        Raises:
+            TypeError, ValueError: something is missing, or no such value.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        if known.get("compared") is not None:
+            key, label = known["compared"]
+            known["compared"] = (str(key), str(label))
+        known["final_metrics"] = tuple((str(key), str(label)) for key, label in known.get("final_metrics", ()))
+        known["steps_per_epoch"] = tuple((int(size), int(steps)) for size, steps in known.get("steps_per_epoch", ()))
+        return cls(**known)

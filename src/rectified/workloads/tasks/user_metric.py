@@ -1,0 +1,202 @@
+"""What a user's task measures: the metric's name, direction and margin, and the loss where nobody wrote one."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..batches import moved
+from ..sources import kind
+
+_SMALLER = ("loss", "error", "err", "ppl", "perplexity", "mse", "mae", "rmse", "nll", "bpb", "bpc", "wer", "cer", "fid")
+_LARGER = (
+    "accuracy",
+    "acc",
+    "top1",
+    "top5",
+    "f1",
+    "auc",
+    "bleu",
+    "rouge",
+    "iou",
+    "miou",
+    "map",
+    "psnr",
+    "r2",
+    "precision",
+    "recall",
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as a task has it.
+
+    Attributes:
+        name, label, larger_is_better, margin: see :class:`~.task.BaseTask`.
+    """
+
+    name: str
+    label: str
+    larger_is_better: bool
+    margin: float
+
+    @classmethod
+    def of(
+        cls,
+        names: Iterable[str] | Callable[[], Iterable[str]],
+        name: str | None,
+        larger_is_better: bool | None,
+        label: str | None,
+        margin: float | None,
+        ours: bool,
+        nats: bool,
+    ) -> "Measure":
+        """The metric, with defaults for what is None.
+
+        Args:
+            names: that there are, the first one first, or a function that finds out.
+            ours, nats: whether the measures are of :meth:`over`, and whether the loss is the default.
+
+        Raises:
+            ValueError: the name is not among those known, or says no direction, or not how much matters.
+        """
+        if name is None or not callable(names):
+            known = list(names() if callable(names) else names)
+            name = known[0] if name is None else name
+            if name not in known:
+                raise ValueError(
+                    f"metric is {name!r}, and what is measured on valid is {', '.join(known)}; name one of them"
+                )
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(
+                f"metric is {name!r}; it must be a name of letters, digits and underscores, such as valid_loss"
+            )
+        if name in ("epoch", "step", "train_loss"):
+            raise ValueError(f"metric is {name!r}, which a study records itself; name it otherwise, such as valid_loss")
+        kind_of = name.lower().split("_")[-1]
+        if larger_is_better is None:
+            if kind_of not in _SMALLER + _LARGER:
+                raise ValueError(
+                    f"larger_is_better is missing, and {name!r} does not say it; write larger_is_better=True or False"
+                )
+            larger_is_better = kind_of in _LARGER
+        percent = ours and name == "valid_accuracy"
+        if margin is None:
+            if not percent and kind_of != "loss":
+                raise ValueError(
+                    f"margin is missing: how much worse {name} may be and still be as good for you; write such as "
+                    "margin=0.01, in the metric's own unit"
+                )
+            margin = 1.0 if percent else 0.02
+        unit = ", %" if percent else ", nats" if ours and nats else ""
+        return cls(name, label or name.replace("_", " ") + unit, bool(larger_is_better), margin)
+
+    @staticmethod
+    def read(measured: Any, name: str | None) -> dict[str, float]:
+        """What a user's `evaluate` returned as floats; one number alone is the metric of that name.
+
+        Raises:
+            ValueError: it is no number and no dict of numbers by name, or one number that has no name.
+        """
+        if isinstance(measured, int | float | Tensor):
+            if name is None:
+                raise ValueError(
+                    'evaluate returned one number, and metric is missing; name it: metric="valid_loss", say'
+                )
+            measured = {name: measured}
+        if not isinstance(measured, Mapping):
+            raise ValueError(
+                f"evaluate returned {_short(measured)}; it must return a float, or a dict of floats by name"
+            )
+        found = {}
+        for key, value in measured.items():
+            try:
+                number = value.item() if isinstance(value, Tensor) else float(value)
+                assert isinstance(key, str)
+            except (TypeError, ValueError, RuntimeError, AssertionError):
+                raise ValueError(
+                    f"evaluate returned {key!r}: {_short(value)}; it must return a float, or a dict of floats by name"
+                ) from None
+            found[key] = float(number)
+        if not found:
+            raise ValueError("evaluate returned an empty dict; it must return a float, or a dict of floats by name")
+        return found
+
+    @staticmethod
+    def over(
+        model: nn.Module,
+        batches: Iterable[Any],
+        loss: Callable[[nn.Module, Any], Tensor],
+        weight: Callable[[Any], int],
+        accuracy: bool,
+    ) -> dict[str, float]:
+        """The mean loss, and in percent how often the largest output is the target's, where batches are such pairs.
+
+        Args:
+            weight: how many things a batch's loss is a mean over.
+        """
+        device = next(model.parameters()).device
+        total, weights, right, targets = 0.0, 0, 0, 0
+        for batch in batches:
+            count = weight(batch)
+            batch = moved(batch, device)
+            if accuracy and not isinstance(batch, Mapping):
+                outputs = model(batch[0])
+                total += count * _cross_entropy(outputs, batch[1]).item()
+                right += int((outputs.argmax(1) == batch[1]).sum())
+                targets += batch[1].numel()
+            else:
+                total += count * loss(model, batch).item()
+            weights += count
+        if not weights:
+            raise ValueError("valid gave no examples; it must give at least one")
+        found = {"valid_loss": total / weights}
+        return {**found, "valid_accuracy": 100 * right / targets} if targets else found
+
+
+def default_loss(model: nn.Module, batch: Any) -> Tensor:
+    """Cross entropy for batches of (inputs, class numbers); the model's own loss for batches that are mappings.
+
+    Raises:
+        ValueError: the batch is neither.
+    """
+    if isinstance(batch, Mapping):
+        outputs = model(**batch)
+        found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+        if not isinstance(found, Tensor):
+            raise ValueError(
+                f"loss is missing, and model(**batch) returned {kind(outputs)} without a loss; give the batches "
+                "labels, or write loss=lambda model, batch: ..."
+            )
+        return found
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(each, Tensor) for each in batch):
+        raise ValueError(
+            f"loss is missing, and batches are {kind(batch)}, not pairs of inputs and class numbers; write "
+            "loss=lambda model, batch: ..."
+        )
+    return _cross_entropy(model(batch[0]), batch[1])
+
+
+def _cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
+    """Of outputs [n, classes, ...] and targets [n, ...]."""
+    way = "write loss=lambda model, batch: ..."
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise ValueError(f"loss is missing, and targets are {targets.dtype}, no class numbers; {way}")
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
+        raise ValueError(f"loss is missing, and the model returned {kind(outputs)}, no logits; {way}")
+    if outputs.dim() != targets.dim() + 1 or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
+        raise ValueError(
+            f"loss is missing, and for targets of shape {tuple(targets.shape)} the model returned "
+            f"{tuple(outputs.shape)}, where cross entropy needs [n, classes, ...]; {way}"
+        )
+    return F.cross_entropy(outputs, targets.long())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return repr(value) if isinstance(value, str | int | float | type(None)) else kind(value)

@@ -1,0 +1,257 @@
+"""A task of one's own: a model, data, and what to measure, as plain functions and objects."""
+
+import math
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..batches import examples
+from ..sources import Collate, Source, kind
+from ..specs import split
+from ..user_code import in_one_line
+from .lr_decay import NO_DECAY, LrSchedule
+from .task import BaseTask, Say
+from .user_data import source
+from .user_metric import Measure, default_loss
+
+# Models that a study has trained or is about to: a factory that returns one of them again makes nothing new.
+_MADE: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
+class Task(BaseTask):
+    """A task of your own, from what a training script has: a model, data, a loss, a measure.
+
+    Write it in a file, and ``rectified study my_task.py`` compares methods on it; docs/your-own-task.md shows how.
+
+    Args:
+        name: in results and reports; the file's name without ``.py`` if None.
+        model: a function that makes a new model, with weights drawn from torch's global generator.
+        train: what to train on. A map-style ``Dataset`` (or a list of examples), a tensor, or a tuple or dict of
+            tensors: the study draws the order. A ``DataLoader`` over a map-style data set: the same, with its
+            ``batch_size``, ``collate_fn`` and ``drop_last``. A function of ``(batch_size, generator)`` that returns or
+            yields batches, and draws what is random from torch. A ``DataLoader`` over an ``IterableDataset``, any other
+            iterable of batches, or a function without arguments that returns one: a resumed run begins its epoch again.
+        loss: a function of ``(model, batch)`` to a scalar tensor, the mean over the batch. If None: cross entropy of
+            ``model(inputs)`` for batches of ``(inputs, class numbers)``, ``model(**batch).loss`` for dicts.
+        evaluate: a function of ``model`` to a dict of floats, or to one float, the metric. It is called after every
+            epoch, without gradients, with the model in eval mode, where it trains. May be None if there is `valid`.
+        valid: what to measure on where there is no `evaluate`, in any form that `train` may have: ``valid_loss``, and
+            ``valid_accuracy`` in percent where the loss is the default cross entropy.
+        metric: what methods are compared by, one of the names that `evaluate` returns. If None it is the first, for
+            which `evaluate` is called once, on an untrained model, when the task is made.
+        larger_is_better: of the metric; may be None where its name says so, as ``valid_loss`` and ``accuracy`` do.
+        metric_label: the metric on an axis: a name, or "name, unit".
+        margin: how much worse the metric may be and still be as good for practical purposes, in its own unit. If None,
+            0.02 of a loss (take another one if it is not in nats), and 1 of the ``valid_accuracy`` of `valid`.
+        methods, lrs, seeds, epochs: what to compare where the command line does not say it.
+        batch_size: examples in a batch; if None the DataLoader's, or 32.
+        steps_per_epoch: batches of an epoch, if not all of `train`. Needed where `train` does not say how many it has.
+        weight_decay, clip, schedule: as every task has them; see :class:`~.task.BaseTask`.
+        weight: a function of ``batch`` to the number of things the loss is a mean over, if not the examples: tokens.
+        collate: makes a batch of a list of examples; torch's if None.
+        title: in a report; the name if None.
+
+    Raises:
+        ValueError: an argument is not what it must be; says what it is and what to write.
+
+    >>> task = Task("line", model=lambda: nn.Linear(1, 1), train=(torch.randn(64, 1), torch.zeros(64, 1)),
+    ...             loss=lambda model, batch: (model(batch[0]) - batch[1]).square().mean(),
+    ...             evaluate=lambda model: {"slope": abs(float(model.weight))}, larger_is_better=False, margin=0.01)
+    >>> task.metric, task.batch_size, task.steps_per_epoch(32), task.methods
+    ('slope', 32, 2, ('adam', 'radam', 'adam+untuned-linear'))
+    """
+
+    options = ()
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        model: Callable[[], nn.Module],
+        train: Any,
+        loss: Callable[[Any, Any], Tensor] | None = None,
+        evaluate: Callable[[Any], Mapping[str, Any] | float] | None = None,
+        valid: Any = None,
+        metric: str | None = None,
+        larger_is_better: bool | None = None,
+        metric_label: str | None = None,
+        margin: float | None = None,
+        methods: str | Iterable[str] = ("adam", "radam", "adam+untuned-linear"),
+        lrs: Iterable[float] = (0.0003, 0.001, 0.003, 0.01),
+        seeds: Iterable[int] = (0, 1, 2),
+        epochs: int = 5,
+        batch_size: int | None = None,
+        steps_per_epoch: int | None = None,
+        weight_decay: float = 0.0,
+        clip: float = math.inf,
+        schedule: LrSchedule = NO_DECAY,
+        weight: Callable[[Any], int] | None = None,
+        collate: Collate | None = None,
+        title: str | None = None,
+    ) -> None:
+        if name is None:
+            name = Path(sys._getframe(1).f_globals.get("__file__") or "task").stem
+        _check_name(name)
+        _check_functions(model=model, loss=loss, evaluate=evaluate, weight=weight, schedule=schedule, collate=collate)
+        for what, value in (("epochs", epochs), ("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{what} is {value!r}; it must be a whole number, 1 or more")
+        if evaluate is None and valid is None:
+            raise ValueError(
+                "evaluate is missing; give evaluate=, a function of the model, or valid=, data to measure on"
+            )
+        if evaluate is not None and valid is not None:
+            raise ValueError("evaluate and valid are both given; give evaluate= alone, which measures what it likes")
+        data = source("train", train, batch_size, steps_per_epoch, collate)
+        held_out = None if valid is None else source("valid", valid, collate=collate)
+        for attribute, part in {
+            "_model": model, "_loss": loss or default_loss, "_weight": weight or examples, "_train": data,
+            "_valid": held_out, "_evaluate": evaluate,
+        }.items():  # fmt: skip
+            object.__setattr__(self, attribute, part)  # the class is frozen, as every task is
+        found = Measure.of(
+            self._first_measured if evaluate is not None else ("valid_loss", "valid_accuracy"),
+            metric, larger_is_better, metric_label, margin, ours=evaluate is None, nats=loss is None,
+        )  # fmt: skip
+        size = data.batch_size or min(32, getattr(data, "size", 32))
+        super().__init__(
+            name=name, title=title or name, metric=found.name, metric_label=found.label,
+            larger_is_better=found.larger_is_better, margin=found.margin,
+            methods=tuple(split(methods) if isinstance(methods, str) else methods),
+            lrs=tuple(map(float, [lrs] if isinstance(lrs, int | float) else lrs)),
+            seeds=tuple([seeds] if isinstance(seeds, int) else seeds),
+            epochs=epochs, batch_size=size, weight_decay=weight_decay, clip=clip, schedule=schedule,
+            resumable=data.resumable,
+        )  # fmt: skip
+        self.steps_per_epoch(size)
+
+    _model: Callable[[], nn.Module]
+    _loss: Callable[[Any, Any], Tensor]
+    _weight: Callable[[Any], int]
+    _train: Source
+    _valid: Source | None
+    _evaluate: Callable[[Any], Mapping[str, Any] | float] | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the tensors that :meth:`load` returns: processes share those, and a task travels light."""
+        state = dict(self.__dict__)
+        for name in ("_train", "_valid"):
+            if state[name] is not None:
+                state[name] = state[name].with_data(None)
+        return state
+
+    def __copy__(self) -> "Task":
+        return self  # nothing of it changes; by way of __getstate__ a copy would lose its tensors
+
+    def __deepcopy__(self, memo: Any) -> "Task":
+        return self
+
+    def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
+        """Try the task: a model, a batch and its loss. Says what is ignored of `train`; the folder means nothing.
+
+        Raises:
+            ValueError: the task does not work, or a folder is named.
+        """
+        if folder is not None:
+            raise ValueError(f"task {self.name} has data of its own; --data goes with a built-in task")
+        for note in self._train.notes if fetch else ():
+            say(f"{self.name}: {note}")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model, data = self.model(None), self.load(Path())
+                self.loss(model, next(self.batches(data, self.batch_size, torch.Generator())))
+        except Exception as error:
+            raise ValueError(f"task {self.name} does not run: {in_one_line(error)}") from error
+        return Path()
+
+    def load(self, folder: Path) -> Any:
+        """The tensors of `train` and `valid`, if they are nothing but tensors.
+
+        Raises:
+            RuntimeError: the task has come from another process, which sends what this returned there.
+        """
+        return self._train.data, None if self._valid is None else self._valid.data
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return self._train.count(batch_size)
+
+    def model(self, data: Any) -> nn.Module:
+        model = self._model()
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model returned {kind(model)}; it must return a torch.nn.Module")
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(f"model returned a {type(model).__name__} without parameters to train; it must have some")
+        if model in _MADE:
+            raise ValueError(
+                f"model returned the same {type(model).__name__} twice; let it make a new one, so that every run has "
+                "weights of its own seed: model=lambda: Net(), or copy.deepcopy(net) to begin with the same weights"
+            )
+        _MADE.add(model)
+        return model
+
+    def batches(self, data: Any, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Any]:
+        return self._train.with_data(data[0]).batches(batch_size, generator, skip)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        loss: Any = self._loss(model, batch)
+        if not isinstance(loss, Tensor):
+            way = ", such as its .loss" if hasattr(loss, "loss") or isinstance(loss, Mapping) else ""
+            raise ValueError(f"loss returned {kind(loss)}; it must return a tensor with one number{way}")
+        if loss.dim():
+            raise ValueError(
+                f"loss returned a tensor of shape {tuple(loss.shape)}; it must return one number, such as its .mean()"
+            )
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise ValueError("loss returned a tensor without a gradient; compute it from model(...), without .detach()")
+        return loss
+
+    def weight(self, batch: Any) -> int:
+        return self._weight(batch)
+
+    def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
+        if self._evaluate is None:
+            assert self._valid is not None
+            batches = self._valid.with_data(data[1]).all(self._valid.batch_size or self.batch_size)
+            return Measure.over(model, batches, self.loss, self._weight, accuracy=self._loss is default_loss)
+        measured = Measure.read(self._evaluate(model), self.metric)
+        if self.metric not in measured:
+            raise ValueError(f"evaluate returned {', '.join(measured)}; the metric, {self.metric}, must be among them")
+        return measured
+
+    def _first_measured(self) -> Iterable[str]:
+        """What `evaluate` returns, of a model that has not been trained."""
+        assert self._evaluate is not None
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            measured = Measure.read(self._evaluate(self.model(None).eval()), None)
+        for name, value in measured.items():
+            if not math.isfinite(value):
+                raise ValueError(f"evaluate returned {name}={value} for an untrained model; it must be a finite number")
+        return measured
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip() or any(letter in "(),:\"'" or letter < " " for letter in name):
+        raise ValueError(
+            f"name is {name!r}; it must be a word or several, without commas, colons, quotes or parentheses"
+        )
+
+
+def _check_functions(**functions: Any) -> None:
+    for what, given in functions.items():
+        if isinstance(given, nn.Module) and what == "model":
+            raise ValueError(
+                f"model is a {type(given).__name__} that is there already, and every run needs fresh weights from its "
+                f"seed; write model=lambda: {type(given).__name__}(...)"
+            )
+        if what == "schedule" and isinstance(given, torch.optim.lr_scheduler.LRScheduler):
+            raise ValueError(
+                f"schedule is a {type(given).__name__}, which belongs to one optimizer; give a function of (step, "
+                "steps) to a factor on the lr: schedule=lambda step, steps: 1 - step / steps"
+            )
+        if not callable(given) and not (given is None and what not in ("model", "schedule")):
+            raise ValueError(f"{what} is {given!r}; it must be a function")

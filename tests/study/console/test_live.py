@@ -1,0 +1,116 @@
+"""What a person sees: every state of every run, and an honest estimate."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from made_by_hand import results_of, tasks_of
+from rectified.study.config.runs import RunKey
+from rectified.study.console.live import View, summary
+from rectified.study.executors import Event
+from rectified.study.storage.records import Record
+from rectified.workloads.tasks import TASKS
+
+TASK = TASKS["fashion-mnist-mini"]
+RUNS = [RunKey(TASK.name, method, 0.1, seed, 2, 100) for method in ("adam", "sgd") for seed in (0, 1)]
+
+
+def row(epoch, accuracy):
+    return {"epoch": epoch, "step": 60 * epoch, "train_loss": 1.0, "test_accuracy": accuracy}
+
+
+def play(terminal):
+    console = Console(record=True, width=90, force_terminal=terminal, file=io.StringIO())
+    with View(console, [Record(run) for run in RUNS], tasks_of(RUNS)) as view:
+        view.take(Event("started", RUNS[0]))
+        view.take(Event("row", RUNS[0], row(1, 40.0)))
+        view.take(Event("row", RUNS[0], row(2, 81.5)))
+        view.take(Event("done", RUNS[0]))
+        view.take(Event("started", RUNS[1]))
+        view.take(Event("retry", RUNS[1], text="its worker process died (signal SIGKILL)"))
+        view.take(Event("started", RUNS[1]))
+        view.take(Event("diverged", RUNS[1]))
+        view.take(Event("failed", RUNS[2], text="Traceback\n  ...\nOSError: disk on fire"))
+        console.print(view.table())
+    return console.export_text()
+
+
+def test_without_a_terminal_every_run_gets_a_line():
+    lines = play(terminal=False).splitlines()
+    assert lines[0].startswith("[1/4] adam lr 0.1 seed 0: done test_accuracy 81.50, about ")
+    assert "adam lr 0.1 seed 1: retry its worker process died (signal SIGKILL)" in lines[1]
+    assert lines[2].startswith("[2/4] adam lr 0.1 seed 1: diverged")
+    assert lines[3].startswith("[3/4] sgd lr 0.1 seed 0: failed OSError: disk on fire")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_run_that_goes_on_counts_what_it_had_and_what_is_amiss_is_said_everywhere(terminal):
+    console = Console(record=True, width=120, force_terminal=terminal, file=io.StringIO())
+    with View(console, [Record(run) for run in RUNS], tasks_of(RUNS)) as view:
+        view.take(Event("started", RUNS[0]))
+        view.take(Event("resumed", RUNS[0], row(1, 40.0), "epoch 2 of 2, after step 70"))
+        assert view.epochs[RUNS[0]] == 1
+        assert view.speed.seconds({RUNS[0]: 1}) is None, "the row is of an earlier call"
+        view.take(Event("row", RUNS[0], row(2, 41.0)))
+        view.take(Event("retry", RUNS[0], text="its worker process died (signal SIGKILL)"))
+        assert view.epochs[RUNS[0]] == 0
+        assert view.speed.seconds({RUNS[0]: 1}) is not None
+        view.take(Event("note", RUNS[0], text="checkpoint.pt is damaged; the run begins anew"))
+    text = console.export_text()
+    assert "note checkpoint.pt is damaged; the run begins anew" in text
+    assert ("resumed epoch 2 of 2, after step 70" in text) != terminal
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_table_shows_every_state_and_the_bar_counts_epochs(terminal):
+    text = play(terminal)
+    assert "●✕ 81.5" in text
+    assert "!·" in text
+    assert "6/8" in text
+
+
+def test_the_summary_counts_what_went_wrong():
+    records = [
+        Record(RUNS[0], "done", [row(2, 80.0)]),
+        Record(RUNS[1], "done", [row(2, 82.0)]),
+        Record(RUNS[2], "diverged"),
+        Record(RUNS[3], "failed", error="x"),
+    ]
+    console = Console(record=True, width=90, file=io.StringIO())
+    console.print(summary(results_of(records)))
+    text = console.export_text()
+    for words in ("81.00", "80.00 to 82.00", "1 diverged", "1 failed"):
+        assert words in text
+
+
+def test_the_time_left_is_that_of_as_many_at_once_as_there_were(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("rectified.study.console.live.time.monotonic", lambda: now[0])
+    with View(Console(file=io.StringIO()), [Record(run) for run in RUNS], tasks_of(RUNS)) as view:
+        for run in RUNS[:2]:
+            view.take(Event("started", run))
+        for now[0], epoch in ((10.0, 1), (20.0, 2)):
+            for run in RUNS[:2]:
+                view.take(Event("row", run, row(epoch, 50.0)))
+        view.take(Event("done", RUNS[0]))
+        assert view._left() == "about 20 s left", "four epochs of 10 s by two workers, of which one has just ended"
+        view.take(Event("done", RUNS[1]))
+        for run in RUNS[2:]:
+            view.take(Event("started", run))
+        for now[0], epoch in ((30.0, 1), (40.0, 2)):
+            view.take(Event("row", RUNS[2], row(epoch, 50.0)))
+        view.take(Event("done", RUNS[2]))
+        assert view._left() == "about 20 s left", "the last run has a worker to itself"
+
+
+def test_a_run_that_ended_without_its_metric_has_failed_here_too():
+    results = results_of([Record(RUNS[0], "done", [row(2, 80.0)]), Record(RUNS[1], "done", [row(2, float("nan"))])])
+    console = Console(record=True, width=90, file=io.StringIO())
+    console.print(summary(results))
+    with View(console, results.records, tasks_of(RUNS)) as view:
+        console.print(view.table())
+    text = console.export_text()
+    assert "1 failed" in text
+    assert "●· 80.00" in text, "it is to run again"
+    assert "nan" not in text
