@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
     state = read_checkpoint(folder)
     write_checkpoint(folder, state | {"versions": state["versions"] | {"ranks": "2"}})
     told = run(a_run(), TINY.load(None), folder)
-    assert told[0][2] == "its checkpoint is of ranks 2, now none; the run begins anew"
+    assert told[0][2] == "its checkpoint is of ranks 2, now none; the run starts over"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_the_parent_says_it_too(name, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "write", full)
         status, said = study(tmp_path / "out")
+        with pytest.raises(OSError, match="No space left"):  # Python is not told of it by a status
+            STUDY.run(tmp_path / "out", workers=1, progress=False)
     assert status == 1
     assert f"{name}'): stopped" in said
     assert "go on with: rectified study ..." in said

@@ -179,6 +179,32 @@ def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tm
     assert not (killed / checkpoint.NAME).exists()
 
 
+def test_data_that_cannot_be_entered_in_the_middle_goes_on_from_the_last_whole_epoch(
+    tiny, begun, tmp_path, monkeypatch
+):
+    """However seldom checkpoints are due: docs/your-own-task.md promises it."""
+    streamed = a_run(task=dataclasses.replace(TINY, resumable=False))
+    run(streamed, tiny, tmp_path / "whole", limits=NEVER)
+    undisturbed, taken = everything(begun[-1]), []
+    take = Training.take
+
+    def die_in_the_second_epoch(self, batch):
+        taken.append(self.step)
+        if len(taken) == STEPS // 2 + 3:
+            raise Killed
+        return take(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "take", die_in_the_second_epoch)
+        with pytest.raises(Killed):
+            run(streamed, tiny, tmp_path / "killed", limits=EVERY_STEP)
+        run(streamed, tiny, tmp_path / "killed", limits=NEVER)
+    assert taken == [*range(STEPS // 2 + 3), *range(STEPS // 2, STEPS)], "the second epoch begins again"
+    assert same(everything(begun[-1]), undisturbed)
+    for name in ("rows.jsonl", "steps.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.parametrize("method", ["radam", "sgd"])
 def test_so_does_a_real_network(method, begun, tmp_path, monkeypatch):
     data = MINI.load(MINI.find(None, print))
@@ -255,7 +281,7 @@ def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_pat
     told = run(a_run(), tiny, folder)
     assert [kind for kind, *_ in told] == ["note", "row", "row"]
     assert "checkpoint.pt is damaged" in told[0][2]
-    assert "begins anew" in told[0][2]
+    assert "starts over" in told[0][2]
     assert (folder / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
 
 

@@ -16,7 +16,7 @@ Template = Literal["plain", "huggingface", "lightning"]
 
 @dataclass(frozen=True)
 class Init:
-    """Write a task of your own to begin with: a file that runs as it is, for rectified study to compare methods on."""
+    """Write a working task file to start from, for `rectified study` to compare methods on."""
 
     file: Annotated[Positional[Path], arg(metavar="my_task.py")]
     """File to write. One that is there is never overwritten."""

@@ -66,7 +66,7 @@ class Running:
 
     @property
     def folder(self) -> Path | None:
-        """The study's, with ``~`` for the home folder, which a shell leaves as it is in ``--out=~/x``."""
+        """The study's, with ``~`` for the home folder, which a shell does not expand in ``--out=~/x``."""
         return self.out and self.out.expanduser()
 
     def print_plan(self, study: Study, out: Path, executor: LocalExecutor | RayExecutor, console: Console) -> int:

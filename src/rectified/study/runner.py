@@ -83,8 +83,7 @@ def run_from_python(
     who = make_executor(executor, workers, device)
     console = Console(highlight=False, quiet=not progress)
     command = shlex.join([*shlex.split(study.command), "--out", str(folder)])
-    status = run_study(study, folder, who, command, console, limits)
-    if status == 130:
+    if _run_study(study, folder, who, command, console, limits) == 130:
         raise KeyboardInterrupt
     return StudyResults.read(Store.open(folder))
 
@@ -121,7 +120,6 @@ def run_study(
         NotAStudyError: out holds something else.
         DataNotFoundError: the data is nowhere to be had.
     """
-    check_ranks(getattr(executor, "ranks", 1), [run.batch_size for run in study.runs()])
     try:
         return _run_study(study, out, executor, command, console, limits)
     except OSError as error:
@@ -144,6 +142,7 @@ def _run_study(
     limits: Limits,
 ) -> int:
     store, runs = Store(out), study.runs()
+    check_ranks(executor.ranks, [run.batch_size for run in runs])
     folders = {
         name: task.find(study.data, lambda line: console.print(line, style="dim", markup=False))
         for name, task in {run.task.name: run.task for run in runs}.items()

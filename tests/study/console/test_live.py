@@ -56,9 +56,9 @@ def test_a_run_that_goes_on_counts_what_it_had_and_what_is_amiss_is_said_everywh
         view.take(Event("retry", RUNS[0], text="its worker process died (signal SIGKILL)"))
         assert view.epochs[RUNS[0]] == 0
         assert view.speed.seconds({RUNS[0]: 1}) is not None
-        view.take(Event("note", RUNS[0], text="checkpoint.pt is damaged; the run begins anew"))
+        view.take(Event("note", RUNS[0], text="checkpoint.pt is damaged; the run starts over"))
     text = console.export_text()
-    assert "note checkpoint.pt is damaged; the run begins anew" in text
+    assert "note checkpoint.pt is damaged; the run starts over" in text
     assert ("resumed epoch 2 of 2, after step 70" in text) != terminal
 
 

@@ -132,6 +132,15 @@ def test_runs_of_earlier_calls_stay_behind_the_new_ones(store):
     assert store.commands == ["rectified study", "again"]
 
 
+def test_a_baseline_stays_until_another_is_named(store):
+    """A study that grows by a call without --baseline keeps the one it has."""
+    add(store, RUNS, baseline="sgd")
+    add(store, RUNS)
+    assert store.baseline == "sgd"
+    add(store, RUNS, baseline="adam")
+    assert store.baseline == "adam"
+
+
 def test_only_what_has_a_readable_done_json_is_finished(store):
     for run in RUNS[:2]:
         finish(store, run)

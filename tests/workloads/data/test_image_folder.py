@@ -186,6 +186,6 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, words: str)
 
 
 def test_a_disk_that_fails_is_no_damaged_picture(tmp_path: Path) -> None:
-    """A run goes on from its checkpoint after the one, and begins anew after the other."""
+    """A run goes on from its checkpoint after the one, and starts over after the other."""
     with pytest.raises(FileNotFoundError):
         decoded(tmp_path / "a.JPEG")

@@ -8,8 +8,8 @@ import jinja2
 from rich.console import Console
 
 from ..drawing import key_css
+from ..html_page import environment
 from ..plot import Plot
-from ..style import SHEETS
 from ..table import Table
 from ..theory_numbers import computed, simulated, simulated_variants
 from . import computed_figures, simulated_figures
@@ -132,13 +132,7 @@ def _plots(tables: dict[str, Table]) -> Iterator[Plot]:
 
 @cache
 def _template() -> jinja2.Template:
-    here = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, SHEETS]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    here = environment(Path(__file__).parent)
     here.filters.update(digits=digits, percent=percent, cap=_cap, beta="β₂ = {!r}".format)
     return here.get_template("theory_page.html.j2")
 

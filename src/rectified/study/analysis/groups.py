@@ -39,7 +39,7 @@ class Group:
 
     @property
     def band(self) -> tuple[float, float]:
-        """The interval's ends, as they are drawn; NaN where there are too few runs."""
+        """The ends of the interval as drawn; NaN if there are too few runs."""
         return band(self.values)
 
     @property
@@ -76,6 +76,11 @@ def groups(records: Sequence[Record], metric: str) -> list[Group]:
         )
         for (method, lr), here in of.items()
     ]
+
+
+def group_of(found: Sequence[Group], method: str, lr: float) -> Group | None:
+    """The group of one method at one lr; None if there is none."""
+    return next((group for group in found if (group.method, group.lr) == (method, lr)), None)
 
 
 def band(values: Sequence[float]) -> tuple[float, float]:

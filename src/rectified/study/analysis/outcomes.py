@@ -72,7 +72,7 @@ class Outcomes:
         )
 
     def settled(self, method: str) -> list[int]:
-        """The seeds of which the method has a result, done or diverged, at every lr it has."""
+        """The seeds for which the method has a result, done or diverged, at each of its lrs."""
         by_lr = self.status[method].values()
         return [
             seed for seed in self.planned(method) if all(by_seed[seed] in ("done", "diverged") for by_seed in by_lr)

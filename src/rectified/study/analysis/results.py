@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.errors import InvalidOption
 from ..config.runs import RunKey
-from ..storage.records import Record, Status, results_csv
+from ..storage.records import Record, Status, result, results_csv
 from ..storage.store import Store
 from .comparisons import Comparison, compare
 from .formatting import count, number
-from .groups import Group, groups
+from .groups import Group, group_of, groups
 from .outcomes import Metric, Outcomes
 from .verdict import Verdict, in_words
 
@@ -68,8 +68,8 @@ class FinalMetric:
     groups: tuple[Group, ...]
 
     def group(self, method: str, lr: float) -> Group | None:
-        """Those runs; None where the study has none."""
-        return next((group for group in self.groups if (group.method, group.lr) == (method, lr)), None)
+        """The runs of one method at one lr; None where the study has none."""
+        return group_of(self.groups, method, lr)
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class SettingResults:
         return tuple(groups(self.records, self.metric.key))
 
     def group(self, method: str, lr: float) -> Group | None:
-        """Those runs; None where the study has none."""
-        return next((group for group in self.groups if (group.method, group.lr) == (method, lr)), None)
+        """The runs of one method at one lr; None where the study has none."""
+        return group_of(self.groups, method, lr)
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -248,12 +248,7 @@ class StudyResults:
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Every run as a row of results.csv: task, method, lr, seed, status and what its last epoch measured."""
-        rows = []
-        for record in self.records:
-            key, last = record.run, record.rows[-1] if record.status == "done" else {}
-            measured = {name: value for name, value in last.items() if name not in ("epoch", "step")}
-            rows.append({**key.as_dict(), "status": record.status, "epochs_done": len(record.rows), **measured})
-        return rows
+        return list(map(result, self.records))
 
     @property
     def verdict(self) -> str:

@@ -182,7 +182,7 @@ def bootstrap(
 
     Args:
         samples: what is resampled: the seeds.
-        figure: of a list of seeds, of which some occur several times, in any order.
+        figure: of a list of seeds, some of them repeated, in any order.
     """
     if len(samples) == 1:
         return Interval(figure(samples), -math.inf, math.inf, 1)

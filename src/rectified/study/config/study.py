@@ -189,7 +189,8 @@ class Study:
             InvalidOption: an option is out of its range.
             NotAStudyError: ``out`` holds something else, or another study is running in it.
             DataNotFoundError: the data is nowhere to be had.
-            KeyboardInterrupt: Ctrl-C; what is done is written, and the next call goes on from there.
+            OSError: the disk is full; what is there is whole, and the next call goes on from there.
+            KeyboardInterrupt: Ctrl-C, likewise.
         """
         from ..runner import run_from_python
 

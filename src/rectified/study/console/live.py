@@ -122,7 +122,7 @@ class Speed:
     def seconds(self, left: Mapping[RunKey, int]) -> float | None:
         """What so many epochs of each run will take one worker; None if nothing is known.
 
-        A task and batch size of which no epoch is over are taken to be as fast as the others.
+        A task and batch size without a finished epoch are assumed to be as fast as the others.
         """
         total = self._epochs.total()
         if not total:
@@ -164,7 +164,7 @@ def grid(
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is, however long: nothing in it is markup, and a path or a command stays whole."""
+    """Print a line unwrapped and without markup, so that a path or a command in it stays whole."""
     console.print(text, markup=False, soft_wrap=True)
 
 

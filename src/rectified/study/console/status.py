@@ -81,8 +81,8 @@ def print_status(store: Store, console: Console) -> int:
     metric = {record.run: record.rows[-1][tasks[record.run.task, record.run.version].metric] for record in done}
     console.print(grid(list(states), states, metric, tasks))
     counts = Counter(states.values())
-    told = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
-    console.print(f"{count(len(all_of), 'run')}: {told}")
+    listed = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
+    console.print(f"{count(len(all_of), 'run')}: {listed}")
     for here in all_of:
         if here.state == "failed":
             say(console, f"failed: {here.record.run}: {here.record.reason}")
@@ -114,12 +114,12 @@ def _time(all_of: Sequence[Standing], running: int) -> str:
 
 
 def mixtures(records: Sequence[Record]) -> list[str]:
-    """A note of each package, and the commit, of which the runs have seen several versions."""
+    """A note for each package, or commit, that differs between the runs."""
     notes = []
     for name in dict.fromkeys(name for record in records for name in record.versions):
         absent = _UNSAID.get(name, "unknown")
         seen = Counter(record.versions.get(name, absent) for record in records if record.versions)
         if len(seen) > 1 or any(" then " in version for version in seen):
-            told = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
-            notes.append(f"note: the runs are a mixture: {name} {told}; timings.csv has it run by run")
+            listed = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
+            notes.append(f"note: the runs are a mixture: {name} {listed}; timings.csv has it run by run")
     return notes

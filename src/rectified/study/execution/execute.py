@@ -57,19 +57,19 @@ def execute(
 
     Args:
         data: what the task's ``load`` returned.
-        folder: the run's; made if absent. What it holds beside a checkpoint and its run is removed; done.json is
+        folder: the run's; made if absent. Everything in it but a checkpoint of this run is removed; done.json is
             written into it last.
         attempt: counts from 1, for done.json.
         device: where to train, as torch names it.
         ranks: who trains it; this process is the first of them.
 
     Raises:
-        TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; after another error a
-            run is to begin anew, and there is none.
+        TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; any other
+            error removes it, since the run must then start over.
     """
     # Of several ranks, an error may be no more than another's death: what becomes of the checkpoint their worker says.
-    anew = anew_after_a_bug(folder) if ranks.count == 1 else nullcontext()
-    with anew, claimed(folder) as rows:
+    guard = start_over_after_a_bug(folder) if ranks.count == 1 else nullcontext()
+    with guard, claimed(folder) as rows:
         (folder / "done.json").unlink(missing_ok=True)
         training, note = _begin(run, data, folder, device, ranks)
         if note:
@@ -172,7 +172,8 @@ def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[Check
             return
         training.end_epoch(row, order)
         yield EpochEnd(row)
-        if clock.checkpoint_is_due() and training.epoch <= run.epochs:
+        due = clock.checkpoint_is_due() or not task.resumable  # whose epochs cannot be entered later
+        if due and training.epoch <= run.epochs:
             yield from save()
         yield Progress("row", row)  # where a checkpoint was due, a run that is killed from here on has this epoch
 
@@ -180,7 +181,7 @@ def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[Check
 def _out_of_time(training: Training, limits: Limits) -> str:
     where = f"epoch {training.epoch} of {training.run.epochs}, after step {training.step}"
     if not training.run.task.resumable:
-        where = f"{where}; its data cannot be entered in the middle, so it goes on from the end of an epoch"
+        where = f"{where}, which begins again: its data cannot be entered in the middle"
     return (
         f"it has had {training.seconds / 60:.3g} minutes, and --run-minutes is {limits.minutes:g}: stopped in {where}; "
         "a call with a larger limit, or none, goes on from there"
@@ -200,11 +201,11 @@ def _measured(training: Training, data: Any) -> Row:
 
 
 @contextmanager
-def anew_after_a_bug(folder: Path) -> Iterator[None]:
+def start_over_after_a_bug(folder: Path) -> Iterator[None]:
     """Where the code inside raises, the run has no checkpoint to go on from; out of time or room, it keeps it."""
     try:
         yield
-    except (TimeLimitError, OSError, GeneratorExit):
+    except (TimeLimitError, OSError):
         raise
     except Exception:
         (folder / checkpoint.NAME).unlink(missing_ok=True)
@@ -213,7 +214,7 @@ def anew_after_a_bug(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[IO[str]]:
-    """The file of rows, with the folder locked: whoever works in it holds it.
+    """The file of rows, with the folder locked: the worker in it holds the lock.
 
     A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
     """
@@ -234,7 +235,7 @@ def _begin(run: Run, data: Any, folder: Path, device: str, ranks: Ranks) -> tupl
         training.load(state)
     except CheckpointError as error:
         # Part of the checkpoint may be in the first one.
-        return Training.begin(run, data, device, ranks), Progress("note", None, f"{error}; the run begins anew")
+        return Training.begin(run, data, device, ranks), Progress("note", None, f"{error}; the run starts over")
     where = f"epoch {training.epoch} of {run.epochs}, after step {training.step}"
     return training, Progress("resumed", training.rows[-1] if training.rows else None, where)
 

@@ -203,7 +203,7 @@ class Training:
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         self.losses, self.order = state["losses"].tolist(), state["order"]
-        self.mean = state["mean"] if self.ranks.first else {}  # whoever measures takes the mean, too
+        self.mean = state["mean"] if self.ranks.first else {}  # the rank that measures also averages
         self.steps = [StepRecord(int(step), *rest) for step, *rest in state.get("steps", torch.empty(0, 4)).tolist()]
         self.gradients = [Histogram(*values) for values in state["gradients"]]
         torch.set_rng_state(self.ranks.own(state["random"]))

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ..config.errors import InvalidOption
 from ..config.runs import Run
-from ..execution.execute import Progress, anew_after_a_bug
+from ..execution.execute import Progress, start_over_after_a_bug
 from ..execution.limits import Limits, TimeLimitError
 from .parcels import Parcel, pack
 
@@ -72,7 +72,7 @@ def execute_on(
     check_ranks(len(devices), [run.batch_size])
     parcel = base64.b64encode(pack(Parcel.of(run, folder, attempt))).decode()
     job = json.dumps({"devices": devices, "shared": str(shared), "parcel": parcel, "limits": asdict(limits)})
-    with anew_after_a_bug(folder):
+    with start_over_after_a_bug(folder):
         heard = _Heard()
         yield from _listen([sys.executable, *PROGRAM, "launch", job], heard)
         yield Progress(heard.status())

@@ -136,7 +136,7 @@ def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
 
     # Ranks end by themselves when the worker does; this is for one that is stopped, or hangs.
     _when_the_worker_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    logging.disable()  # who died is told by the worker
+    logging.disable()  # the worker reports who died
     count = len(json.loads(text)["devices"])
     here = ["--standalone", "--local-addr=localhost", f"--log-dir={os.devnull}", "--shutdown-timeout=5"]
     try:
@@ -156,7 +156,7 @@ def train(text: str) -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
     rank = int(os.environ["RANK"])
-    kind, said = _trained(Job.read(text), rank, lambda *told: _write(answers, *told))
+    kind, said = _trained(Job.read(text), rank, lambda *report: _write(answers, *report))
     if kind in ("raised", "os error", "cut"):
         for line in said.splitlines():
             _write(answers, kind, rank, line[:_LINE] + "\n")
@@ -200,9 +200,9 @@ def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
         return "cut" if gone else "raised", traceback.format_exc()
 
 
-def _write(file: int, *told: Any) -> None:
+def _write(file: int, *report: Any) -> None:
     """Tell the worker; all at once, so that nobody else's words get between."""
-    os.write(file, (json.dumps(told) + "\n").encode())
+    os.write(file, (json.dumps(report) + "\n").encode())
 
 
 def _when_the_worker_ends(do: Callable[[], None]) -> None:

@@ -31,7 +31,14 @@ class Event:
 
 
 class Executor(Protocol):
-    """Executes runs somewhere."""
+    """Executes runs somewhere.
+
+    Attributes:
+        ranks: processes that train a run together.
+    """
+
+    @property
+    def ranks(self) -> int: ...
 
     def run(
         self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits

@@ -33,7 +33,7 @@ from ..execution.execute import execute
 from ..execution.limits import ANY, Limits, TimeLimitError
 from ..storage.records import Row
 from ..storage.store import Store
-from .ddp_launcher import RankDiedError, RankError, check_ranks, ended, execute_on
+from .ddp_launcher import RankDiedError, RankError, ended, execute_on
 from .executor import ENDS, Attempts, Event
 from .parcels import Parcel, pack, read_shared, unpack, write_shared
 
@@ -175,7 +175,6 @@ class LocalExecutor:
         self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits = ANY
     ) -> Generator[Event, None, None]:
         """See :meth:`Executor.run`."""
-        check_ranks(self.ranks, (run.batch_size for run in runs))
         queue, attempts, slices = deque(runs), Attempts(store), self.slices
         get_ready()
         with ExitStack() as stack:
@@ -252,10 +251,10 @@ def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> No
                 parcel: Parcel = unpack(packed)
                 run = parcel.run(mapped[1])
                 if len(devices) > 1:
-                    told = execute_on(devices, run, file, parcel.folder, parcel.attempt, limits)
+                    news = execute_on(devices, run, file, parcel.folder, parcel.attempt, limits)
                 else:
-                    told = execute(run, mapped[2], parcel.folder, parcel.attempt, limits, devices[0])
-                for progress in told:
+                    news = execute(run, mapped[2], parcel.folder, parcel.attempt, limits, devices[0])
+                for progress in news:
                     connection.send(tuple(progress))
             except RankDiedError as error:
                 connection.send(("died", None, str(error)))

@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from ...files import write
 from ..config.errors import InvalidOption
@@ -61,6 +61,8 @@ class RayExecutor:
     cpus: float = 1.0
     gpus: float = 0.0
     grace: float = 60.0
+
+    ranks: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -208,9 +210,9 @@ class _Pool:
         return Event("started", key)
 
     def _listen(self, slot: _Slot) -> Generator[Event, None, None]:
-        """Write down, and pass on, what its worker tells."""
+        """Write down, and pass on, what its worker reports."""
         try:
-            files, told = self.ray.get(slot.answer)
+            files, news = self.ray.get(slot.answer)
         except self.ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
             yield from self._lose(slot, f"its worker died ({shorten(reason, 200, placeholder=' ...')})")
@@ -222,7 +224,7 @@ class _Pool:
             return
         folder = self.store.folder(run.key)
         _write(folder, files, slot.rows)
-        for kind, row, text in told:
+        for kind, row, text in news:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
             if kind in ENDS:

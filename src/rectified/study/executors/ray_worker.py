@@ -23,25 +23,25 @@ from ..storage.records import Row
 from .executor import ENDS
 from .parcels import Parcel, unpack
 
-Told = tuple[Any, Row | None, str]
+Report = tuple[Any, Row | None, str]
 Files = dict[str, bytes | None]  # by name; None is one that is gone
 
 _PATIENCE = 1.0  # seconds that a worker waits for something to tell; a checkpoint is fetched then at the latest
 
 
 class RayWorker:
-    """Executes the runs it is given, one after the other in a thread, and tells what is new when asked."""
+    """Executes the runs it is given, one after the other in a thread, and reports what is new when asked."""
 
     def __init__(self, limits: Limits, device: str) -> None:
         warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
         self.limits, self.device = limits, device
         self.workload: tuple[Any, tuple[BaseTask, Any] | None] = (None, None)
-        self.told: SimpleQueue[Told] = SimpleQueue()
-        self.told.put(("ready", None, ""))
+        self.reports: SimpleQueue[Report] = SimpleQueue()
+        self.reports.put(("ready", None, ""))
         self.home: tempfile.TemporaryDirectory[str] | None = None
         self.seen: dict[str, tuple[int, ...]] = {}
 
-    def give(self, parcel: bytes, workload: list[Any], files: Mapping[str, bytes]) -> tuple[Files, list[Told]]:
+    def give(self, parcel: bytes, workload: list[Any], files: Mapping[str, bytes]) -> tuple[Files, list[Report]]:
         """Begin a run, or go on with it; returns the first news.
 
         Args:
@@ -52,18 +52,18 @@ class RayWorker:
         Thread(target=self._run, args=(parcel, workload[0], files), daemon=True).start()
         return self.news()
 
-    def news(self) -> tuple[Files, list[Told]]:
-        """What was told since the last call, once there is something or a moment is over, and the changed files."""
-        told: list[Told] = []
+    def news(self) -> tuple[Files, list[Report]]:
+        """The changed files and the news since the last call, once there are any or a second has passed."""
+        news: list[Report] = []
         with suppress(Empty):
-            told.append(self.told.get(timeout=_PATIENCE))
+            news.append(self.reports.get(timeout=_PATIENCE))
             while True:
-                told.append(self.told.get_nowait())
+                news.append(self.reports.get_nowait())
         files = self._changes(Path(self.home.name)) if self.home else {}
-        if self.home and told and told[-1][0] in (*ENDS, "full"):
+        if self.home and news and news[-1][0] in (*ENDS, "full"):
             self.home.cleanup()
             self.home = None
-        return files, told
+        return files, news
 
     def _run(self, packed: bytes, workload: Any, files: Mapping[str, bytes]) -> None:
         torch.set_num_threads(1)  # of this thread
@@ -79,14 +79,14 @@ class RayWorker:
             task, data = self.workload[1]
             parcel: Parcel = unpack(packed)
             for progress in execute(parcel.run(task), data, folder, parcel.attempt, self.limits, self.device):
-                self.told.put((progress.kind, progress.row, progress.text))
+                self.reports.put((progress.kind, progress.row, progress.text))
         except TimeLimitError as error:
-            self.told.put(("failed", None, str(error)))
+            self.reports.put(("failed", None, str(error)))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
-                self.told.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
+                self.reports.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
             else:
-                self.told.put(("failed", None, traceback.format_exc()))
+                self.reports.put(("failed", None, traceback.format_exc()))
 
     def _changes(self, folder: Path) -> Files:
         now = stamps(folder)

@@ -48,7 +48,7 @@ class Experiment:
 
     Attributes:
         title: what it is in the paper.
-        metric: what it tells, as in results.csv, with its name for a reader; the task's own where None.
+        metric: what it compares, as named in results.csv, with a label; the task's own where None.
         published: by the beginning of a task's name.
         picture: which figure of a study it is.
     """
@@ -150,7 +150,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
                         "adam+linear-4000,radam(beta2=0.9995),radam",
                         seeds=(1111, 2222, 3333, 4444),
                     ),
-                    "float32 instead of float16; batches are drawn anew every 1,000 updates",
+                    "float32 instead of float16; batches are drawn again every 1,000 updates",
                     f"IWSLT'14 and WMT'16 (--data), {_GPU}: 70,000 updates a run, most of a day",
                 ),
             },

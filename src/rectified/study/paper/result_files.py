@@ -88,8 +88,8 @@ def _sheet(experiment: Experiment, differs: str, rows: Table) -> Sheet:
             mean += f" ± {number(row['half_interval'])}"
         gaps = [f"{row[what]} {what}" for what in ("diverged", "unfinished") if row[what]]
         line = [row["setting"], row["method"], f"{row['lr']:g}", mean, ", ".join([str(row["seeds"]), *gaps])]
-        told = f"{row['published']} ({row['published_setting']})" if row["published"] else ""
-        lines.append([*line, told] if experiment.published else line)
+        printed = f"{row['published']} ({row['published_setting']})" if row["published"] else ""
+        lines.append([*line, printed] if experiment.published else line)
     heads = ["setting", "method", "lr", "ours", "seeds", "published, at its best lr"]
     metrics = " and ".join(dict.fromkeys(row["metric"] for row in rows.rows))
     title = (

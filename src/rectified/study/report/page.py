@@ -9,7 +9,8 @@ from pathlib import Path
 import jinja2
 
 from ...figures.drawing import Key, key_css
-from ...figures.style import SHEETS, styles
+from ...figures.html_page import environment
+from ...figures.style import styles
 from ..analysis.formatting import listing, number
 from ..analysis.groups import STATUSES
 from ..analysis.results import StudyResults
@@ -49,13 +50,7 @@ def page(results: StudyResults) -> str:
 
 @cache
 def _template() -> jinja2.Template:
-    here = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, SHEETS]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    here = environment(Path(__file__).parent)
     here.filters.update(number=number, listing=listing, lr=lambda lr: f"{lr:g}", key=lambda style: Key(style).name)
     here.globals.update(
         glyphs=_GLYPHS,

@@ -1,4 +1,4 @@
-"""What the page tells of one setting: numbers, drawings and the verdict, from its records."""
+"""What the page shows of one setting: numbers, drawings and the verdict, from its records."""
 
 import math
 from collections import Counter
@@ -222,7 +222,7 @@ class Section:
         return omega_lines(known, self.steps) if known else []
 
     def _known(self, names: Sequence[str]) -> list[Method]:
-        """Those whose omega can be told without importing anybody's code."""
+        """Those whose omega is known without importing anybody's code."""
         found = [read_method(name) for name in names] if self.steps else []
         return [method.over(self.steps) for method in found if method is not None]
 

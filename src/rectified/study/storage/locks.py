@@ -39,6 +39,6 @@ def is_locked(folder: Path) -> bool:
         try:
             return not lock_descriptor(file.fileno(), blocking=False)
         except OSError as error:
-            if error.errno != errno.EBADF:  # NFS tells only those who may write
+            if error.errno != errno.EBADF:  # NFS answers only those who may write
                 raise
             return False

@@ -51,25 +51,25 @@ class Record:
         return (self.error.strip().splitlines() or [""])[-1]
 
 
+def result(record: Record) -> dict[str, Any]:
+    """A run as a row of results.csv; if it is done, with all that its last epoch measured."""
+    run, last = record.run, record.rows[-1] if record.status == "done" and record.rows else {}
+    return {
+        "task": run.task,
+        "epochs": run.epochs,
+        "batch_size": run.batch_size,
+        "method": run.method,
+        "lr": run.lr,
+        "seed": run.seed,
+        "status": record.status,
+        "epochs_done": len(record.rows),
+        **{name: value for name, value in last.items() if name not in ("epoch", "step")},
+    }
+
+
 def results_csv(records: Sequence[Record]) -> str:
-    """results.csv: what a repetition would reproduce; of a run that is done, all that its last epoch measured."""
-    rows = []
-    for record in records:
-        run, last = record.run, record.rows[-1] if record.status == "done" and record.rows else {}
-        rows.append(
-            {
-                "task": run.task,
-                "epochs": run.epochs,
-                "batch_size": run.batch_size,
-                "method": run.method,
-                "lr": run.lr,
-                "seed": run.seed,
-                "status": record.status,
-                "epochs_done": len(record.rows),
-                **{name: value for name, value in last.items() if name not in ("epoch", "step")},
-            }
-        )
-    return _csv(rows)
+    """results.csv: what a repetition would reproduce."""
+    return _csv(list(map(result, records)))
 
 
 def timings_csv(records: Sequence[Record], folders: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ OUT/timings.csv               one row a run: what it would not
 OUT/.lock                     empty; locked by the study that runs
 OUT/.TASK.PID                 the task and its data, which the workers share, while a study runs
 
-A study that was begun by an earlier version has cells/ for runs/; it is read, and goes on, as it is.
+A study that was begun by an earlier version has cells/ for runs/; it can be read and continued without conversion.
 """
 
 import json
@@ -94,7 +94,8 @@ class Store:
         """Make the runs part of the study, before those of earlier calls that are not among them.
 
         Args:
-            study: as JSON holds it; it takes the place of what an earlier call asked for.
+            study: as JSON holds it; it takes the place of what an earlier call asked for, whose baseline stays where
+                this one names none.
             tasks: what is to be known of the runs' tasks to read their results.
         """
         old = self._read() if self.exists else {}
@@ -105,11 +106,12 @@ class Store:
             steps = dict(known.steps_per_epoch if known else ()) | dict(info.steps_per_epoch)
             infos[info.name, info.version] = TaskInfo.from_dict({**info.as_dict(), "steps_per_epoch": steps.items()})
         first = old and "cells" in old  # whose folders keep their names
+        baseline = study.get("baseline") or (self.baseline if old else None)
         value = {
             "kind": _KIND,
             "format": _FORMAT,
             "commands": list(dict.fromkeys([*old.get("commands", []), command])),
-            "study": study,
+            "study": {**study, "baseline": baseline},
             "tasks": [info.as_dict() for info in infos.values()],
             "cells" if first else "runs": [key.as_dict() for key in keys],
         }

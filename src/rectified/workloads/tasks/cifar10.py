@@ -27,7 +27,7 @@ RECIPE = Milestones((81, 122), epochs=164)  # the authors' code; the paper's tex
 
 @dataclass(frozen=True, kw_only=True)
 class Augmented(Classification):
-    """Each picture padded, cropped at a random place and flipped half of the time, anew in every epoch.
+    """Every epoch pads each picture, crops it at a random place, and flips it half of the time.
 
     Attributes:
         subset: train on the first so many pictures; 0 is all.

@@ -1,4 +1,4 @@
-"""What tasks have in common whose model tells the class of a picture."""
+"""What image classification tasks have in common."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence

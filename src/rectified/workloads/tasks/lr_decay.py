@@ -1,4 +1,4 @@
-"""What a task multiplies the learning rate by as its run goes on, beside any warmup: a method's warmup is its own."""
+"""A task's factor on the learning rate over a run; a method's warmup comes on top."""
 
 from dataclasses import dataclass
 from typing import Protocol

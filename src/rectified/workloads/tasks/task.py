@@ -35,8 +35,8 @@ class BaseTask(ABC):
         clip: the norm to which gradients are clipped; infinite for none.
         schedule: the factor on the lr as the run goes on.
         averaged: how many epochs at the end the weights are averaged over for :meth:`final`.
-        loss_scale: what the loss is multiplied by before its gradient is taken; the loss told is without it. For what
-            an optimizer does with large raw gradients.
+        loss_scale: a factor on the loss before its gradient is taken, to see what an optimizer does with large raw
+            gradients; the reported loss is without it.
         version: a digest of the user's file that the task comes from, which is part of a run's identity; empty for a
             built-in task.
         source: what ``rectified study`` takes for the task where that is not its name: ``my_task.py:NAME``.
@@ -86,11 +86,6 @@ class BaseTask(ABC):
     def largest_batch(self) -> int | None:
         """The number of training examples, where it is known before the data is loaded: no batch can have more."""
         return None
-
-    @property
-    def comparison(self) -> tuple[str, str]:
-        """What methods are compared by: its name in results.csv, and its label."""
-        return self.compared or (self.metric, self.metric_label)
 
     def titled(self, options: Mapping[str, Any]) -> str:
         """The title of this task with other values of some of its options."""

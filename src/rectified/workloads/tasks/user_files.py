@@ -144,7 +144,7 @@ def _tasks(module: ModuleType) -> dict[str, Task]:
     return dict(found.values())
 
 
-def _load(key: Path | str, name: str, folder: Path, told: str) -> _Loaded:
+def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
     """The module, as it was loaded before if no file of it has changed."""
     before = _LOADED.get(key)
     if before is not None and before.folder == folder and before.is_current():
@@ -161,10 +161,10 @@ def _load(key: Path | str, name: str, folder: Path, told: str) -> _Loaded:
                 del sys.modules[new]
         hidden = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == name
         advice = f"; the file hides the package {name}: give it another name" if hidden else ""
-        raise ValueError(f"task {told!r} does not load: {in_one_line(error)}{advice}") from error
+        raise ValueError(f"task {text!r} does not load: {in_one_line(error)}{advice}") from error
     if not str(getattr(module, "__file__", None)).endswith(".py"):
         raise ValueError(
-            f"task {told!r}: {name} is no module with a file of Python; name the module that holds the Task"
+            f"task {text!r}: {name} is no module with a file of Python; name the module that holds the Task"
         )
     loaded_now = [sys.modules[each] for each in sorted(set(sys.modules) - already)]
     others = {id(each): each for each in [*loaded_now, *_imported(module, folder)] if _is_own(each, folder)}
@@ -265,13 +265,13 @@ def _register(modules: Iterable[ModuleType], folder: Path) -> None:
             cloudpickle.register_pickle_by_value(module)
 
 
-def _check_names(module: ModuleType, told: str) -> None:
+def _check_names(module: ModuleType, text: str) -> None:
     """Two tasks of one file and one name would be taken for the same."""
     by_name: dict[str, str] = {}
     for variable, task in _tasks(module).items():
         other = by_name.setdefault(task.name, variable)
         if other != variable:
             raise ValueError(
-                f"task {told!r}: {other} and {variable} are both named {task.name!r}; give each its own, "
+                f"task {text!r}: {other} and {variable} are both named {task.name!r}; give each its own, "
                 f'{variable} = Task("{variable.lower()}", ...)'
             )
