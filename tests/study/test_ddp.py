@@ -12,9 +12,11 @@ import mini_runs
 import pytest
 import torch
 from mini_runs import BROKEN, DATA, MINI, WHY_BROKEN, new_store
+from rich.console import Console
 from test_resume import TINY, a_run, run, same
 
 from rectified.study.config.errors import InvalidOption
+from rectified.study.config.study import Study
 from rectified.study.execution.checkpoint import NAME, read_checkpoint, write_checkpoint
 from rectified.study.execution.limits import Limits, TimeLimitError
 from rectified.study.executors import LocalExecutor, ddp_launcher
@@ -22,7 +24,7 @@ from rectified.study.executors.ddp_launcher import RankDiedError, RankError, _He
 from rectified.study.executors.ddp_worker import part
 from rectified.study.executors.local import shared
 from rectified.study.executors.parcels import write_shared
-from rectified.study.storage.store import Store
+from rectified.study.runner import run_study
 from rectified.workloads.tasks.task import examples
 
 TWO = ("cpu", "cpu")
@@ -150,15 +152,17 @@ def test_every_example_is_in_one_part():
     assert pairs.tolist() == [[4, 5], [6, 7], [8, 9]]
 
 
-def test_what_cannot_be_is_refused_by_name():
+def test_what_cannot_be_is_refused_by_name(tmp_path):
     with pytest.raises(InvalidOption, match=r"^ranks is 3: a batch of 2 has not an example for each of them$"):
         check_ranks(3, [4, 2])
     with pytest.raises(InvalidOption, match=r"^ranks is 0: it must be at least 1$"):
         LocalExecutor(1, ranks=0)
     with pytest.raises(InvalidOption, match=r"^ranks is 3: there are 2 devices$"):
         LocalExecutor(1, ("cuda:0", "cuda:1"), ranks=3)
+    study = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=1, batch_sizes=500)
     with pytest.raises(InvalidOption, match=r"^ranks is 501: a batch of 500 has not an example for each of them$"):
-        next(LocalExecutor(1, ranks=501).run([mini_runs.a_run()], Store(Path("nowhere")), DATA))
+        run_study(study, tmp_path / "out", LocalExecutor(1, ranks=501), "rectified study ...", Console())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_worker_has_a_slice_of_the_gpus():

@@ -8,9 +8,9 @@ from rectified.study.analysis.comparisons import Comparison, Difference
 from rectified.study.analysis.outcomes import Metric
 from rectified.study.analysis.stats import Interval
 from rectified.study.report.drawings.forest import forest
-from rectified.workloads.tasks import TASKS
+from rectified.workloads.tasks import TASKS, TaskInfo
 
-METRIC = Metric.of(TASKS["fashion-mnist-mini"])
+METRIC = Metric.of(TaskInfo.of(TASKS["fashion-mnist-mini"], ()))
 STYLES = styles(["adam", "radam", "sgd"])
 
 
