@@ -17,7 +17,7 @@ study: .venv/study ## the Fashion-MNIST study, from nothing to runs/fashion-mnis
 	$(BIN)/rectified study fashion-mnist --out runs/fashion-mnist
 
 test: .venv/dev ## the default tests, doctests included
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: .venv/dev ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
@@ -26,7 +26,7 @@ test-torch: ## the optimizer tests on torch VERSION=2.6.0 [PYTHON=python3.12] [E
 	$(if $(VERSION),,$(error name a torch, for example: make test-torch VERSION=2.6.0))
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
 	$(ENV)/bin/python -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
-	$(ENV)/bin/python -m pytest -q -n 2 -rs $(OPTIM_TESTS)
+	$(ENV)/bin/python -m pytest -q -n 2 --dist worksteal -rs $(OPTIM_TESTS)
 
 check: .venv/dev ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rectified.figures.drawing import Drawing, saved
 from rectified.figures.style import canvas, look, styles
 from rectified.study.analysis.results import StudyResults
+from rectified.study.config.controls import controlled
 from rectified.study.report.drawings import final_metric
 from rectified.study.report.drawings.gradient_histograms import HEIGHT, WIDTH, draw_run, extent
 from rectified.study.report.drawings.layout import BOTTOM, LEFT, RIGHT, TOP, dress
@@ -14,11 +15,12 @@ from rectified.study.storage.store import Store
 
 
 def robustness(store: Store) -> bytes:
-    """The metric against the learning rate, of a study of one setting."""
+    """The metric against the learning rate, of a study of one setting, without its controls."""
     (results,) = StudyResults.read(store).settings
-    looks = styles(results.methods)
-    bounds = limits([[value] for group in results.groups for value in group.values], results.task.larger_is_better)
-    return _svg(final_metric.robustness(results.groups, looks, results.metric.label, bounds, "picture"))
+    groups = [group for group in results.groups if controlled(group.method) is None]
+    looks = styles(list(dict.fromkeys(group.method for group in groups)))
+    bounds = limits([[value] for group in groups for value in group.values], results.task.larger_is_better)
+    return _svg(final_metric.robustness(groups, looks, results.metric.label, bounds, "picture"))
 
 
 def loss(store: Store, methods: Sequence[str]) -> bytes:

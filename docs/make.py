@@ -80,6 +80,7 @@ def main() -> None:
     alternatives = Store.open(HERE / "studies" / "alternatives")
     cost = json.loads((HERE.parent / "benchmarks" / "results" / "method_cost.json").read_text())
     insert("alternatives.md", {"alternatives": tables.best_and_cost(alternatives, cost)})
+    insert("reproduction.md", {"fashion-mnist control": tables.beyond_lr(store)})
     make_reproduction()
 
 
@@ -105,6 +106,7 @@ def make_reproduction() -> None:
                 transformer, {"valid_ppl": "validation perplexity", "valid_loss": "validation loss"}, seed=0
             ),
             "cifar10": tables.intervals(cifar),
+            "cifar10 control": tables.beyond_lr(cifar),
             "cifar10 differences": tables.differences(cifar, [("radam", "adam"), ("radam", "sgd")]),
             "wikitext": tables.intervals(words, "test_ppl"),
             "wikitext differences": tables.differences(

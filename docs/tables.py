@@ -12,10 +12,12 @@ from rectified.figures.theory_numbers.computed import periods
 from rectified.figures.theory_numbers.simulated import early
 from rectified.figures.theory_numbers.simulated_variants import by_variant, over_last
 from rectified.figures.theory_page.reader_tables import digits, period_markdown, variance_markdown, variance_table
+from rectified.study.analysis.comparisons import Difference
+from rectified.study.analysis.formatting import number
 from rectified.study.analysis.results import SettingResults, StudyResults
-from rectified.study.analysis.stats import Interval
 from rectified.study.execution.gradients import read_histograms
 from rectified.study.report.drawings.gradient_histograms import median
+from rectified.study.report.export import sheets
 from rectified.study.storage.store import Store
 from rectified.theory.simulation import Gradients, simulate
 
@@ -72,8 +74,13 @@ def family() -> str:
 def verdict(store: Store) -> str:
     """What the study's report begins with, word for word, as a quotation."""
     said = _only_setting(store).verdict
-    parts = [" ".join(said.answer), *said.at_best, *said.at_lr, *said.robust, *said.runs, said.chance]
+    parts = [" ".join(said.answer), *said.at_best, *said.at_lr, *said.beyond_lr, *said.robust, *said.runs, said.chance]
     return "\n>\n".join(f"> {part}" for part in parts if part)
+
+
+def beyond_lr(store: Store) -> str:
+    """Each method with a warmup vs its control at a matched lr, as the report has it."""
+    return sheets(StudyResults.read(store))[-1].markdown()
 
 
 def _only_setting(store: Store) -> SettingResults:
@@ -149,18 +156,16 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
     """
     results = _only_setting(store)
     found = results.comparison
-    differences = {d.method: d.interval for d in found.at_best}
+    differences = {d.method: d for d in found.at_best}
     rows = []
     for method, best in found.best.items():
         assert best is not None, "every run has ended well"
-        robust, lrs = found.robust[method], sorted(results.outcomes.values[method])
-        lr, width = f"{best.lrs[0]:g}" + ", the last" * (best.lrs[0] == lrs[-1]), "–"
+        robust, lrs = found.robust[method], sorted(results.outcomes.runs[method])
+        lr, width = f"{best.lr:g}" + ", the last" * (best.lr == lrs[-1]), "–"
         if len(lrs) == 1:
             lr = f"{lrs[0]:g}, its own"
         elif robust is not None:
-            width = (
-                "≥ " * robust.open + f"{robust.width.estimate:.2f} ({robust.width.low:.2f} to {robust.width.high:.2f})"
-            )
+            width = "≥ " * robust.open + f"{robust.width:.2f} ({robust.by_seed[0]:.2f} to {robust.by_seed[1]:.2f})"
         times = [
             statistics.median(x / base for x, base in zip(seconds[method], seconds[found.baseline], strict=True))
             for seconds in cost["seconds"].values()
@@ -169,8 +174,8 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
             [
                 method,
                 lr,
-                _interval(best.metric),
-                _interval(differences.get(method), sign="+"),
+                number(best.mean),
+                _difference(differences.get(method)),
                 width,
                 *(f"{ratio:.1f}" for ratio in times),
                 f"{cost['state'][method]:.0f}",
@@ -182,10 +187,13 @@ def best_and_cost(store: Store, cost: Mapping[str, Any]) -> str:
     return markdown([*heads, *costs, "state"], rows)
 
 
-def _interval(interval: Interval | None, sign: str = "") -> str:
-    if interval is None:
+def _difference(d: Difference | None) -> str:
+    """The mean with its interval; without one, with its range by seed."""
+    if d is None:
         return "–"
-    return f"{interval.estimate:{sign}.2f} ± {interval.half:.2f}".replace("-", "−")
+    low, high = (d.interval.low, d.interval.high) if d.interval else d.range
+    by_seed = "" if d.interval else " by seed"
+    return f"{number(d.mean, sign='+')} ({number(low, sign='+')} to {number(high, sign='+')}{by_seed})"
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:

@@ -1,6 +1,7 @@
 """The command line: wrong calls say what is wrong, name the way out, and start nothing."""
 
 import csv
+import itertools
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
         ([*MINI, "--executor", "ray", "--ranks", "2"], "--ranks is 2: several go with the executor local"),
         ([*MINI, "--ranks", "0"], "--ranks is 0: it must be at least 1"),
         (["export", "nowhere"], "holds no study"),
-        ([*MINI, "--data", "somewhere"], "comes with the package"),
+        ([*MINI, "--data", "."], "comes with the package"),
+        ([*MINI, "--data", "somewhere"], "somewhere: no such folder"),
         (["report", "nowhere"], "holds no study"),
     ],
 )
@@ -105,3 +107,16 @@ def test_help_needs_no_task(capsys):
     said = capsys.readouterr().out
     assert "TASK" in said
     assert "adam+untuned-linear" in said
+
+
+@pytest.mark.parametrize("command", ["study", "init", "paper", "verdict", "bench", "theory"])
+def test_help_breaks_its_lines_at_the_edge_only(command, monkeypatch, capsys):
+    """No line of a flag's text ends where the next word would still have fitted."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    lines = [line[2:-2] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    for line, after in itertools.pairwise(lines):
+        indented = after.startswith(" " * 12) and line.strip() and " " * 2 not in after.strip()
+        if indented and not line.lstrip().startswith(("-", "TASK")):
+            assert len(line.rstrip()) + 1 + len(after.split()[0]) > len(line), (line, after)

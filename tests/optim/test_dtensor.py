@@ -37,21 +37,25 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     torchrun(2, "train", tmp_path)
 
 
+@pytest.mark.slow
 @on_cpus
 def test_so_it_is_with_the_other_methods(tmp_path):
     torchrun(2, "others", tmp_path)
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_steps_of_one(tmp_path):
     torchrun(2, "ddp", tmp_path)
 
 
+@pytest.mark.slow
 @on_cpus
 def test_saved_on_two_it_goes_on_on_one(tmp_path):
     torchrun(2, "save", tmp_path)
     torchrun(1, "load", tmp_path)
 
 
+@pytest.mark.slow
 @on_cpus
 def test_saved_on_one_it_goes_on_on_two(tmp_path):
     torchrun(1, "save", tmp_path)

@@ -13,7 +13,7 @@ from trajectories import comes_and_goes, parameters, train
 
 
 @every_method
-@pytest.mark.parametrize("taken", [0, 1, 4, 6, 12])
+@pytest.mark.parametrize("taken", [0, 4, 12])
 def test_every_number_is_the_textbooks(method, taken):
     params = parameters()
     optimizer = method.optimizer(params, lr=0.02, betas=(0.9, 0.97))

@@ -19,11 +19,20 @@ from rectified.study.config.errors import InvalidOption
 from rectified.study.config.study import Study
 from rectified.study.execution.checkpoint import NAME, read_checkpoint, write_checkpoint
 from rectified.study.execution.limits import Limits, TimeLimitError
-from rectified.study.executors import LocalExecutor, ddp_launcher
-from rectified.study.executors.ddp_launcher import RankDiedError, RankError, _Heard, check_ranks, execute_on
+from rectified.study.executors import LocalExecutor, ddp_launcher, local
+from rectified.study.executors.ddp_launcher import (
+    RankDiedError,
+    RankError,
+    RankMemoryError,
+    RankOSError,
+    _Heard,
+    check_ranks,
+    execute_on,
+)
 from rectified.study.executors.ddp_worker import part
+from rectified.study.executors.executor import FAILURES
 from rectified.study.executors.local import shared
-from rectified.study.executors.parcels import write_shared
+from rectified.study.executors.parcels import Parcel, pack, write_shared
 from rectified.study.runner import run_study
 from rectified.workloads.tasks.task import examples
 
@@ -135,6 +144,7 @@ def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
         (_Heard(codes={0: -6, 1: 1}, raised={1: "a bug"}), RankError, "^in rank 1:\na bug$"),
         (_Heard(codes={0: -15, 1: 1}, raised={1: "a bug"}), RankError, "^in rank 1:\na bug$"),
         (_Heard(codes={0: 1, 1: 1}, raised={1: "a disk"}, os_errors={1}), OSError, "^in rank 1:\na disk$"),
+        (_Heard(codes={0: 1, 1: 1}, raised={1: "no room"}, no_memory={1}), MemoryError, "^in rank 1:\nno room$"),
         (_Heard(raised={1: "a store that is gone"}, launcher=-9), RankDiedError, "launcher died"),
         (_Heard(cut={0, 1}, launcher=-9), RankDiedError, r"launcher died \(signal SIGKILL\)"),
     ],
@@ -142,6 +152,46 @@ def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
 def test_a_death_is_told_from_what_others_say_of_it(heard, raises, says):
     with pytest.raises(raises, match=says):
         heard.status()
+
+
+def test_an_error_of_the_code_is_no_error_of_the_machine():
+    with pytest.raises(RankError) as caught:
+        _Heard(codes={0: 1, 1: 1}, raised={1: "a bug", 0: "a disk"}, os_errors={0}, no_memory={0}).status()
+    assert not isinstance(caught.value, OSError | MemoryError)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RankError("in rank 1:\n# not out of memory\nZeroDivisionError"), "run"),
+        (RankMemoryError("in rank 1"), "machine"),
+        (RankOSError("in rank 1"), "machine"),
+    ],
+)
+def test_a_worker_passes_on_whose_fault_a_ranks_error_was(error, cause, tmp_path, monkeypatch):
+    def raises(*_):
+        raise error
+
+    sent = []
+
+    class Connection:
+        def recv(self):
+            if sent:
+                raise EOFError
+            return tmp_path, pack(Parcel.of(a_run(), tmp_path, 1))
+
+        def send(self, answer):
+            sent.append(answer)
+
+    monkeypatch.setattr(local, "execute_on", raises)
+    monkeypatch.setattr(local, "read_shared", lambda file: (TINY, None))
+    monkeypatch.setattr(local, "_die_with_parent", lambda: None)
+    threads = torch.get_num_threads()
+    local._serve(Connection(), Limits(), TWO)
+    torch.set_num_threads(threads)
+    [(kind, _, text)] = sent
+    assert FAILURES[kind] == cause
+    assert text == str(error)
 
 
 def test_every_example_is_in_one_part():
@@ -202,7 +252,8 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize("victims", [["worker"], pytest.param(["rank", "launcher", "worker"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victims", [["worker"], ["rank", "launcher", "worker"]])
 def test_whoever_is_killed_no_process_is_left_and_the_run_goes_on(victims, tmp_path):
     this = mini_runs.a_run("radam", epochs=len(victims) + 1, batch_size=100)
     store, events, left = new_store(tmp_path / "study", [this]), [], list(victims)

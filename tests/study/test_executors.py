@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from mini_runs import BROKEN, DATA, WHY_BROKEN, a_run, new_store
 from rich.console import Console
 
 from rectified.study import Study
-from rectified.study.execution.limits import ANY, Limits
+from rectified.study.execution.limits import ANY, Limits, TimeLimitError
 from rectified.study.executors import Event, LocalExecutor
-from rectified.study.executors.executor import ATTEMPTS, write_failure
+from rectified.study.executors.executor import ATTEMPTS, cause_of, write_failure
 from rectified.study.runner import run_study
+from rectified.study.storage.store import Store
 
 RUNS = [a_run(method) for method in ("adam", "sgd", "radam")]
 
@@ -64,6 +66,7 @@ def test_a_run_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(store):
     record = store.record(RUNS[0].key)
     assert (record.status, record.attempts) == ("failed", ATTEMPTS)
     assert "SIGKILL" in record.error
+    assert record.cause == "machine"
 
 
 @pytest.mark.slow
@@ -93,7 +96,9 @@ def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store):
             for child in multiprocessing.active_children():
                 os.kill(child.pid, signal.SIGSTOP)
     assert kinds == ["started", "failed"]
-    assert "killed: it was not done 0 s after its time, --run-minutes 0.02" in store.record(RUNS[0].key).error
+    record = store.record(RUNS[0].key)
+    assert "killed: it was not done 0 s after its time, --run-minutes 0.02" in record.error
+    assert record.cause == "machine"
 
 
 def test_an_exception_fails_its_run_at_once_with_the_traceback_kept(store):
@@ -104,6 +109,35 @@ def test_an_exception_fails_its_run_at_once_with_the_traceback_kept(store):
     assert not record.finished
     assert "Traceback" in record.error
     assert record.reason.startswith(WHY_BROKEN)
+    assert record.cause == "run"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ZeroDivisionError("division by zero"), "run"),
+        (ValueError("out of memory of the past"), "run"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "run"),
+        (AssertionError(), "run"),
+        (OSError(5, "Input/output error"), "machine"),
+        (ConnectionResetError(), "machine"),
+        (MemoryError(), "machine"),
+        (torch.cuda.OutOfMemoryError(), "machine"),
+        (RuntimeError("CUDA error: out of memory"), "machine"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "machine"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "machine"),
+        (TimeLimitError("it has had 1 minute"), "machine"),
+        (KeyboardInterrupt(), "machine"),
+    ],
+)
+def test_what_the_runs_own_code_raises_is_told_from_what_the_machine_lacks(error, cause):
+    assert cause_of(error) == cause
+
+
+def test_memory_that_torch_really_does_not_find_is_the_machines_fault():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert cause_of(caught.value) == "machine"
 
 
 def test_the_data_is_in_memory_once_for_all_workers_and_gone_with_the_study(store):
@@ -224,6 +258,8 @@ def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_m
 
     status, said = study(minutes=0.005)
     assert status == 1
+    (record,) = Store.open(tmp_path / "out").records()
+    assert (record.status, record.cause) == ("failed", "machine")
     assert "failed: adam lr 0.01 seed 0: it has had 0.00" in said
     assert "and --run-minutes is 0.005: stopped in epoch 1 of 2, after step " in said
     status, said = study()

@@ -15,7 +15,7 @@ from mini_runs import BROKEN, DATA, MINI, WHY_BROKEN, a_run, new_store
 from rectified.study.config.errors import InvalidOption
 from rectified.study.execution import checkpoint
 from rectified.study.execution.execute import execute
-from rectified.study.execution.limits import Limits
+from rectified.study.execution.limits import Limits, TimeLimitError
 from rectified.study.executors import LocalExecutor, RayExecutor
 from rectified.study.executors import ray as executor_module
 from rectified.study.executors import ray_worker as node
@@ -63,6 +63,7 @@ def files(folder):
     return sorted(path.name.split(".")[0] for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_study_on_ray_is_to_the_byte_the_local_one(tmp_path, capfd):
     runs = [RUNS[0], BROKEN, RUNS[1]]
     keys = [run.key for run in runs]
@@ -93,6 +94,7 @@ def test_a_study_on_ray_is_to_the_byte_the_local_one(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_run_whose_node_dies_goes_on_elsewhere_from_its_checkpoint(cluster, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -120,6 +122,23 @@ def test_a_run_whose_node_dies_goes_on_elsewhere_from_its_checkpoint(cluster, tm
     assert [event.step for event in board.Scalars("train_loss")] == [60, 120, 180, 240, 300, 360]
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ZeroDivisionError("a bug"), "raised"), (MemoryError("no room"), "failed"), (TimeLimitError("late"), "failed")],
+)
+def test_a_worker_says_whether_the_runs_own_code_raised(monkeypatch, error, kind):
+    def raises(*_):
+        raise error
+
+    monkeypatch.setattr(node, "execute", raises)
+    worker = node.RayWorker(Limits(), "cpu")
+    worker.news()
+    worker.workload = ("the workload", (MINI, None))
+    _, [(found, _, text)] = worker.give(pack(Parcel.of(RUNS[0], Path("nowhere"), attempt=1)), ["the workload"], {})
+    assert (found, text.strip().splitlines()[-1].endswith(str(error))) == (kind, True)
+    assert worker.home is None, "its folder is gone with the run"
+
+
 @pytest.mark.slow
 def test_a_run_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(cluster, tmp_path):
     store, told = new_store(tmp_path / "study", RUNS), []
@@ -134,8 +153,10 @@ def test_a_run_whose_workers_keep_dying_is_failed_and_the_rest_goes_on(cluster, 
     record = store.record(RUNS[0].key)
     assert (record.status, record.attempts) == ("failed", ATTEMPTS)
     assert f"{ATTEMPTS} times without a new checkpoint" in record.error
+    assert record.cause == "machine"
 
 
+@pytest.mark.slow
 def test_a_run_out_of_time_is_failed_and_goes_on_later_and_closing_leaves_nothing_at_work(cluster, tmp_path):
     store = new_store(tmp_path / "study", [LONG])
     kinds = [event.kind for event in RayExecutor(cluster.address).run([LONG], store, DATA, Limits(minutes=0.005))]
@@ -151,6 +172,7 @@ def test_a_run_out_of_time_is_failed_and_goes_on_later_and_closing_leaves_nothin
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_end_with_its_time_is_killed(cluster, tmp_path, monkeypatch):
     class RayWorker:
         def __init__(self, limits, device): ...
@@ -169,6 +191,7 @@ def test_a_run_that_does_not_end_with_its_time_is_killed(cluster, tmp_path, monk
     wait_for_no_workers()
 
 
+@pytest.mark.slow
 def test_a_study_that_finds_no_room_says_so_and_waits_for_it(cluster, tmp_path):
     store = new_store(tmp_path / "study", RUNS[:1])
     with closing(RayExecutor(cluster.address, gpus=2).run(RUNS[:1], store, DATA)) as events:
@@ -189,6 +212,7 @@ def test_a_worker_that_finds_its_disk_full_says_so(monkeypatch):
     assert told == [("full", None, f"No space left on device, on the node {socket.gethostname()}")]
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_a_node_stops_the_study_and_fails_nothing(cluster, tmp_path, monkeypatch):
     class RayWorker:
         def __init__(self, limits, device): ...

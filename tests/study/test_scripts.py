@@ -99,6 +99,7 @@ def test_a_script_without_a_guard_runs_once_and_has_its_results(tmp_path):
     assert len(list((tmp_path / "study" / "runs").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_a_task_and_methods_of_a_scripts_own_are_trained_by_the_workers_as_by_the_script(tmp_path):
     """As typed at a prompt too, where there is no file that a worker could import."""
     said = python("-c", OWN % 'STUDY.run("study", workers=2)', folder=tmp_path)

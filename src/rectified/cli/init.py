@@ -10,6 +10,12 @@ from tyro.conf import Positional, arg
 
 from .. import workloads
 from ..workloads.user_code import is_installed
+from .running import one_line
+
+_TEMPLATES = one_line("""
+plain: a small network on tensors. huggingface: a causal language model on your own text. lightning: the steps
+and loaders of a LightningModule.
+""")
 
 Template = Literal["plain", "huggingface", "lightning"]
 
@@ -20,9 +26,7 @@ class Init:
 
     file: Annotated[Positional[Path], arg(metavar="my_task.py")]
     """File to write. One that is there is never overwritten."""
-    template: Annotated[Template, arg(metavar="plain|huggingface|lightning")] = "plain"
-    """plain: a small network on tensors. huggingface: a causal language model on your own text. lightning: the steps
-    and loaders of a LightningModule."""
+    template: Annotated[Template, arg(metavar="plain|huggingface|lightning", help=_TEMPLATES)] = "plain"
 
     def __call__(self, command: str, console: Console) -> int:
         path = self.file.expanduser()

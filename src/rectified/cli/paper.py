@@ -13,6 +13,7 @@ from ..study.console.live import say
 from ..study.paper import Scale, experiment
 from ..study.runner import run_study
 from ..study.storage.store import Store
+from ..workloads.data.find import check_named
 from ..workloads.specs import split
 from .running import Running
 from .study_command import numbers
@@ -53,6 +54,7 @@ class Paper(Running, _Published):
             "data": self.data,
         }
         study = Study(**{**planned.grid, **{name: value for name, value in changes.items() if value is not None}})
+        check_named(study.data)
         out = self.folder or Path("runs") / f"paper-{self.name}-{self.scale}"
         say(console, f"{found.title}. Differs from the paper: {planned.differs}.")
         if planned.needs:

@@ -15,15 +15,21 @@ from ..study.runner import cores, make_executor
 from ..workloads.tasks import TASKS
 
 
-def option(metavar: str, name: str) -> Any:
+def one_line(text: str) -> str:
+    """A text without its line breaks, at which tyro would break a help, as it does in an indented docstring."""
+    return " ".join(text.split())
+
+
+def option(metavar: str, name: str, help: str | None = None) -> Any:
     """A flag that has the task's own value where it is not given.
 
     Args:
         name: of the task's attribute, for an example in the help.
+        help: the flag's; its docstring if None.
     """
     value = getattr(TASKS["fashion-mnist"], name)
     example = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return arg(metavar=metavar, help_behavior_hint=f"(default: the task's; fashion-mnist has {example})")
+    return arg(metavar=metavar, help=help, help_behavior_hint=f"(default: the task's; fashion-mnist has {example})")
 
 
 @dataclass(frozen=True)
@@ -71,4 +77,4 @@ class Running:
 
     def print_plan(self, study: Study, out: Path, executor: LocalExecutor | RayExecutor, console: Console) -> int:
         """See :func:`print_plan`."""
-        return print_plan(study, out, executor.workers or cores(), console)
+        return print_plan(study, out, executor.workers or cores(), console, executor.ranks)

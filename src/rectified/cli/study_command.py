@@ -14,29 +14,39 @@ from ..study.config.study import Study
 from ..study.config.toml_file import StudyFile, read
 from ..study.runner import default_folder, run_study
 from ..workloads.specs import split
-from .running import Running, option
+from .running import Running, one_line, option
 
 Number = TypeVar("Number", int, float)
+
+_TASKS = one_line("""
+fashion-mnist, or fashion-mnist-mini for a first look without any network; fashion-mnist-resnet20, cifar10,
+tiny-imagenet, imagenet, language-model, language-model-gpt, language-model-paper, translation, translation-iwslt,
+translation-wmt; with options in parentheses if need be: "cifar10(subset=5000)". Your own: my_task.py, which
+`rectified init my_task.py` writes, my_task.py:NAME or package.module:NAME. Several with commas. Or a TOML file that
+says it all: tasks, and every flag below by its name; a flag goes before the file.
+""")
+_METHODS = one_line("""
+Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
+radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-eps, rmsprop, nadam, adadelta, lamb,
+gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With a
+warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+linear-10% of the run,
+adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Without it, at the lr that it makes on
+average: matched-lr(radam). Any other optimizer by where it is:
+"torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound,
+schedulefree.RAdamScheduleFree.
+""")
+_CONTROL = one_line("""
+Also run each method that has a warmup without it, at lr times the warmup's mean omega over the run: does the
+warmup do more than a smaller lr?
+""")
 
 
 @dataclass(frozen=True)
 class _Compared:
     """What a study compares."""
 
-    tasks: Annotated[Positional[str], arg(metavar="TASK|FILE.py|FILE.toml")]
-    """fashion-mnist, or fashion-mnist-mini for a first look without any network; fashion-mnist-resnet20, cifar10,
-    tiny-imagenet, imagenet, language-model, language-model-gpt, language-model-paper, translation, translation-iwslt,
-    translation-wmt; with options in parentheses if need be: "cifar10(subset=5000)". Your own: my_task.py, which
-    `rectified init my_task.py` writes, my_task.py:NAME or package.module:NAME. Several with commas. Or a TOML file that
-    says it all: tasks, and every flag below by its name; a flag goes before the file."""
-    methods: Annotated[str | None, option("LIST", "methods")] = None
-    """Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
-    radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-eps, rmsprop, nadam, adadelta, lamb,
-    gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With a
-    warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+linear-10% of the run,
-    adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Any other optimizer by where it is:
-    "torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound,
-    schedulefree.RAdamScheduleFree."""
+    tasks: Annotated[Positional[str], arg(metavar="TASK|FILE.py|FILE.toml", help=_TASKS)]
+    methods: Annotated[str | None, option("LIST", "methods", _METHODS)] = None
     lrs: Annotated[str | None, option("LIST", "lrs")] = None
     """Comma-separated learning rates."""
     seeds: Annotated[str | None, option("LIST", "seeds")] = None
@@ -49,6 +59,9 @@ class _Compared:
     """Options to give every method, in all combinations: beta2=0.9,0.999 eps=1e-8,1e-4."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
     """The method that the report compares the others with."""
+    control: Annotated[str | None, arg(metavar="matched-lr", help=_CONTROL, help_behavior_hint="(default: none)")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,7 @@ class StudyCommand(Running, _Compared):
             "batch_sizes": numbers("batch_sizes", self.batch_sizes, int),
             "vary": _axes(self.vary),
             "baseline": self.baseline,
+            "control": self.control,
             "data": self.data,
         }
         return {name: value for name, value in found.items() if value not in (None, {})}
@@ -129,6 +143,7 @@ _COMPARED: dict[str, type] = {
     "batch_sizes": list,
     "vary": dict,
     "baseline": str,
+    "control": str,
     "data": Path,
 }
 _KINDS: dict[str, type] = _COMPARED | {

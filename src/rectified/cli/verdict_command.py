@@ -28,6 +28,10 @@ class VerdictCommand:
     """Whether larger values are better."""
     margin: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: 1 % of the median)")] = None
     """How much worse a value may be and still be as good for practical purposes."""
+    chance: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: the worst result in the file)")] = (
+        None
+    )
+    """The value of a model that has learned nothing: a run that diverged or failed counts as that."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
     """The method that the others are compared with."""
     method: Annotated[str, arg(metavar="COLUMN")] = CsvColumns.method
@@ -41,7 +45,9 @@ class VerdictCommand:
 
     def __call__(self, command: str, console: Console) -> int:
         columns = CsvColumns(self.metric, self.method, self.lr, self.seed)
-        results = read_csv(self.file.expanduser(), columns, self.larger_is_better, self.margin, self.baseline)
+        results = read_csv(
+            self.file.expanduser(), columns, self.larger_is_better, self.margin, self.chance, self.baseline
+        )
         for s in results.settings:
             several = len(results.settings) > 1
             lines = (*s.verdict.answer, *s.verdict.at_best, *s.verdict.at_lr, *s.verdict.runs, s.verdict.chance)

@@ -10,12 +10,14 @@ import torch
 from rich.console import Console
 
 from ..files import FULL
+from ..workloads.data.find import check_named
 from ..workloads.tasks import TaskInfo, changed_since
+from .analysis.formatting import count
 from .analysis.results import StudyResults
 from .config.errors import InvalidOption
 from .config.runs import Run, slug
 from .config.study import Study
-from .console.live import View, say, summary
+from .console.live import View, say, show, summary
 from .console.status import mixtures
 from .execution.limits import ANY, Limits
 from .executors import Executor, LocalExecutor, RayExecutor
@@ -143,6 +145,7 @@ def _run_study(
 ) -> int:
     store, runs = Store(out), study.runs()
     check_ranks(executor.ranks, [run.batch_size for run in runs])
+    check_named(study.data)
     folders = {
         name: task.find(study.data, lambda line: console.print(line, style="dim", markup=False))
         for name, task in {run.task.name: run.task for run in runs}.items()
@@ -178,7 +181,7 @@ def _run_study(
         store.write_tables(results.by_key)
         page = write_report(results, out)
         drawn = write_figures(results, out)
-        console.print(summary(_of(results, runs)))
+        show(console, summary(_of(results, runs)))
         for line in amiss(results, runs):
             say(console, line)
         say(console, results.verdict)
@@ -204,11 +207,13 @@ def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
     A warmup counts as over where omega reaches 0.9: RAdam's and the exponential one never quite reach 1.
     """
     for method, steps in {(run.method.name, run.steps): (run.method, run.steps) for run in runs}.values():
+        if not method.warms_up:
+            continue
         if (warm := method.warm_at()) is None or warm > steps:
             say(
                 console,
                 f"note: the warmup of {method.name} is longer than the run: it ends at omega "
-                f"{method.omega(steps):.2f} after {steps} steps",
+                f"{method.omega(steps):.2f} after {count(steps, 'step')}",
             )
 
 

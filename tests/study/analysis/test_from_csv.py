@@ -72,6 +72,37 @@ def test_what_becomes_of_a_run(file, value, status, becomes):
     assert read_csv(path, CsvColumns("val_loss")).records[0].status == becomes
 
 
+LOST = HEAD.replace("seed,", "seed,status,") + "".join(
+    f"{method},0.1,{seed},{status},{value}\n"
+    for method, runs in (
+        ("adam", [("finished", 1.0), ("finished", 1.2), ("finished", 1.1)]),
+        ("radam", [("finished", 0.9), ("crashed", ""), ("", "nan")]),
+    )
+    for seed, (status, value) in enumerate(runs)
+)
+
+
+@pytest.mark.parametrize(
+    ("chance", "values", "as_what"),
+    [(None, (0.9, 1.2, 1.2), "the worst result here"), (2.3, (0.9, 2.3, 2.3), "chance, 2.30")],
+)
+def test_a_run_that_crashed_or_diverged_counts_against_its_method(file, chance, values, as_what):
+    (setting,) = read_csv(file(LOST), CsvColumns("val_loss"), chance=chance).settings
+    assert setting.group("radam", 0.1).values == values
+    said = " ".join(setting.verdict.runs)
+    assert "1 run diverged: radam 1 of 3 at lr 0.1." in said
+    assert "1 run failed in its own code: radam 1 of 3 at lr 0.1." in said
+    assert f"Each of these counts as {as_what}." in said
+
+
+def test_the_same_lead_for_each_of_a_few_seeds_is_no_finding(file):
+    rows = [
+        f"{method},0.1,{seed},{1 + 0.1 * seed - lead}\n" for method, lead in (("a", 0), ("b", 0.1)) for seed in range(5)
+    ]
+    verdict = read_csv(file(HEAD + "".join(rows)), CsvColumns("val_loss")).verdict
+    assert "It cannot be separated from a with these seeds." in verdict
+
+
 def test_runs_of_several_tasks_are_not_compared_with_one_another(file):
     rows = [
         f"{task},adam,0.1,{seed},{base + seed / 10}\n" for task, base in (("small", 1), ("large", 9)) for seed in (0, 1)

@@ -38,20 +38,56 @@ TWO = [*runs_of("adam", 0.01, (80.0, 81.0, 82.0)), *runs_of("radam", 0.01, (85.0
 @pytest.mark.parametrize(
     ("task", "values", "best"),
     [
-        (ACCURACY, {("a", 1): (80,), ("a", 2): (82,)}, {"a": (2,)}),
-        (PERPLEXITY, {("a", 1): (80,), ("a", 2): (82,)}, {"a": (1,)}),
-        (ACCURACY, {("a", 1): (80,), ("b", 1): (82,), ("b", 2): (83,)}, {"b": (2,)}),
-        (ACCURACY, {("a", 1): (80, 80), ("a", 2): (99, "diverged")}, {"a": (1,)}),
+        (ACCURACY, {("a", 1): (80,), ("a", 2): (82,)}, {"a": 2}),
+        (PERPLEXITY, {("a", 1): (4.1,), ("a", 2): (4.2,)}, {"a": 1}),
+        (ACCURACY, {("a", 1): (80,), ("b", 1): (82,), ("b", 2): (83,)}, {"b": 2}),
+        (ACCURACY, {("a", 1): (80, 80), ("a", 2): (99, "diverged")}, {"a": 1}),
+        (ACCURACY, {("a", 1): (80, 80), ("a", 2): (99, "missing")}, {"a": 2}),
         (ACCURACY, {("a", 1): ("diverged", "diverged"), ("a", 2): ("missing", "missing")}, {}),
-        (ACCURACY, {("a", 1): (80, 70, 80, 70), ("a", 2): (70, 80, 70, 80)}, {"a": (1, 2)}),
-        (ACCURACY, {("a", 1): (80, 70, 80, 70), ("a", 2): (81, 80, 81, 80)}, {"a": (2,)}),
+        (ACCURACY, {("a", 1): (80, 70, 80, 70), ("a", 2): (70, 80, 70, 80)}, {"a": 1}),
+        (ACCURACY, {("a", 1): (80, 70, 80, 70), ("a", 2): (81, 80, 81, 80)}, {"a": 2}),
     ],
-    ids=["higher", "lower", "one lr is no choice", "survivors flatter", "nothing", "halves differ", "halves agree"],
+    ids=[
+        "higher",
+        "lower",
+        "one lr is no choice",
+        "one that diverged counts",
+        "one seed has both",
+        "nothing",
+        "equally good",
+        "by all seeds",
+    ],
 )
 def test_the_best_lr_of_each_method(task, values, best):
     records = [each for (method, lr), found in values.items() for each in runs_of(method, float(lr), found, task)]
     (setting,) = results_of(records).settings
     assert setting.best_lrs == best
+
+
+@pytest.mark.parametrize(
+    ("cause", "counts_as", "says"),
+    [
+        ("run", (10.0, 10.0, 10.0), "2 runs failed in their own code: radam 2 of 3 at lr 0.01."),
+        ("machine", (10.0,), "2 of 6 runs have no result yet (2 failed)"),
+        ("", (10.0,), "2 of 6 runs have no result yet (2 failed)"),
+    ],
+    ids=["its own code", "the machine", "nobody knows"],
+)
+def test_a_run_that_failed_counts_only_if_its_own_code_did(cause, counts_as, says):
+    radam = [replace(each, cause=cause) for each in runs_of("radam", 0.01, ("failed", "failed", "diverged"))]
+    (setting,) = results_of([*TWO[:3], *radam]).settings
+    assert setting.group("radam", 0.01).values == counts_as
+    assert setting.group("radam", 0.01).interval is None
+    assert says in " ".join(setting.verdict.runs)
+
+
+def test_another_baseline_than_the_first_one_is_said_to_be_exploratory():
+    said = "The study began with adam as its baseline. What is said of radam as a baseline is exploratory"
+    assert said in results_of(TWO, "radam").verdict
+    assert "exploratory" not in results_of(TWO, "adam").verdict
+    assert "exploratory" not in results_of(TWO).verdict
+    again = StudyResults.of(TWO, tasks_of(each.run for each in TWO), "radam", first_baseline="radam")
+    assert "exploratory" not in again.verdict
 
 
 def test_what_a_setting_knows():
@@ -89,7 +125,7 @@ def test_the_baseline_is_the_first_method_or_the_one_that_is_named():
 def test_the_table_is_markdown_with_means_and_differences():
     table = results_of(TWO).table()
     assert "| method | lr 0.01 | at its best lr |" in table
-    assert "| radam | 86.17 ± 2.59 | 86.17 ± 2.59 (lr 0.01) |" in table
+    assert "| radam | 86.17 ± 2.59 | 86.17 (lr 0.01) |" in table
     assert "| vs adam | lr 0.01 | each at its best lr |" in table
     assert str(results_of(TWO)) == f"{results_of(TWO).verdict}\n\n{table}"
 
@@ -147,8 +183,8 @@ def test_a_run_that_ended_without_its_metric_has_failed(row, says):
     (setting,) = results_of([*TWO, bad]).settings
     assert setting.counts == {"done": 6, "failed": 1}
     assert setting.records[-1].reason == says
-    assert setting.groups[-1].values == ()
-    assert "1 of 7 runs has no result yet (1 failed)" in " ".join(setting.verdict.runs)
+    assert setting.groups[-1].values == (), "nobody knows how it trained"
+    assert "1 of 7 runs has no result yet (1 failed), which may change all of this." in setting.verdict.runs
 
 
 def test_a_run_without_what_methods_are_compared_by_has_failed_too():

@@ -181,7 +181,7 @@ def test_a_part_of_the_run_becomes_steps_once_the_run_is_known():
     assert parse("adam+second-moment-only-100%").over(30).warmup == SecondMomentOnly(30)
     assert parse("adam+linear-1%").over(7).warmup == Linear(1), "one step at least"
     assert parse("torch.optim.NAdam+linear-10%").over(100).omegas([1, 10]) == pytest.approx([0.1, 1.0])
-    with pytest.raises(ValueError, match="its warmup is a part of the run, whose steps are not known yet"):
+    with pytest.raises(ValueError, match="its warmup depends on the run, whose steps are not known yet"):
         method.build([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
 
 

@@ -96,6 +96,7 @@ def test_a_file_is_a_study_and_flags_go_before_it(written, tmp_path, capsys):
     assert "2 of 2 runs are there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_status_of_several_settings(written, capsys):
     cli.main(["study", written(GOOD)])
     capsys.readouterr()

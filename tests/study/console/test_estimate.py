@@ -1,10 +1,17 @@
 """The plan: every run, the time, the disk, and nothing run, fetched or written."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
 from rectified import cli
+from rectified.study.analysis.results import Setting
+from rectified.study.config.study import Study
+from rectified.study.console import estimate
+from rectified.study.runner import task_infos
+from rectified.study.storage.records import Record
 from rectified.workloads.data import cache
 from rectified.workloads.data.images import fashion_mnist_files as fashion_mnist
 
@@ -20,9 +27,13 @@ def here(tmp_path, monkeypatch):
 
 def told(text):
     """Seconds and bytes."""
-    time = re.search(r"time: about ([\d.]+) (s|min|h), by 1 worker at once", text)
+    time = re.search(
+        r"time: about [\d.]+ (?:s|min|h), by 1 worker at once: (\d+ s|\d+ min) to start, ([\d.]+) (s|min|h) "
+        r"of training; the report at the end comes on top",
+        text,
+    )
     disk = re.search(r"disk: about (\d+) (kB|MB) in the end, and (\d+) MB more while it runs", text)
-    seconds = float(time[1]) * {"s": 1, "min": 60, "h": 3600}[time[2]]
+    seconds = float(time[2]) * {"s": 1, "min": 60, "h": 3600}[time[3]]
     return seconds, int(disk[1]) * {"kB": 1e3, "MB": 1e6}[disk[2]], int(disk[3]) * 1e6
 
 
@@ -31,6 +42,7 @@ def test_a_plan_tells_what_the_study_then_takes(here, capsys):
     said = capsys.readouterr().out
     assert "6 runs, seeds 0, 1; in out" in said
     assert said.count("··") == 3
+    assert "\ntaking a few steps of Fashion-MNIST, " in said, "no terminal: it says why nothing comes"
     assert not list(here.iterdir())
     seconds, disk, meanwhile = told(said)
 
@@ -66,3 +78,58 @@ def test_a_plan_for_a_folder_that_holds_something_else(here, capsys):
     (here / "out" / "thesis.tex").touch()
     assert cli.main([*MINI, "--plan"]) == 2
     assert "holds something that is not a study" in capsys.readouterr().err
+
+
+def test_the_time_has_every_start_in_it(monkeypatch):
+    """Two runs of ten seconds by one worker; and with ranks a start for each."""
+    monkeypatch.setattr(estimate, "seconds_to_start", lambda: 7.0)
+    runs = Study("fashion-mnist-mini", "adam", [0.1], [0, 1], epochs=2).runs()
+    setting = Setting.of(runs[0].key, {(info.name, info.version): info for info in task_infos(runs)})
+    records = {run.key: Record(run.key) for run in runs}
+    settings = {run.key: setting for run in runs}
+    cost = estimate.Cost(epoch=5.0, events=1, checkpoint=1, data=1, start=12.0)
+
+    def said(ranks):
+        console = Console(record=True, width=200, file=io.StringIO())
+        estimate._print_costs(runs, records, settings, {setting: cost}, 1, console, ranks)
+        return console.export_text().splitlines()[0]
+
+    end = "; the report at the end comes on top"
+    assert said(1) == f"time: about 32 s, by 1 worker at once: 12 s to start, 20 s of training{end}"
+    assert said(2) == (
+        f"time: about 46 s, by 1 worker at once: 12 s to start, 14 s for 2 starts of 2 ranks, 20 s of training{end}"
+    )
+
+
+def test_more_ranks_than_examples_are_refused_as_the_run_would(here, capsys):
+    flags = ["--batch-sizes", "2", "--ranks", "3"]
+    assert cli.main([*MINI, *flags]) == 2
+    refused = capsys.readouterr().err
+    assert "a batch of 2 has not an example for each of them" in refused
+    assert cli.main([*MINI, *flags, "--plan"]) == 2
+    assert capsys.readouterr() == ("", refused)
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+@pytest.mark.parametrize("task", ["language-model", "cifar10", "fashion-mnist", "translation", "my_task.py"])
+def test_data_that_are_not_there_are_refused_in_one_line(task, plan, here, capsys):
+    cli.main(["init", "my_task.py"])
+    capsys.readouterr()
+    (here / "notes.txt").write_text("to do")
+    for place, says in (("nothere", "no such folder"), ("notes.txt", "neither a folder nor an archive")):
+        assert cli.main(["study", task, "--out", "out", "--data", place, *plan]) == 2
+        assert capsys.readouterr() == ("", f"rectified: {place}: {says}\n")
+    assert not (here / "out").exists()
+
+
+def test_a_table_of_the_paper_refuses_them_too(here, capsys):
+    assert cli.main(["paper", "figure1", "--data", "nothere"]) == 2
+    assert capsys.readouterr() == ("", "rectified: nothere: no such folder\n")
+
+
+def test_a_folder_without_the_data_is_refused_before_anything_is_printed(here, capsys):
+    (here / "empty").mkdir()
+    assert cli.main(["study", "language-model", "--data", "empty", "--plan"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "empty does not hold WikiText-2" in err

@@ -71,6 +71,7 @@ def test_every_state_is_told(store):
     # 60 s for 6 epochs; left are 4 of the failed, 1 of the running, 2 of the interrupted, 4
     assert "the runs that ended took 60 s in all; about 2 min left" in text
     assert "nothing runs" not in text
+    assert "numbers: test accuracy, %, mean over seeds" in text
 
 
 def test_reading_changes_nothing_and_a_truncated_end_is_no_end(store):

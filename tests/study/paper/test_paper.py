@@ -64,6 +64,7 @@ def test_a_table_has_the_published_numbers_beside_ours(small, tmp_path, monkeypa
     assert "6 runs, seeds 0, 1, 2; 4 are there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_may_hold_several_experiments(small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     other = replace(small, name="ablation", runs={"cpu": replace(small.runs["cpu"], grid=_other(small))})

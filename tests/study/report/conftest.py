@@ -45,7 +45,8 @@ def record(
     if status == "missing":
         return Record(run)
     seconds = 2.5 if status in ("done", "diverged") else 0.0
-    return Record(run, status, rows, 60 * length, error, seconds, 1, "2026-11-23T10:00:00+00:00", "host", VERSIONS)
+    done = {"error": error, "seconds": seconds, "attempts": 1, "ended": "2026-11-23T10:00:00+00:00", "host": "host"}
+    return Record(run, status, rows, 60 * length, versions=VERSIONS, **done)
 
 
 def write(records: Sequence[Record], command: str = "rectified study fashion-mnist-mini", **options: str) -> str:

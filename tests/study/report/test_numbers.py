@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from made_by_hand import results_of
 from rectified.study.analysis.groups import Group, groups
 from rectified.study.analysis.stats import t_interval
 from rectified.study.config.methods import parse
@@ -25,11 +26,12 @@ def test_groups_keep_the_plans_order_and_count_what_has_no_value(make):
         make("sgd", 0.1, 2, "failed"),
         make("adam", 0.1, 0, "missing"),
     ]
-    sgd, adam = groups(records, "test_accuracy")
+    sgd, adam = groups(results_of(records).settings[0].outcomes)
     assert (sgd.method, adam.method) == ("sgd", "adam")
-    assert sgd.values == (records[0].rows[-1]["test_accuracy"],)
-    assert sgd.mean == sgd.values[0]
-    assert all(map(math.isnan, sgd.band)), "of one run there is none"
+    assert sgd.values == (records[0].rows[-1]["test_accuracy"], 10.0), "chance"
+    assert sgd.mean == (sgd.values[0] + 10) / 2
+    assert all(map(math.isnan, sgd.band)), "of a run at chance there is none"
+    assert sgd.interval is None
     assert sgd.gaps == ["1 diverged", "1 failed"]
     assert not sgd.whole
     assert (adam.gaps, adam.runs) == (["1 missing"], 1)
@@ -124,6 +126,13 @@ def test_omega_lines_are_shared_by_methods_that_coincide():
     assert shared.steps == hold.steps
 
 
+def test_a_control_is_no_warmup_that_outlasts_the_run():
+    (line,) = omega_lines([parse("matched-lr(radam)").over(240)], 240)
+    assert 0 < line.at_end < 0.5
+    assert line.constant
+    assert not line.unfinished(240)
+
+
 @pytest.mark.parametrize("length", [1, 2, 100, 10**6])
 def test_omega_lines_stop_within_reach_of_the_run(length):
     (line,) = omega_lines([parse("adam+linear-1000000000")], length)
@@ -137,3 +146,13 @@ def test_omega_within_a_run_is_sampled_evenly():
     assert (line.steps[0], line.steps[-1]) == (1, 480)
     assert max(b - a for a, b in itertools.pairwise(line.steps)) <= 5
     assert line.values == pytest.approx([step / 500 for step in line.steps])
+
+
+@pytest.mark.parametrize(("times", "shown"), [(20, 20), (31, 31), (99, 99), (101, 30)])
+def test_omega_is_drawn_up_to_where_its_warmup_is_over_or_else_the_legend_says_later(times, shown):
+    method = parse(f"adam+linear-{100 * times}")
+    warm_at = method.warm_at()
+    (line,) = omega_lines([method], 90)
+    assert warm_at == 90 * times
+    assert line.steps[-1] == 90 * shown
+    assert line.later == (shown < times)

@@ -79,7 +79,7 @@ def test_it_goes_on_in_its_own_folders(tmp_path):
 
 def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_path, capsys):
     """With a run that an earlier version had begun, whose checkpoint calls it a cell and has no single steps."""
-    out = shutil.copytree(STUDIES / "orders", tmp_path / "orders")
+    out = shutil.copytree(STUDIES / "cifar10", tmp_path / "cifar10")
     study = Study("fashion-mnist-mini", "radam", 0.01, 0, epochs=2, batch_sizes=500)
     (run,) = study.runs()
     store, data = Store.open(out), run.task.load(run.task.find(None, print))
@@ -102,7 +102,7 @@ def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_p
     assert not (out / "runs").exists()
     assert {path.name for path in (out / "cells").iterdir()} == {key.old_id for key in store.runs()}
     assert {record.status for record in Store.open(out).records()} == {"done"}
-    _, *rest = (STUDIES / "orders" / "results.csv").read_text().splitlines()
+    _, *rest = (STUDIES / "cifar10" / "results.csv").read_text().splitlines()
     assert (out / "results.csv").read_text().splitlines()[2:] == rest
     study.run(out, workers=1)
     assert "1 of 1 runs are there already" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_a_task_and_a_method_that_this_version_does_not_know_are_read(tmp_path, 
     assert "their.Warmup(3)" in page
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "multi30k"])
+@pytest.mark.parametrize("name", ["fashion-mnist", pytest.param("multi30k", marks=pytest.mark.slow)])
 def test_the_studies_of_the_docs_are_reported_as_they_are_committed(name, tmp_path):
     out = shutil.copytree(STUDIES / name, tmp_path / name)
     assert cli.main(["report", str(out)]) == 0

@@ -12,9 +12,12 @@ import pytest
 
 from made_by_hand import add
 from rectified.study.config.runs import RunKey
+from rectified.study.executors.executor import write_failure
+from rectified.study.storage import first_format
 from rectified.study.storage.locks import LOCK, locked
 from rectified.study.storage.records import Record
 from rectified.study.storage.store import NotAStudyError, Store, write_json
+from rectified.workloads.tasks import TASKS, TaskInfo
 
 HEAD = {"task": "fashion-mnist-mini", "epochs": 2, "batch_size": 100}
 RUNS = [RunKey(method=method, lr=0.1, seed=seed, **HEAD) for method in ("adam", "sgd") for seed in (0, 1)]
@@ -194,3 +197,86 @@ def test_rows_that_were_lost_make_the_run_missing(store):
 def test_opening_what_is_no_study_says_so(tmp_path):
     with pytest.raises(NotAStudyError, match="holds no study"):
         Store.open(tmp_path)
+
+
+# Tasks of folders that were written before they had a chance level
+
+
+def with_tasks(out, *tasks):
+    out.mkdir()
+    runs = [{"task": task["name"], "method": "adam", "lr": 0.1, "seed": 0, "epochs": 1, "batch_size": 1}
+            | ({"version": task["version"]} if task.get("version") else {}) for task in tasks]  # fmt: skip
+    study = {"kind": "rectified study", "format": 2, "commands": [], "study": {}, "tasks": tasks, "runs": runs}
+    (out / "study.json").write_text(json.dumps(study))
+    return {name: info.chance for (name, _), info in Store.open(out).tasks().items()}
+
+
+def old_task(name, metric="test_accuracy", **more):
+    return {"name": name, "title": name, "metric": metric, "metric_label": metric, "larger_is_better": True, **more}
+
+
+def test_a_built_in_task_of_an_older_folder_has_its_chance_level_by_its_name(tmp_path):
+    found = with_tasks(
+        tmp_path / "study",
+        old_task("cifar10"),
+        old_task("cifar10(subset=500)"),
+        old_task("imagenet", chance=None),  # which is what its folder says
+        old_task("fashion-mnist", chance=12.5),
+        old_task("fashion-mnist-mini", metric="test_loss"),  # another measure, whose chance level is another
+        old_task("tiny-imagenet", version="0123"),  # a user's own of that name
+        old_task("gone(x=1)"),
+        old_task("my_task.py"),
+    )
+    assert found == {
+        "cifar10": 10.0, "cifar10(subset=500)": 10.0, "imagenet": None, "fashion-mnist": 12.5,
+        "fashion-mnist-mini": None, "tiny-imagenet": None, "gone(x=1)": None, "my_task.py": None,
+    }  # fmt: skip
+
+
+def test_reading_an_older_folder_imports_nobodys_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("open('imported', 'w')\n")
+    assert with_tasks(tmp_path / "study", old_task("mine.py")) == {"mine.py": None}
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [({"cause": "run"}, "run"), ({"cause": "machine"}, "machine"), ({}, ""), ({"cause": "the moon"}, ""),
+     ({"cause": ["run"]}, "")],
+)  # fmt: skip
+def test_the_cause_of_a_failure_is_read_and_what_is_none_is_empty(store, written, read):
+    finish(store, RUNS[0])
+    done = {"status": "failed", "error": "OSError", "attempts": 1, **written}
+    write_json(store.folder(RUNS[0]) / "done.json", done)
+    record = store.record(RUNS[0])
+    assert (record.status, record.cause) == ("failed", read)
+
+
+@pytest.mark.parametrize("cause", ["run", "machine"])
+def test_a_failure_is_written_with_its_cause(store, cause):
+    write_failure(store.folder(RUNS[0]), "it is over", 2, cause)
+    record = store.record(RUNS[0])
+    assert (record.status, record.error, record.attempts, record.cause) == ("failed", "it is over", 2, cause)
+
+
+def test_a_study_that_goes_on_keeps_what_its_runs_were_compared_by(tmp_path):
+    """Runs that are done measured the validation loss alone; those of a new folder are compared on the test text."""
+    old = old_task("language-model", "valid_ppl", compared=["valid_loss", "validation loss, nats"])
+    assert with_tasks(tmp_path / "study", old) == {"language-model": pytest.approx(10.41265, rel=1e-6)}
+    store, info = Store.open(tmp_path / "study"), TaskInfo.of(TASKS["language-model"], (1,))
+    store.add({}, [info], store.runs(), "again")
+    [kept] = store.tasks().values()
+    assert (kept.comparison[0], kept.chosen_by) == ("valid_loss", None)
+    assert kept.steps_per_epoch == info.steps_per_epoch
+    assert kept.chance == info.chance
+    new = Store(tmp_path / "new")
+    new.out.mkdir()
+    new.add({}, [info], store.runs(), "first")
+    [fresh] = new.tasks().values()
+    assert (fresh.comparison[0], fresh.chosen_by[0]) == ("test_loss", "valid_loss")
+
+
+def test_a_folder_of_the_first_edition_is_compared_by_what_it_measured():
+    [info] = first_format.tasks([RunKey("language-model", "adam", 0.1, 0, 1, 1)]).values()
+    assert (info.comparison[0], info.chosen_by) == ("valid_loss", None)

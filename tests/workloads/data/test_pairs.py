@@ -430,14 +430,14 @@ def test_what_is_amiss_with_tatoebas_pairs_is_told(tmp_path: Path) -> None:
     refused(tmp_path, "deu-eng.zip: line 2 has 1 columns; it must have 2 or 3")
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-10])
-    refused(tmp_path, "deu-eng.zip: damaged zip file")
+    refused(tmp_path, "deu-eng.zip: damaged archive")
     archive.write_bytes(whole.replace(b"deu.txt", b"fra.txt"))
     refused(tmp_path, "deu-eng.zip: holds no deu.txt")
     tatoeba(archive, [f"{english}\t{german}" for english, german in zip(EN, DE, strict=True)])
     whole = bytearray(archive.read_bytes())
     whole[whole.index(b"deu.txt") + 60] ^= 255
     archive.write_bytes(whole)
-    refused(tmp_path, "deu-eng.zip: damaged zip file")
+    refused(tmp_path, "deu-eng.zip: damaged archive")
 
 
 # The real files

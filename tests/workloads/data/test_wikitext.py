@@ -116,6 +116,9 @@ def test_a_damaged_archive_is_refused_by_name(tmp_path):
     archive.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
     with pytest.raises(DataNotFoundError, match=f"{ARCHIVE}: damaged archive"):
         find(tmp_path)
+    (tmp_path / "notes.txt").write_text("to do")
+    with pytest.raises(DataNotFoundError, match=r"notes\.txt: it is no archive"):
+        find(tmp_path / "notes.txt")
     packed(tmp_path, {name: content for name, content in BYTES.items() if "test" not in name})
     with pytest.raises(DataNotFoundError, match=rf"{ARCHIVE}: holds no wiki.test.tokens"):
         find(tmp_path)

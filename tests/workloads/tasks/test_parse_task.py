@@ -1,6 +1,8 @@
 """Tasks by name, with options; and what the one option does."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ def test_an_option_becomes_part_of_the_name_and_the_title():
     [
         ("mnist", "unknown task 'mnist'.*fashion-mnist"),
         ("fashion-mnist(", "unknown task"),
-        ("fashion-mnist(images=3)", "no option 'images'; it has cpu_tuning, loss_scale"),
+        ("fashion-mnist(images=3)", "no option 'images'; it has cpu_tuning, loss_scale, validation"),
         ("fashion-mnist(loss_scale=0)", "loss_scale is 0.*positive"),
         ("fashion-mnist(loss_scale=-1)", "loss_scale is -1.*positive"),
         ("fashion-mnist(loss_scale='a')", "loss_scale is 'a'.*number"),
@@ -59,3 +61,12 @@ def test_the_loss_scale_scales_gradients_and_nothing_that_is_told(tmp_path):
 
     (plain,), (scaled,) = rows(MINI.name, 0.01), rows("fashion-mnist-mini(loss_scale=1024)", 0.01 / 1024)
     assert scaled == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_option_is_in_the_docs(task):
+    text = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    table = text.partition("## Options")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert set(task.options) <= listed

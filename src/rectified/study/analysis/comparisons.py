@@ -1,217 +1,361 @@
-"""Each method vs a baseline and vs the leader, seed by seed. Pure functions, no words."""
+"""Each method vs a baseline, the leader and its own control, seed by seed. Pure functions, no words."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
+from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
+from ..config.controls import control_name, controlled
 from ..config.errors import InvalidOption
-from .outcomes import Metric, Outcomes
-from .stats import (
-    LEVEL,
-    BestLr,
-    Interval,
-    Robustness,
-    best_lr,
-    holm,
-    p_value,
-    paired,
-    robustness,
-    seeds_to_separate,
-    t_quantile,
-)
+from .outcomes import LOST, Metric, Outcomes
+from .robustness import Robustness, robustness
+from .selection import Grid, Tested, compare
+from .stats import LEVEL, Interval, holm, seeds_to_separate
 
 Finding = Literal["better", "worse", "equivalent", "inconclusive", "not testable"]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A method vs another: the difference method − baseline over the seeds for which both have a value.
+class BestLr:
+    """A method at its best lr, as all its settled seeds choose it.
 
     Attributes:
-        lr: of both; None where each is at its best one, in which case ``lrs`` holds those, one for each fold.
-        interval: the mean difference with its t interval; None if no seed has both.
+        values: what its runs there count as, by seed.
+        end: whether the lr is the lowest or the highest of a grid of several, so that a better one may lie beyond.
+        beyond: the lr that the grid would have next there.
+    """
+
+    lr: float
+    values: Mapping[int, float]
+    end: Literal["", "lowest", "highest"] = ""
+    beyond: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return fmean(self.values.values())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method vs another: method − baseline, over the seeds for which both have a result.
+
+    Attributes:
+        lr: of both; None where each is at its best one. ``lrs`` holds what those are.
+        values: the differences, by seed.
+        lost: how many of our runs and of theirs count as chance, of those that are compared here.
+        unsteady: whether a run that counts as chance decides: one of these, or one at an lr that without it would be
+            the best.
+        waiting: how many seeds still lack a run.
+        interval: of the mean difference at 95 %, of which the test is the same; None where no test could be made, and
+            where a run that counts as chance decides.
         wide: the same at the level at which, by Bonferroni, all intervals of the family hold at once.
-        p: the paired t test's, adjusted by Holm over the family.
-        diverged: how many of our runs and of theirs did, over the seeds that both have run.
-        flattered: whether the better side lost runs that diverged, so that no finding may rest on the rest.
-        waiting: how many pairs still lack a run.
-        honest: whether lrs were chosen on other seeds than those that evaluate them; at one lr there is no choice.
-        finding: better or worse where p < 0.05 and no run of the better side diverged; equivalent where the wide
-            interval lies within the margin; inconclusive where neither is so; not testable where fewer than two seeds,
-            or no spread between them, leave nothing to judge by.
+        p: adjusted by Holm over the family.
+        by: which test: ``"swaps"`` or ``"t"``, see :mod:`.selection`; None where none could be made.
+        finding: better or worse where p <= 0.05; equivalent where the wide interval lies within the margin;
+            inconclusive where neither is so; not testable where too few seeds, or no spread between them, leave nothing
+            to judge by.
         more: how many more seeds would give a finding, if mean and spread stay the same; None if no realistic number.
+        needed: the number of seeds from which on swaps can find something, whatever the runs' spread.
     """
 
     method: str
     baseline: str
     lr: float | None
-    lrs: tuple[tuple[float, ...], tuple[float, ...]]
-    interval: Interval | None
-    honest: bool = True
-    diverged: tuple[int, int] = (0, 0)
+    lrs: tuple[float, float] | None = None
+    values: Mapping[int, float] = field(default_factory=dict)
+    lost: tuple[int, int] = (0, 0)
+    unsteady: bool = False
     waiting: int = 0
+    interval: Interval | None = None
     wide: Interval | None = None
     p: float = 1.0
+    by: Literal["swaps", "t"] | None = None
     finding: Finding = "not testable"
-    flattered: bool = False
     more: int | None = None
+    needed: int = 0
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN without any."""
+        return fmean(self.values.values()) if self.values else math.nan
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest difference of a seed."""
+        return min(self.values.values()), max(self.values.values())
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What the runs of one setting say.
 
+    Controls, such as ``matched-lr(radam)``, are no candidates: each is compared with its own method alone.
+
     Attributes:
-        best: each method at its best lr; None where no lr has a value of every settled seed.
-        leader: the method whose mean there is best, if any has one.
+        best: each method at its best lr; None where no seed has a result at every lr.
+        leader: the method with the best mean there, over the seeds that all methods have, among those that are not
+            found worse than another; None where they share no seed.
+        shared: those seeds.
         rivals: the leader vs each other method, at their best lrs. Adjusted over all pairs of methods, since the
             leader was chosen by the very values that are compared; against the baseline, which was not, as in at_best.
         at_best: each method vs the baseline, at their best lrs, adjusted over these.
         at_lr: each method vs the baseline, at each lr that both have, adjusted over these.
+        beyond_lr: each method with a control vs that, at their best lrs and at each lr: what of its warmup is not a
+            smaller lr. Adjusted over those at best lrs, and over the others.
         robust: over how much of the lrs each method is within the margin of its best.
+        first_baseline: the one that the study began with, where that is another.
     """
 
     baseline: str
     best: Mapping[str, BestLr | None]
     leader: str | None
+    shared: tuple[int, ...]
     rivals: tuple[Difference, ...]
     at_best: tuple[Difference, ...]
     at_lr: tuple[Difference, ...]
+    beyond_lr: tuple[Difference, ...]
     robust: Mapping[str, Robustness | None]
+    first_baseline: str | None = None
 
     @property
-    def tests(self) -> int:
-        """How many differences from the baseline have an interval."""
-        return sum(d.interval is not None and d.interval.n > 1 for d in (*self.at_best, *self.at_lr))
+    def families(self) -> list[int]:
+        """How many differences were tested in each family, at best lrs first; a rival that is the baseline is there."""
+        beyond = [[d for d in self.beyond_lr if (d.lr is None) is at_best] for at_best in (True, False)]
+        pairs = [d for d in self.rivals if self.baseline not in (d.method, d.baseline)]
+        found = [sum(d.by is not None for d in family) for family in (self.at_best, self.at_lr, pairs, *beyond)]
+        return [n for n in found if n]
 
 
-def compare(outcomes: Outcomes, metric: Metric, baseline: str | None = None) -> Comparison:
+def compare_methods(
+    outcomes: Outcomes, metric: Metric, baseline: str | None = None, first_baseline: str | None = None
+) -> Comparison:
     """Every comparison of one setting.
 
     Args:
         baseline: a method; the first one if None.
+        first_baseline: the one that the study began with; another one now is one choice among many.
 
     Raises:
         InvalidOption: no method is called like the baseline.
     """
-    methods = list(outcomes.values)
+    every = list(outcomes.runs)
     if baseline is None:
-        baseline = methods[0]
-    if baseline not in methods:
-        raise InvalidOption("baseline", baseline, f"the study's methods are {', '.join(methods)}")
-    larger = metric.larger_is_better
-    settled = {method: outcomes.settled(method) for method in methods}
-    best = {method: best_lr(outcomes.values[method], larger, settled[method]) for method in methods}
-    pairs = _judge([_at_best(outcomes, *pair, larger) for pair in combinations(methods, 2)], metric)
+        baseline = every[0]
+    if baseline not in every:
+        raise InvalidOption("baseline", baseline, f"the study's methods are {', '.join(every)}")
+    of = {method: controlled(method) for method in every}
+    methods = [method for method in every if of[method] not in every or method == baseline]
     others = [method for method in methods if method != baseline]
-    at_best = _judge([_at_best(outcomes, method, baseline, larger) for method in others], metric)
-    means = {method: found.metric.estimate * (1 if larger else -1) for method, found in best.items() if found}
-    leader = max(means, key=means.__getitem__, default=None)
-    rivals = at_best if leader == baseline else [d for d in pairs if baseline not in (d.method, d.baseline)]
-    rivals += [] if leader == baseline else [d for d in at_best if d.method == leader]
+    best = {method: _best(outcomes, method, metric) for method in every}
+    at_best = _judge([_at_best(outcomes, method, baseline, metric) for method in others], metric)
+    pairs = _judge([_at_best(outcomes, a, b, metric) for a, b in combinations(methods, 2)], metric)
+    pairs = [d for d in pairs if baseline not in (d.method, d.baseline)]
+    leader, shared = _leader(outcomes, best, methods, [*at_best, *pairs], metric)
+    rivals = [_towards(d, leader) for d in (*at_best, *pairs) if leader and leader in (d.method, d.baseline)]
+    controls = [method for method in every if control_name(method) in every]
+    at_lr = [
+        _at_lr(outcomes, method, baseline, lr, metric)
+        for method in others
+        for lr in sorted(outcomes.runs[method].keys() & outcomes.runs[baseline].keys())
+    ]
+    beyond = [_at_best(outcomes, method, control_name(method), metric) for method in controls]
+    beyond_at_lr = [
+        _at_lr(outcomes, method, control_name(method), lr, metric)
+        for method in controls
+        for lr in sorted(outcomes.runs[method].keys() & outcomes.runs[control_name(method)].keys())
+    ]
     return Comparison(
         baseline=baseline,
         best=best,
         leader=leader,
-        rivals=tuple(
-            sorted(
-                (_towards(d, leader) for d in rivals if leader in (d.method, d.baseline)),
-                key=lambda d: methods.index(d.baseline),
-            )
-            if leader
-            else ()
-        ),
+        shared=shared,
+        rivals=tuple(sorted(rivals, key=lambda d: methods.index(d.baseline))),
         at_best=tuple(at_best),
-        at_lr=tuple(
-            _judge(
-                [
-                    _at_lr(outcomes, method, baseline, lr)
-                    for method in others
-                    for lr in sorted(outcomes.values[method].keys() & outcomes.values[baseline].keys())
-                ],
-                metric,
-            )
-        ),
-        robust={
-            method: robustness(outcomes.values[method], metric.margin, larger, settled[method]) for method in methods
-        },
+        at_lr=tuple(_judge(at_lr, metric)),
+        beyond_lr=(*_judge(beyond, metric), *_judge(beyond_at_lr, metric)),
+        robust={method: _robust(outcomes, method, metric) for method in every},
+        first_baseline=first_baseline if first_baseline != baseline else None,
     )
 
 
-def _at_best(outcomes: Outcomes, ours: str, theirs: str, larger: bool) -> Difference:
-    """Both over the seeds that both have settled, and both honest or neither."""
+def _grid(outcomes: Outcomes, method: str, seeds: Sequence[int], metric: Metric, lr: float | None = None) -> Grid:
+    """The results of a method at those seeds; at one lr, where that is given."""
+    sign = 1.0 if metric.larger_is_better else -1.0
+    by_lr = outcomes.runs[method]
+    lrs = tuple(sorted(by_lr)) if lr is None else (lr,)
+    runs = [[by_lr[lr][seed] for lr in lrs] for seed in seeds]
+    values = sign * np.array([[run.value for run in row] for row in runs], dtype=float)
+    choices = values
+    if metric.chosen_by is not None:
+        choices = sign * np.array([[run.choice for run in row] for row in runs], dtype=float)
+    return Grid(lrs, values, choices, np.array([[run.fate in LOST for run in row] for row in runs]))
+
+
+def _best(outcomes: Outcomes, method: str, metric: Metric) -> BestLr | None:
+    seeds = outcomes.settled(method)
+    if not seeds:
+        return None
+    grid = _grid(outcomes, method, seeds, metric)
+    lr = grid.lrs[grid.best]
+    values = outcomes.values(method, lr)
+    end, beyond = _end(grid.lrs, grid.best)
+    return BestLr(lr, {seed: values[seed] for seed in seeds}, end, beyond)
+
+
+def _end(lrs: Sequence[float], best: int) -> tuple[Literal["", "lowest", "highest"], float | None]:
+    """Whether the best of several lrs is at an end of them, and the next one there.
+
+    >>> _end([0.001, 0.003, 0.01], 2), _end([0.001, 0.003, 0.01], 1), _end([0.01], 0)
+    (('highest', 0.03), ('', None), ('', None))
+    """
+    if len(lrs) < 2 or 0 < best < len(lrs) - 1:
+        return "", None
+    near, far = (lrs[1], lrs[0]) if best == 0 else (lrs[-2], lrs[-1])
+    return ("lowest" if best == 0 else "highest"), float(f"{far * far / near:.1g}")
+
+
+def _leader(
+    outcomes: Outcomes,
+    best: Mapping[str, BestLr | None],
+    methods: Sequence[str],
+    tested: Sequence[Difference],
+    metric: Metric,
+) -> tuple[str | None, tuple[int, ...]]:
+    """The method that leads, and the seeds that all have."""
+    here = [method for method in methods if best[method]]
+    worse = {d.method for d in tested if d.finding == "worse"} | {d.baseline for d in tested if d.finding == "better"}
+    seeds = sorted(set.intersection(*(set(outcomes.settled(method)) for method in here))) if here else []
+    if not seeds:
+        return None, ()
+    means = {}
+    for method in here:
+        if method not in worse:
+            values = outcomes.values(method, _lr_of(best, method))
+            means[method] = fmean(values[seed] for seed in seeds) * (1 if metric.larger_is_better else -1)
+    return max(means, key=means.__getitem__, default=None), tuple(seeds)
+
+
+def _lr_of(best: Mapping[str, BestLr | None], method: str) -> float:
+    found = best[method]
+    assert found is not None
+    return found.lr
+
+
+def _at_best(outcomes: Outcomes, ours: str, theirs: str, metric: Metric) -> "_Pair":
+    """Both over the seeds that both have settled."""
     seeds = sorted(set(outcomes.settled(ours)) & set(outcomes.settled(theirs)))
-
-    def pair(halves: bool) -> list[BestLr | None]:
-        return [best_lr(outcomes.values[method], larger, seeds, halves) for method in (ours, theirs)]
-
-    a, b = pair(halves=True)
-    if a and b and not (a.honest and b.honest):
-        a, b = pair(halves=False)
     waiting = len(set(outcomes.planned(ours)) & set(outcomes.planned(theirs)) - set(seeds))
-    if not a or not b:
-        return Difference(ours, theirs, None, ((), ()), None, waiting=waiting)
-    honest = a.honest and b.honest
-    return Difference(ours, theirs, None, (a.lrs, b.lrs), paired(a.values, b.values), honest, waiting=waiting)
+    return _Pair(outcomes, ours, theirs, None, seeds, waiting, metric)
 
 
-def _at_lr(outcomes: Outcomes, ours: str, theirs: str, lr: float) -> Difference:
-    a, b = outcomes.status[ours][lr], outcomes.status[theirs][lr]
-    shared = a.keys() & b.keys()
-    settled = [seed for seed in shared if {a[seed], b[seed]} <= {"done", "diverged"}]
-    return Difference(
-        ours,
-        theirs,
-        lr,
-        ((lr,), (lr,)),
-        paired(outcomes.values[ours][lr], outcomes.values[theirs][lr]),
-        diverged=(sum(a[s] == "diverged" for s in settled), sum(b[s] == "diverged" for s in settled)),
-        waiting=len(shared) - len(settled),
-    )
+def _at_lr(outcomes: Outcomes, ours: str, theirs: str, lr: float, metric: Metric) -> "_Pair":
+    a, b = outcomes.runs[ours][lr], outcomes.runs[theirs][lr]
+    seeds = sorted(seed for seed in a.keys() & b.keys() if a[seed].settled and b[seed].settled)
+    return _Pair(outcomes, ours, theirs, lr, seeds, len(a.keys() & b.keys()) - len(seeds), metric)
 
 
-def _judge(family: Sequence[Difference], metric: Metric) -> list[Difference]:
+@dataclass(frozen=True)
+class _Pair:
+    """Two methods that are to be compared."""
+
+    outcomes: Outcomes
+    ours: str
+    theirs: str
+    lr: float | None
+    seeds: Sequence[int]
+    waiting: int
+    metric: Metric
+
+    def grids(self) -> tuple[Grid, Grid]:
+        ours, theirs = (
+            _grid(self.outcomes, method, self.seeds, self.metric, self.lr) for method in (self.ours, self.theirs)
+        )
+        return ours, theirs
+
+    def tested(self, family: int) -> tuple[Difference, Tested | None]:
+        """The difference, before it is judged, and its test among so many."""
+        found = Difference(self.ours, self.theirs, self.lr, waiting=self.waiting)
+        if not self.seeds:
+            return found, None
+        ours, theirs = self.grids()
+        test = compare(ours, theirs, family, matched=controlled(self.theirs) == self.ours)
+        sign = 1 if self.metric.larger_is_better else -1
+        lrs = ours.lrs[ours.best], theirs.lrs[theirs.best]
+        values = {seed: sign * float(d) for seed, d in zip(self.seeds, test.differences, strict=True)}
+        counts = [
+            self.outcomes.lost(method, lr, self.seeds) for method, lr in zip((self.ours, self.theirs), lrs, strict=True)
+        ]
+        return (
+            replace(
+                found,
+                lrs=lrs,
+                values=values,
+                lost=(counts[0], counts[1]),
+                unsteady=ours.unsteady or theirs.unsteady,
+                needed=test.needed,
+            ),
+            test,
+        )
+
+
+def _judge(pairs: Sequence[_Pair], metric: Metric) -> list[Difference]:
     """Each with its p value and finding, adjusted for how many there are that can be judged."""
-    tested = [d.interval for d in family if d.interval is not None and d.interval.n > 1]
-    level = 1 - (1 - LEVEL) / max(1, len(tested))
-    adjusted = iter(holm([p_value(interval) for interval in tested]))
-    judged = []
-    for d in family:
-        if d.interval is None or d.interval.n < 2:
-            judged.append(d)
-            continue
-        wide = _widened(d.interval, level)
-        p = next(adjusted)
-        finding = _finding(d, wide, p, metric)
-        flattered = bool(d.diverged[_ahead(d.interval, metric)])
-        more = seeds_to_separate(wide, level) if finding == "inconclusive" and not flattered else None
-        judged.append(replace(d, wide=wide, p=p, finding=finding, flattered=flattered, more=more))
-    return judged
+    family = max(1, sum(len(pair.seeds) > 1 for pair in pairs))
+    tested = [pair.tested(family) for pair in pairs]
+    adjusted = iter(holm([test.p for _, test in tested if test and test.by]))
+    return [
+        _judged(d, test, next(adjusted), family, metric) if test and test.by else _untested(d) for d, test in tested
+    ]
 
 
-def _widened(interval: Interval, level: float) -> Interval:
-    """The same values' t interval at another level."""
-    factor = t_quantile((1 + level) / 2, interval.n - 1) / t_quantile((1 + LEVEL) / 2, interval.n - 1)
-    half = interval.half * factor
-    return Interval(interval.estimate, interval.estimate - half, interval.estimate + half, interval.n)
+def _untested(d: Difference) -> Difference:
+    """Alike in every seed, and no run lost, is no difference."""
+    alike = d.n > 1 and not d.unsteady and not any(d.values.values())
+    return replace(d, finding="equivalent") if alike else d
 
 
-def _finding(d: Difference, wide: Interval, p: float, metric: Metric) -> Finding:
-    assert d.interval is not None
-    if not wide.half and wide.estimate:
-        return "not testable"
-    ahead = _ahead(d.interval, metric)
-    if p < 1 - LEVEL and not d.diverged[ahead]:
-        return "worse" if ahead else "better"
-    if max(abs(wide.low), abs(wide.high)) < metric.margin and d.diverged == (0, 0):
-        return "equivalent"
-    return "inconclusive"
+def _judged(d: Difference, test: Tested, p: float, family: int, metric: Metric) -> Difference:
+    sign = 1 if metric.larger_is_better else -1
+    interval, wide = (
+        _signed(test.interval(level), sign) if test.interval else None for level in (LEVEL, 1 - (1 - LEVEL) / family)
+    )
+    finding: Finding = "inconclusive"
+    if p <= 1 - LEVEL:
+        finding = "better" if metric.better(d.mean, 0.0) else "worse"
+    elif wide and max(abs(wide.low), abs(wide.high)) < metric.margin:
+        finding = "equivalent"
+    more = None
+    if finding == "inconclusive" and not d.unsteady:
+        level = 1 - (1 - LEVEL) / family
+        more = seeds_to_separate(list(d.values.values()), level)
+    return replace(d, p=p, by=test.by, interval=interval, wide=wide, finding=finding, more=more)
 
 
-def _ahead(interval: Interval, metric: Metric) -> int:
-    """Whose mean is the better one: 0 is ours, 1 theirs."""
-    return int((interval.estimate > 0) != metric.larger_is_better)
+def _signed(interval: Interval, sign: int) -> Interval:
+    if sign == 1:
+        return interval
+    return Interval(-interval.estimate, -interval.high, -interval.low, interval.n)
+
+
+def _robust(outcomes: Outcomes, method: str, metric: Metric) -> Robustness | None:
+    """None where no seed has a result at every lr."""
+    seeds, lrs = outcomes.settled(method), sorted(outcomes.runs[method])
+    if not seeds:
+        return None
+    by_lr = [outcomes.values(method, lr) for lr in lrs]
+    return robustness(
+        lrs, [[values[seed] for values in by_lr] for seed in seeds], metric.margin, metric.larger_is_better
+    )
 
 
 def _towards(d: Difference, leader: str) -> Difference:
@@ -223,13 +367,10 @@ def _towards(d: Difference, leader: str) -> Difference:
         d,
         method=d.baseline,
         baseline=d.method,
-        lrs=d.lrs[::-1],
-        diverged=d.diverged[::-1],
-        interval=d.interval and _turned(d.interval),
-        wide=d.wide and _turned(d.wide),
+        lrs=d.lrs and d.lrs[::-1],
+        values={seed: -value for seed, value in d.values.items()},
+        lost=d.lost[::-1],
+        interval=d.interval and _signed(d.interval, -1),
+        wide=d.wide and _signed(d.wide, -1),
         finding=turned.get(d.finding, d.finding),
     )
-
-
-def _turned(interval: Interval) -> Interval:
-    return Interval(-interval.estimate, -interval.high, -interval.low, interval.n)

@@ -41,6 +41,7 @@ def read_csv(
     columns: CsvColumns,
     larger_is_better: bool | None = None,
     margin: float | None = None,
+    chance: float | None = None,
     baseline: str | None = None,
 ) -> StudyResults:
     """The results in a CSV file with a row for each run.
@@ -51,6 +52,8 @@ def read_csv(
         larger_is_better: of the metric; None where its name says so, as in val_loss.
         margin: how much worse a value may be and still be as good for practical purposes. If None, a hundredth of the
             median value.
+        chance: the value of a model that has learned nothing, as which a run that diverged, failed or is no better
+            counts; if None it counts as the worst of all.
         baseline: the method that the others are compared with; the first one if None.
 
     Raises:
@@ -70,7 +73,9 @@ def read_csv(
     values = sorted(abs(r.rows[-1][columns.metric]) for r in records if r.status == "done")
     usual = margin if margin is not None else (values[len(values) // 2] / 100 if values and values[-1] else 1.0) or 1.0
     tasks = {
-        (name, ""): TaskInfo(name, name, columns.metric, columns.metric.replace("_", " "), larger, margin=usual)
+        (name, ""): TaskInfo(
+            name, name, columns.metric, columns.metric.replace("_", " "), larger, margin=usual, chance=chance
+        )
         for name in dict.fromkeys(record.run.task for record in records)
     }
     return StudyResults.of(records, tasks, baseline)
@@ -115,7 +120,8 @@ def _record(path: Path, line: int, row: Mapping[str, str], columns: CsvColumns) 
     run = RunKey(task, row[columns.method].strip(), lr, int(seed), epochs, batch_size)
     value = number(columns.metric, "nan") if row.get(columns.metric) else None
     status = _status(row.get(columns.status, "").strip().lower(), value)
-    return Record(run, status, [{columns.metric: value}] if status == "done" and value is not None else [])
+    rows = [{columns.metric: value}] if status == "done" and value is not None else []
+    return Record(run, status, rows, cause="run" if status == "failed" else "")
 
 
 def _status(said: str, value: float | None) -> Status:

@@ -6,41 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..storage.records import Record, Status
+from ..storage.records import Record
+from .outcomes import LOST, Fate, Outcomes
 from .stats import Interval, t_interval
 
-STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "missing")
-
 BAND = 3  # values that an interval needs to be drawn; of two it is most often wider than the panel
+_GAPS: tuple[Fate, ...] = (*LOST, "missing")
 
 
 @dataclass(frozen=True)
 class Group:
-    """The metric at the end of those runs that are done, and what became of all.
+    """What the runs count as at the end, and what became of them.
 
     Attributes:
-        values: by seed.
+        values: of the runs that have a result, in the order of seeds; one that diverged, failed by itself or ended at
+            chance counts as chance.
+        lost: how many of them do.
     """
 
     method: str
     lr: float
     values: tuple[float, ...]
-    counts: Counter[Status]
+    counts: Counter[Fate]
+    lost: int = 0
 
     @property
     def mean(self) -> float:
-        """NaN where no run is done."""
+        """NaN where no run has a result."""
         return fmean(self.values) if self.values else math.nan
 
     @property
     def interval(self) -> Interval | None:
-        """The mean's, over the runs that are done."""
-        return t_interval(self.values) if self.values else None
+        """The mean's t interval, which assumes that seeds are spread normally; None where a run counts as chance."""
+        return t_interval(self.values) if self.values and not self.lost else None
 
     @property
     def band(self) -> tuple[float, float]:
-        """The ends of the interval as drawn; NaN if there are too few runs."""
-        return band(self.values)
+        """The ends of the interval as drawn; NaN if there are too few runs, or one counts as chance."""
+        return (math.nan, math.nan) if self.lost else band(self.values)
 
     @property
     def runs(self) -> int:
@@ -49,33 +52,38 @@ class Group:
 
     @property
     def whole(self) -> bool:
-        """Whether the mean leaves no run out."""
-        return 0 < len(self.values) == self.runs
+        """Whether the mean is over all runs, and all have trained."""
+        return 0 < len(self.values) == self.runs and not self.lost
 
     @property
     def gaps(self) -> list[str]:
-        """What the mean leaves out, such as ``1 diverged``."""
-        return [f"{self.counts[status]} {status}" for status in STATUSES[1:] if self.counts[status]]
+        """What became of the runs that have not trained, such as ``1 diverged``."""
+        return [f"{self.counts[fate]} {fate}" for fate in _GAPS if self.counts[fate]]
 
 
-def groups(records: Sequence[Record], metric: str) -> list[Group]:
-    """Every method at every lr it has, in the study's order.
-
-    Args:
-        metric: of the last row; a run without it has no value.
-    """
-    of: dict[tuple[str, float], list[Record]] = {}
-    for record in records:
-        of.setdefault((record.run.method, record.run.lr), []).append(record)
+def groups(outcomes: Outcomes) -> list[Group]:
+    """Every method at every lr it has, in the study's order, with what is compared."""
     return [
         Group(
             method,
             lr,
-            tuple(r.rows[-1][metric] for r in here if r.status == "done" and metric in r.rows[-1]),
-            Counter(record.status for record in here),
+            tuple(outcomes.values(method, lr).values()),
+            outcomes.counts(method, lr),
+            outcomes.lost(method, lr, list(outcomes.values(method, lr))),
         )
-        for (method, lr), here in of.items()
+        for method, by_lr in outcomes.runs.items()
+        for lr in by_lr
     ]
+
+
+def final_groups(records: Sequence[Record], outcomes: Outcomes, metric: str) -> list[Group]:
+    """The same with a measure that is taken once, after the last epoch, of the runs that have it."""
+    found: dict[tuple[str, float], list[float]] = {}
+    for record in records:
+        values = found.setdefault((record.run.method, record.run.lr), [])
+        if record.status == "done" and metric in record.rows[-1]:
+            values.append(record.rows[-1][metric])
+    return [Group(*of, tuple(values), outcomes.counts(*of)) for of, values in found.items()]
 
 
 def group_of(found: Sequence[Group], method: str, lr: float) -> Group | None:

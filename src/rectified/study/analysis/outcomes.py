@@ -3,9 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ...workloads.tasks.task_info import TaskInfo
-from ..storage.records import Record, Status
+from ..storage.records import Record
+
+Fate = Literal["trained", "at chance", "diverged", "failed", "missing"]
+LOST: tuple[Fate, ...] = ("at chance", "diverged", "failed")
+"""What counts against a method."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,9 @@ class Metric:
         name: as in a sentence.
         unit: what follows a value, such as ``" %"``; and ``difference`` what follows a difference.
         margin: how much worse a value may be and still be as good for practical purposes.
+        chance: the value of a model that has learned nothing; None where nobody knows it.
+        chosen_by: the measure, with its label, by which an lr is chosen where that is not the metric itself, as on a
+            validation split.
     """
 
     key: str
@@ -27,6 +35,8 @@ class Metric:
     difference: str
     larger_is_better: bool
     margin: float
+    chance: float | None = None
+    chosen_by: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, task: TaskInfo) -> "Metric":
@@ -34,58 +44,111 @@ class Metric:
         key, label = task.comparison
         name, _, unit = label.partition(", ")
         after = f" {unit}".rstrip()
-        return cls(key, label, name, after, " points" if unit == "%" else after, task.larger_is_better, task.margin)
+        difference = " points" if unit == "%" else after
+        return cls(key, label, name, after, difference, task.larger_is_better, task.margin, task.chance, task.chosen_by)
 
     @property
     def tolerance(self) -> str:
         """The margin with its unit."""
         return f"{self.margin:g}" + (" point" if self.difference == " points" and self.margin == 1 else self.difference)
 
+    @property
+    def by_epoch(self) -> tuple[str, str]:
+        """What a run measures after every epoch, with its label; a test split may be measured once, at the end."""
+        return self.chosen_by or (self.key, self.label)
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether a is the better value."""
+        return a > b if self.larger_is_better else a < b
+
+    def at_chance(self, value: float) -> bool:
+        """Whether a value is no better than chance by more than the margin."""
+        if self.chance is None:
+            return False
+        ahead = value - self.chance if self.larger_is_better else self.chance - value
+        return ahead <= self.margin
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run, and what it counts as.
+
+    A run that diverged, that failed for reasons of its own, or that ended at chance is a result, and a bad one: it
+    counts as the chance level. Where a task has none it counts as the worst result of any run in the setting.
+
+    Attributes:
+        value: what it counts as; None where there is no result yet: the run is missing, or the machine failed it.
+        choice: the same for the choice of an lr.
+    """
+
+    fate: Fate
+    value: float | None = None
+    choice: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it counts."""
+        return self.value is not None
+
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The runs of one setting.
+    """The runs of one setting by method, lr and seed, in the plan's order, with every lr that it gives them."""
 
-    Attributes:
-        values: the metric at the end of the runs that are done, by method, lr and seed. Methods are in the plan's
-            order, and have every lr that the plan gives them, also one without any value.
-        status: what became of each run, by method, lr and seed.
-    """
-
-    values: Mapping[str, Mapping[float, Mapping[int, float]]]
-    status: Mapping[str, Mapping[float, Mapping[int, Status]]]
+    runs: Mapping[str, Mapping[float, Mapping[int, Outcome]]]
 
     @classmethod
-    def of(cls, records: Sequence[Record], metric: str) -> "Outcomes":
+    def of(cls, records: Sequence[Record], metric: Metric) -> "Outcomes":
         """Those of the records; of a run that is done the last row has the metric."""
-        values: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-        status: dict[str, dict[float, dict[int, Status]]] = defaultdict(lambda: defaultdict(dict))
+        by_choice = metric.chosen_by[0] if metric.chosen_by else metric.key
+        ended = [record.rows[-1] for record in records if record.status == "done"]
+        worst = min if metric.larger_is_better else max
+        floor = metric.chance
+        choice_floor = metric.chance
+        if floor is None:
+            floor = worst((row[metric.key] for row in ended), default=None)
+            choice_floor = worst((row[by_choice] for row in ended), default=None)
+        runs: dict[str, dict[float, dict[int, Outcome]]] = defaultdict(lambda: defaultdict(dict))
         for record in records:
-            run = record.run
-            found = values[run.method][run.lr]
-            if record.status == "done":
-                found[run.seed] = record.rows[-1][metric]
-            status[run.method][run.lr][run.seed] = record.status
-        return cls(
-            {method: dict(by_lr) for method, by_lr in values.items()},
-            {method: dict(by_lr) for method, by_lr in status.items()},
-        )
+            fate = _fate(record, metric)
+            if fate == "trained":
+                row = record.rows[-1]
+                found = Outcome(fate, row[metric.key], row[by_choice])
+            elif fate in LOST and not (fate == "failed" and record.cause != "run"):
+                found = Outcome(fate, floor, choice_floor)
+            else:
+                found = Outcome(fate)
+            runs[record.run.method][record.run.lr][record.run.seed] = found
+        return cls({method: dict(by_lr) for method, by_lr in runs.items()})
+
+    def values(self, method: str, lr: float) -> dict[int, float]:
+        """What the settled runs count as, by seed."""
+        here = self.runs[method][lr].items()
+        return {seed: outcome.value for seed, outcome in here if outcome.value is not None}
 
     def settled(self, method: str) -> list[int]:
-        """The seeds for which the method has a result, done or diverged, at each of its lrs."""
-        by_lr = self.status[method].values()
-        return [
-            seed for seed in self.planned(method) if all(by_seed[seed] in ("done", "diverged") for by_seed in by_lr)
-        ]
+        """The seeds for which the method has a result at each of its lrs."""
+        by_lr = self.runs[method].values()
+        return [seed for seed in self.planned(method) if all(by_seed[seed].settled for by_seed in by_lr)]
 
     def planned(self, method: str) -> list[int]:
         """The seeds that the plan has at every lr of the method."""
-        return sorted(set.intersection(*(set(by_seed) for by_seed in self.status[method].values())))
+        return sorted(set.intersection(*(set(by_seed) for by_seed in self.runs[method].values())))
 
-    def counts(self, method: str, lr: float) -> Counter[Status]:
+    def counts(self, method: str, lr: float) -> Counter[Fate]:
         """How many runs became what."""
-        return Counter(self.status[method][lr].values())
+        return Counter(outcome.fate for outcome in self.runs[method][lr].values())
 
-    def total(self) -> Counter[Status]:
+    def lost(self, method: str, lr: float, seeds: Sequence[int]) -> int:
+        """How many of these runs count as chance."""
+        return sum(self.runs[method][lr][seed].fate in LOST for seed in seeds)
+
+    def total(self) -> Counter[Fate]:
         """How many runs became what, over all methods and lrs."""
-        return sum((self.counts(method, lr) for method in self.status for lr in self.status[method]), Counter())
+        return sum((self.counts(method, lr) for method in self.runs for lr in self.runs[method]), Counter())
+
+
+def _fate(record: Record, metric: Metric) -> Fate:
+    if record.status != "done":
+        return record.status
+    return "at chance" if metric.at_chance(record.rows[-1][metric.key]) else "trained"

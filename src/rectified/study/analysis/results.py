@@ -15,9 +15,9 @@ from ..config.errors import InvalidOption
 from ..config.runs import RunKey
 from ..storage.records import Record, Status, result, results_csv
 from ..storage.store import Store
-from .comparisons import Comparison, compare
+from .comparisons import Comparison, compare_methods
 from .formatting import count, number
-from .groups import Group, group_of, groups
+from .groups import Group, final_groups, group_of, groups
 from .outcomes import Metric, Outcomes
 from .verdict import Verdict, in_words
 
@@ -79,11 +79,13 @@ class SettingResults:
     Attributes:
         records: of its runs, in the study's order. A run that is done has its metrics, finite.
         baseline: the method that the others are compared with.
+        first_baseline: the one that the study began with.
     """
 
     setting: Setting
     records: tuple[Record, ...]
     baseline: str
+    first_baseline: str | None = None
 
     @property
     def task(self) -> TaskInfo:
@@ -118,7 +120,7 @@ class SettingResults:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Every method at every lr, with the metric that methods are compared by."""
-        return tuple(groups(self.records, self.metric.key))
+        return tuple(groups(self.outcomes))
 
     def group(self, method: str, lr: float) -> Group | None:
         """The runs of one method at one lr; None where the study has none."""
@@ -127,31 +129,26 @@ class SettingResults:
     @cached_property
     def outcomes(self) -> Outcomes:
         """What became of each run, as the statistics take it."""
-        return Outcomes.of(self.records, self.metric.key)
+        return Outcomes.of(self.records, self.metric)
 
     @cached_property
     def comparison(self) -> Comparison:
         """Each method against the baseline and the leader."""
-        return compare(self.outcomes, self.metric, self.baseline)
+        return compare_methods(self.outcomes, self.metric, self.baseline, self.first_baseline)
 
     @cached_property
-    def best_lrs(self) -> Mapping[str, tuple[float, ...]]:
-        """Each method's best lr, as the verdict takes it: two where the halves of the seeds chose differently.
-
-        Without methods that have a single lr, and so no choice, or none at which every seed has a value.
-        """
+    def best_lrs(self) -> Mapping[str, float]:
+        """Each method's best lr; without methods that have a single lr, and so no choice, or no seed with all lrs."""
         best = self.comparison.best
-        choices = {method: len(by_lr) for method, by_lr in self.outcomes.values.items()}
-        return {
-            method: tuple(sorted(set(found.lrs))) for method, found in best.items() if found and choices[method] > 1
-        }
+        choices = {method: len(by_lr) for method, by_lr in self.outcomes.runs.items()}
+        return {method: found.lr for method, found in best.items() if found and choices[method] > 1}
 
     @cached_property
     def final(self) -> tuple[FinalMetric, ...]:
         """What is measured once, after the last epoch, such as BLEU, where a run has it."""
         measured = {name for record in self.records if record.status == "done" for name in record.rows[-1]}
         found = [
-            FinalMetric(key, label, tuple(groups(self.records, key)))
+            FinalMetric(key, label, tuple(final_groups(self.records, self.outcomes, key)))
             for key, label in self.task.final_metrics
             if key in measured
         ]
@@ -163,11 +160,11 @@ class SettingResults:
         return in_words(self.comparison, self.outcomes, self.metric, [self._at_best(each) for each in self.final])
 
     def _at_best(self, metric: FinalMetric) -> tuple[str, dict[str, float]]:
-        """The metric of each method at its best lrs: of each seed at the lr that the verdict takes for it."""
+        """The metric of each method at its best lr, where all its runs there have it."""
         by_run = {(r.run.method, r.run.lr, r.run.seed): r.rows[-1] for r in self.records if r.status == "done"}
         means = {}
         for method, best in self.comparison.best.items():
-            rows = [by_run[method, lr, seed] for seed, lr in best.lr_of.items()] if best else []
+            rows = [by_run.get((method, best.lr, seed), {}) for seed in best.values] if best else []
             values = [row[metric.key] for row in rows if metric.key in row]
             if values and len(values) == len(rows):
                 means[method] = fmean(values)
@@ -199,11 +196,14 @@ class StudyResults:
         baseline: str | None = None,
         commands: Sequence[str] = (),
         folder: Path | None = None,
+        first_baseline: str | None = None,
     ) -> "StudyResults":
         """Reduce records.
 
         Args:
-            baseline: the method that the others are compared with; the first one if None, and in a setting without it.
+            baseline: the method that the others are compared with; the one that the study began with if None, and the
+                first one in a setting without it.
+            first_baseline: the one that the study began with; the first method if None.
 
         Raises:
             InvalidOption: no method is called like the baseline.
@@ -218,8 +218,9 @@ class StudyResults:
         settings = []
         for setting, here in found.items():
             names = [record.run.method for record in here]
-            own = baseline if baseline in names else names[0]
-            settings.append(SettingResults(setting, tuple(here), own))
+            first = first_baseline if first_baseline in names else names[0]
+            own = baseline if baseline in names else first
+            settings.append(SettingResults(setting, tuple(here), own, first))
         return cls(tuple(settings), tuple(commands), folder)
 
     @classmethod
@@ -232,7 +233,7 @@ class StudyResults:
         Raises:
             InvalidOption: no method is called like the baseline.
         """
-        found = cls.of(store.records(), store.tasks(), baseline or store.baseline, store.commands, store.out)
+        found = cls.of(store.records(), store.tasks(), baseline, store.commands, store.out, store.baseline)
         return replace(found, folder_of_runs=store.folder_of_runs.name)
 
     @property
@@ -311,7 +312,8 @@ def _measured(record: Record, task: TaskInfo) -> Record:
     if record.status != "done":
         return record
     last = record.rows[-1] if record.rows else {}
-    for name in dict.fromkeys((task.metric, task.comparison[0])):
+    needed = [task.metric, task.comparison[0], *(task.chosen_by or ())[:1]]
+    for name in dict.fromkeys(needed):
         value = last.get(name)
         if not isinstance(value, int | float) or not math.isfinite(value):
             had = f"{name} is {value!r}" if name in last else f"it measured no {name}"

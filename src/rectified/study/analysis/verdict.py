@@ -1,14 +1,13 @@
-"""The verdict of a study in sentences, which never claim more than the intervals allow. Pure functions."""
+"""The verdict of a study in sentences, which never claim more than the tests allow. Pure functions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from ..storage.records import Status
 from .comparisons import Comparison, Difference, Finding
 from .formatting import count, listing, number, some
-from .outcomes import Metric, Outcomes
-from .stats import Interval
+from .outcomes import LOST, Fate, Metric, Outcomes
 
 
 @dataclass(frozen=True)
@@ -16,17 +15,19 @@ class Verdict:
     """Sentences, in the order in which they are read.
 
     Attributes:
-        answer: which method leads, what it is better than, and how its lr was chosen.
+        answer: which method leads, what it is better than, how its lr was chosen, and whether its grid was wide enough.
         at_best: each method vs the baseline, at their best lrs.
         at_lr: the same at equal lrs: a count, then each finding.
+        beyond_lr: each method vs its control at a matched lr: what its warmup does that a smaller lr does not.
         robust: how forgiving each method is in its lr.
-        runs: which runs diverged or are missing.
-        chance: how many comparisons were made, and how they were adjusted for that.
+        runs: which runs count as chance, and which are missing.
+        chance: how many comparisons were made, how they were tested, and the chance of a false finding.
     """
 
     answer: tuple[str, ...]
     at_best: tuple[str, ...]
     at_lr: tuple[str, ...]
+    beyond_lr: tuple[str, ...]
     robust: tuple[str, ...]
     runs: tuple[str, ...]
     chance: str
@@ -49,35 +50,78 @@ def in_words(
         answer=(*_answer(found, outcomes, metric), *(_final(label, means) for label, means in final if means)),
         at_best=tuple(_at_best(d, found, metric) for d in found.at_best),
         at_lr=_at_lr(found, metric),
-        robust=tuple(_robust(method, found, outcomes, metric) for method in found.best),
-        runs=_runs(outcomes),
+        beyond_lr=_beyond_lr(found, metric),
+        robust=tuple(_robust(method, found, outcomes) for method in found.best),
+        runs=_runs(outcomes, metric),
         chance=_chance(found),
     )
 
 
 def _answer(found: Comparison, outcomes: Outcomes, metric: Metric) -> tuple[str, ...]:
     total = outcomes.total()
-    if not total["done"]:
-        if not total["diverged"]:
+    if not total["trained"]:
+        counted = _counted(outcomes)
+        if not counted:
             return ("No run has a result yet.",)
-        return ("Every run that ended has diverged, so there is no metric to compare.",)
+        if counted == {"diverged"}:
+            return ("Every run that ended has diverged, so there is no metric to compare.",)
+        return ("No run that ended is better than chance, so there is nothing to compare.",)
     if found.leader is None:
-        return ("Best learning rates cannot be compared yet: no method has an lr at which every seed has a result.",)
-    best = found.best[found.leader]
-    assert best is not None
-    word = "highest" if metric.larger_is_better else "lowest"
-    lead = (
-        f"At its best learning rate {found.leader} has the {word} mean {metric.name}: "
-        f"{number(best.metric.estimate)}{metric.unit} at {_lrs(best.lrs)} ({_spread(best.metric)})."
-    )
+        if not any(found.best.values()):
+            why = "no method has a result for any seed at all of its lrs"
+        elif found.shared:
+            why = "each method is worse than another, on seeds that not all of them have"
+        else:
+            why = "no seed has a result for every method"
+        return (f"Best learning rates cannot be compared yet: {why}.",)
+    sentences = [f"{_lead(found.leader, found, outcomes, metric)} {_rank(found, metric)}"]
+    sentences += [_choice(found, outcomes, metric), *_ends(found)]
     without = [method for method, at_best in found.best.items() if at_best is None]
-    sentences = [f"{lead} {_rank(found, metric)}", _choice(found)]
     if without:
         has = "it has" if len(without) == 1 else "they have"
         sentences.append(
-            f"Left out of this comparison: {some(without)}, since {has} no lr at which every seed has a result."
+            f"Left out of this comparison: {some(without)}, since {has} no seed with a result at every lr."
+        )
+    if found.first_baseline:
+        sentences.append(
+            f"The study began with {found.first_baseline} as its baseline. What is said of {found.baseline} as a "
+            "baseline is exploratory: one that is chosen after the results finds more than there is."
         )
     return tuple(filter(None, sentences))
+
+
+def _counted(outcomes: Outcomes) -> set[Fate]:
+    """What became of the runs that count against their methods; one that the machine failed does not."""
+    runs = [run for by_lr in outcomes.runs.values() for by_seed in by_lr.values() for run in by_seed.values()]
+    return {run.fate for run in runs if run.fate in LOST and (run.settled or run.fate == "diverged")}
+
+
+def _lead(leader: str, found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
+    """Who leads, on the seeds that all methods have, and with what."""
+    best = found.best[leader]
+    assert best is not None
+    mean, *others = (_mean(method, found) for method in (leader, *(d.baseline for d in found.rivals if d.values)))
+    word = "highest" if metric.larger_is_better else "lowest"
+    among = ", of the methods that no other is better than" if any(metric.better(m, mean) for m in others) else ""
+    values = [best.values[seed] for seed in found.shared]
+    by_seed = "one seed"
+    if len(values) > 1:
+        by_seed = f"{number(min(values))} to {number(max(values))} by seed, {count(len(values), 'seed')}"
+    if len(values) < len(best.values):
+        by_seed += f" that all methods have, of {len(best.values)}"
+    if lost := outcomes.lost(leader, best.lr, found.shared):
+        by_seed += f"; {lost} of them count{'s' if lost == 1 else ''} as chance"
+    return (
+        f"At its best learning rate {leader} has the {word} mean {metric.name}{among}: "
+        f"{number(mean)}{metric.unit} at lr {best.lr:g} ({by_seed})."
+    )
+
+
+def _mean(method: str, found: Comparison) -> float:
+    """Of a method at its best lr, over the seeds that all have."""
+    best = found.best[method]
+    assert best is not None
+    return fmean(best.values[seed] for seed in found.shared)
 
 
 def _final(label: str, means: Mapping[str, float]) -> str:
@@ -90,20 +134,18 @@ def _rank(found: Comparison, metric: Metric) -> str:
     """Which others the leader is better than."""
     if len(found.best) == 1:
         return "There is no other method to compare it with."
-    rivals = [d for d in found.rivals if d.interval is not None]
+    rivals = [d for d in found.rivals if d.values]
     if not rivals:
         return "No other method has a result at its best lr to compare it with."
-    if all(d.interval is not None and d.interval.n < 2 for d in rivals):
+    if all(d.n < 2 for d in rivals):
         return "One seed cannot separate a difference between methods from chance."
     beaten = [d.baseline for d in rivals if d.finding == "better"]
     equivalent = [d.baseline for d in rivals if d.finding == "equivalent"]
     rest = [d.baseline for d in rivals if d.finding not in ("better", "equivalent")]
     parts = []
-    on = "" if all(d.honest for d in rivals) else " on the same seeds that the lrs were chosen on"
     if beaten:
-        all_others = len(beaten) == len(found.best) - 1 and len(beaten) > 1
-        names = f"every other method ({some(beaten)})" if all_others else some(beaten)
-        parts.append(f"is better than {names}{on}")
+        all_others = len(beaten) == len(found.rivals) and len(beaten) > 1
+        parts.append(f"is better than {f'every other method ({some(beaten)})' if all_others else some(beaten)}")
     if equivalent:
         parts.append(f"is equivalent to {some(equivalent)} within {metric.tolerance}")
     if rest:
@@ -111,33 +153,50 @@ def _rank(found: Comparison, metric: Metric) -> str:
     return f"It {listing(parts)}."
 
 
-def _choice(found: Comparison) -> str:
-    """Whether the lrs were chosen on other seeds than those that evaluate them."""
-    chosen = {method: best for method, best in found.best.items() if best}
-    optimistic = [method for method, best in chosen.items() if not best.honest]
-    if not optimistic:
-        if all(len(best.lrs) == 1 for best in chosen.values()):
-            return ""  # no choice was made
-        return "Each lr was chosen on one half of the seeds and evaluated on the other, so a lucky one gains nothing."
-    few = max(best.metric.n for best in chosen.values()) < 4
-    why = "with fewer than four seeds they cannot be halved" if few else "the seeds could not be halved everywhere"
-    whose = "each lr was" if len(optimistic) == len(chosen) else f"the lr of {some(optimistic)} was"
-    return f"Optimistic: {whose} chosen and evaluated on the same seeds, so a lucky choice counts as merit; {why}."
+def _choice(found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
+    """By which data the lrs were chosen."""
+    if all(len(outcomes.runs[method]) == 1 for method, best in found.best.items() if best):
+        return ""  # no choice was made
+    if metric.chosen_by is not None:
+        by = metric.chosen_by[1].partition(",")[0]
+        return f"Each lr was chosen by {by} and is told by {metric.name}."
+    return (
+        f"Each lr was chosen by the {metric.name} that it is told by, so these means are optimistic; a test of a "
+        "difference chooses again, and is not."
+    )
+
+
+def _ends(found: Comparison) -> list[str]:
+    """The methods whose grid may end too early; those with the same end in one sentence."""
+    ends: dict[tuple[float, str, float | None], list[str]] = {}
+    for method, best in found.best.items():
+        if best and best.end:
+            ends.setdefault((best.lr, best.end, best.beyond), []).append(method)
+    sentences = []
+    for (lr, end, beyond), methods in ends.items():
+        its, it = ("its", "it") if len(methods) == 1 else ("their", "they")
+        where = f"is the {end} of {its} grid: {it} may be better beyond, at {beyond:g} say"
+        sentences.append(f"The best lr of {some(methods)}, {lr:g}, {where}.")
+    return sentences
 
 
 def _at_best(d: Difference, found: Comparison, metric: Metric) -> str:
-    if d.interval is None:
+    if d.lrs is None:
         missing = [name for name in (d.method, d.baseline) if found.best[name] is None]
         if missing:
             have = "has" if len(missing) == 1 else "have"
-            return f"{d.method}: not compared, since {listing(missing)} {have} no lr at which every seed has a result."
+            return f"{d.method}: not compared, since {listing(missing)} {have} no seed with a result at every lr."
         return f"{d.method}: not compared, since no seed has a result at every lr for both it and {d.baseline}."
-    where = f"{d.method} ({_lrs(d.lrs[0])}) vs {d.baseline} ({_lrs(d.lrs[1])})"
-    return f"{where}: {_difference(d, metric)}{_waiting(d)}"
+    return f"{_versus(d)}: {_difference(d, metric)}{_waiting(d)}"
+
+
+def _versus(d: Difference) -> str:
+    assert d.lrs is not None
+    return f"{d.method} (lr {d.lrs[0]:g}) vs {d.baseline} (lr {d.lrs[1]:g})"
 
 
 def _at_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
-    judged = [d for d in found.at_lr if d.interval is not None and d.interval.n > 1]
+    judged = [d for d in found.at_lr if d.n > 1]
     if not judged:
         return ()
     counts = Counter(d.finding for d in judged)
@@ -150,126 +209,164 @@ def _at_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
     }
     counted = listing([f"{counts[finding]} {name}" for finding, name in names.items() if counts[finding]])
     found_here = [d for d in judged if d.finding in ("better", "worse")]
-    survivors = [d for d in judged if any(d.diverged) and d.finding == "inconclusive"]
     alone = sum(d.finding == "inconclusive" and d.interval is not None and d.interval.excludes(0) for d in judged)
     but = f"; {alone} of the inconclusive ones would be findings if each were the only comparison" if alone else ""
     return (
         f"{count(len(judged), 'comparison')} with {found.baseline} at equal lr: {counted}{but}.",
-        *(f"{d.method} at lr {d.lr:g}: {_difference(d, metric)}{_waiting(d)}" for d in (*found_here, *survivors)),
+        *(f"{d.method} at lr {d.lr:g}: {_difference(d, metric)}{_waiting(d)}" for d in found_here),
     )
+
+
+def _beyond_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
+    """Each method with a control: at best lrs, then how often at equal ones."""
+    sentences = []
+    for d in found.beyond_lr:
+        if d.lr is not None:
+            continue
+        if d.lrs is None:
+            sentences.append(f"{d.method}: not compared with its control yet, since no seed has a result at every lr.")
+            continue
+        here = [e for e in found.beyond_lr if e.method == d.method and e.lr is not None and e.n > 1]
+        counts = Counter(e.finding for e in here)
+        counted = listing([f"{n} {finding}" for finding, n in counts.items()]) if here else ""
+        each = f" Lr by lr: {counted}." if len(here) > 1 else ""
+        sentences.append(f"{_versus(d)}: {_difference(d, metric)}{_waiting(d)}{each}")
+    return tuple(sentences)
 
 
 def _difference(d: Difference, metric: Metric) -> str:
     """The mean difference, method − baseline, and what it allows to be said."""
-    assert d.interval is not None
-    size = f"{number(d.interval.estimate, sign='+')}{metric.difference} ({_spread(d.interval, sign='+')})"
-    n = count(d.interval.n, "seed")
-    small = f", though by less than {metric.tolerance}" if abs(d.interval.estimate) < metric.margin else ""
+    size = f"{number(d.mean, sign='+')}{metric.difference} ({spread(d)})"
+    n = count(d.n, "seed")
+    small = f", though by less than {metric.tolerance}" if abs(d.mean) < metric.margin else ""
     if d.finding in ("better", "worse"):
-        chosen = "" if d.honest else ", on the same seeds that both lrs were chosen on"
-        return f"{size}, {d.finding} than {d.baseline}{small}{chosen}.{_survivors(d)}"
+        return f"{size}, {d.finding} than {d.baseline}{small}.{_lost(d)}"
     if d.finding == "equivalent":
-        if not d.interval.half:
+        if not any(d.values.values()):
             return f"no difference in any of {n}."
         return f"{size}, equivalent: a difference of {metric.tolerance} or more is ruled out."
-    if d.interval.n == 1:
+    if d.n == 1:
         return f"{size}, not testable: one seed cannot separate a difference from chance."
     if d.finding == "not testable":
+        if d.unsteady:
+            return f"{size}, not testable: where runs count as chance it takes {count(d.needed, 'seed')}.{_lost(d)}"
         return f"{size}, not testable: it is the same for each of {n}, so there is no spread to test it against."
-    if d.flattered:
-        why = "it leaves out the runs that diverged, which flatters the method that lost them"
-        return f"{size}, inconclusive: {why}.{_survivors(d)}"
-    among = " among this many comparisons" if d.interval.excludes(0) else ""
+    among = " among this many comparisons" if d.interval is not None and d.interval.excludes(0) else ""
+    if d.unsteady:
+        return f"{size}, inconclusive with {n}{among}.{_lost(d)}"
     more = "no realistic number of seeds"
-    if d.more is not None:
+    if d.more:
         more = f"about {count(_rounded(d.more), 'more seed')}"
-    change = f"{more} would separate them if mean and spread stay the same"
-    return f"{size}, inconclusive with {n}{among}: {change}.{_survivors(d)}"
+    elif d.more == 0:
+        more = "a few more seeds"
+    return f"{size}, inconclusive with {n}{among}: {more} would separate them if mean and spread stay the same."
 
 
-def _survivors(d: Difference) -> str:
-    names = zip((d.method, d.baseline), d.diverged, strict=True)
+def spread(d: Difference) -> str:
+    """The interval of a difference, or where there is none how far it goes from seed to seed."""
+    if d.n == 1:
+        return "one seed"
+    if d.interval is None:
+        low, high = d.range
+        return f"{number(low, sign='+')} to {number(high, sign='+')} by seed, {count(d.n, 'seed')}"
+    ends = f"{number(d.interval.low, sign='+')} to {number(d.interval.high, sign='+')}"
+    return f"95 % {'t ' if d.by == 't' else ''}interval {ends}, {count(d.n, 'seed')}"
+
+
+def _lost(d: Difference) -> str:
+    names = zip((d.method, d.baseline), d.lost, strict=True)
     lost = [f"{count(runs, 'run')} of {name}" for name, runs in names if runs]
-    return f" Left out because they diverged: {listing(lost)}." if lost else ""
+    return f" With {listing(lost)} that count{'s' if sum(d.lost) == 1 else ''} as chance." if lost else ""
 
 
 def _waiting(d: Difference) -> str:
     return f" {count(d.waiting, 'more seed')} to come." if d.waiting else ""
 
 
-def _robust(method: str, found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
+def _robust(method: str, found: Comparison, outcomes: Outcomes) -> str:
     robust = found.robust[method]
-    lrs = sorted(outcomes.values[method])
+    lrs = sorted(outcomes.runs[method])
     if robust is None:
-        settled = outcomes.settled(method)
-        why = "no lr has a result for every seed" if settled else "no seed has a result at every lr yet"
-        return f"{method}: not measured, since {why}."
+        return f"{method}: not measured, since no seed has a result at every lr yet."
     if len(lrs) == 1:
         return f"{method}: not measured, since it has a single lr ({lrs[0]:g})."
     low, high = robust.lrs
-    width = robust.width
-    if width.n == 1:
-        interval = "one seed, so no interval"
-    else:
-        interval = f"95 % interval {width.low:.2f} to {width.high:.2f}, {count(width.n, 'seed')}"
+    by_seed = "one seed"
+    if robust.seeds > 1:
+        narrow, wide = robust.by_seed
+        by_seed = f"{narrow:.2f} to {wide:.2f} by seed, {count(robust.seeds, 'seed')}"
     at_least = "at least " if robust.open else ""
     ends = [f"{lrs[0]:g}"] if low <= lrs[0] * 1.0001 else []
     ends += [f"{lrs[-1]:g}"] if high >= lrs[-1] * 0.9999 else []
     end = f"; the grid ends at {listing(ends)}" if robust.open else ""
-    return f"{method}: {at_least}{width.estimate:.2f} decades, lr {low:.2g} to {high:.2g} ({interval}){end}."
+    return f"{method}: {at_least}{robust.width:.2f} decades, lr {low:.2g} to {high:.2g} ({by_seed}){end}."
 
 
-def _runs(outcomes: Outcomes) -> tuple[str, ...]:
-    total = outcomes.total()
-    runs = sum(total.values())
-    sentences = []
-    lost = [
-        f"{method} {counts['diverged']} of {sum(counts.values())} at lr {lr:g}"
-        for method, by_lr in outcomes.status.items()
-        for lr in sorted(by_lr)
-        if (counts := outcomes.counts(method, lr))["diverged"]
+_OPEN: tuple[Fate, ...] = ("failed", "missing")
+_ENDS: dict[Fate, str] = {"at chance": "ended at chance", "diverged": "diverged", "failed": "failed in their own code"}
+
+
+def _runs(outcomes: Outcomes, metric: Metric) -> tuple[str, ...]:
+    every = [
+        (method, lr, run)
+        for method, by_lr in outcomes.runs.items()
+        for lr, by_seed in sorted(by_lr.items())
+        for run in by_seed.values()
     ]
-    if lost:
-        counted = f"{count(total['diverged'], 'run')} diverged, which is a result and counts against a method"
-        sentences.append(f"{counted}: {'; '.join(lost)}.")
-    elif total["done"]:
-        sentences.append(f"No run diverged; {total['done']:,} {'is' if total['done'] == 1 else 'are'} done.")
-    if left := total["failed"] + total["missing"]:
-        statuses: tuple[Status, ...] = ("failed", "missing")
-        kinds = [f"{total[status]} {status}" for status in statuses if total[status]]
+    planned = Counter((method, lr) for method, lr, _ in every)
+    sentences = []
+    for fate, what in _ENDS.items():
+        lost = Counter((m, lr) for m, lr, run in every if run.fate == fate and (run.settled or fate == "diverged"))
+        if lost:
+            where = "; ".join(f"{method} {n} of {planned[method, lr]} at lr {lr:g}" for (method, lr), n in lost.items())
+            sentences.append(f"{count(lost.total(), 'run')} {_their(what, lost.total())}: {where}.")
+    trained = outcomes.total()["trained"]
+    if sentences:
+        as_what = (
+            f"chance, {number(metric.chance)}{metric.unit}" if metric.chance is not None else "the worst result here"
+        )
+        sentences.append(f"Each of these counts as {as_what}.")
+    elif trained:
+        sentences.append(f"Every run that ended has trained: {trained:,}.")
+    left: Counter[Fate] = Counter(run.fate for _, _, run in every if not run.settled and run.fate != "diverged")
+    if pending := sum(left.values()):
+        kinds = [f"{left[fate]} {fate}" for fate in _OPEN if left[fate]]
         sentences.append(
-            f"{left:,} of {count(runs, 'run')} {'has' if left == 1 else 'have'} no result yet ({listing(kinds)}), "
-            f"which may change all of this."
+            f"{pending:,} of {count(len(every), 'run')} {'has' if pending == 1 else 'have'} no result yet "
+            f"({listing(kinds)}), which may change all of this."
         )
     return tuple(sentences)
 
 
+def _their(what: str, n: int) -> str:
+    return what.replace("their", "its") if n == 1 else what
+
+
 def _chance(found: Comparison) -> str:
-    if not found.tests:
+    families = found.families
+    if not families:
         return ""
-    families = [
-        sum(d.interval is not None and d.interval.n > 1 for d in family) for family in (found.at_best, found.at_lr)
-    ]
-    made = f"{count(found.tests, 'comparison')} with {found.baseline} {'was' if found.tests == 1 else 'were'} made"
+    tested = [d for d in (*found.at_best, *found.at_lr, *found.rivals, *found.beyond_lr) if d.by]
+    kinds = {d.by for d in tested}
+    made = f"{count(sum(families), 'comparison')} {'was' if sum(families) == 1 else 'were'} made"
+    groups = f", in {count(len(families), 'group')}" if len(families) > 1 else ""
+    how = []
+    if "swaps" in kinds:
+        how.append(
+            "by swapping the two methods' runs seed by seed and choosing both lrs again each time, which assumes "
+            "nothing of how seeds are spread"
+        )
+    if "t" in kinds:
+        how.append("by t tests, where there are too few seeds for that, which assume that seeds are spread normally")
+    bound = f"at most {100 - 95} %"
+    all_of = f", and over all of them at most {min(100, 5 * len(families))} %" if len(families) > 1 else ""
     return (
-        f"{made}, {families[0]} at best lrs and {families[1]} at equal ones. One 95 % interval in twenty excludes 0 "
-        "by chance alone. A method is therefore called better or worse only if p is below 0.05 after Holm's adjustment "
-        "within its group (all pairs of methods, for a leader that is not the baseline), and equivalent only if the "
-        "interval, widened for the size of the group, lies within the margin."
+        f"{made}{groups}, {listing(how)}. A method is called better or worse only if p is at most 0.05 after Holm's "
+        "adjustment within its group, and equivalent only if the interval, widened for the size of the group, lies "
+        f"within the margin: the chance of any false finding in a group is {bound}{all_of}."
     )
 
 
 def _rounded(n: int) -> int:
     """Two digits: more would be an illusion of precision."""
     return int(float(f"{n:.2g}"))
-
-
-def _lrs(lrs: Sequence[float]) -> str:
-    return "lr " + listing([f"{lr:g}" for lr in sorted(set(lrs))], "or")
-
-
-def _spread(interval: Interval, sign: str = "") -> str:
-    if interval.n == 1:
-        return "one seed, no interval"
-    ends = f"{number(interval.low, sign=sign)} to {number(interval.high, sign=sign)}"
-    return f"95 % interval {ends}, {count(interval.n, 'seed')}"

@@ -14,6 +14,10 @@ A warmup joins on with a plus, where there is none yet:
 
 Other libraries' optimizers get it from :func:`rectified.rectify`, as in torch.optim.NAdam+linear-500.
 
+Without its warmup, at lr times the warmup's mean omega over the run (what of a warmup is a smaller lr):
+
+    matched-lr(radam)   matched-lr(adam+linear-10%)
+
 Options in parentheses stand last and are the optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An
 lr among them fixes the method's lr: it then runs once, not over the study's lrs. So does an optimizer that takes no lr
 (cocob).
@@ -59,6 +63,7 @@ from ...warmup import (
 from ...workloads.specs import read_arguments, read_options
 from ...workloads.user_code import imported
 from .ablation import Unrectified
+from .controls import MeanOmega, SmallerLr, control_name, controlled
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (Adam, {}),
@@ -121,8 +126,8 @@ class Method:
     Attributes:
         options: keywords of the optimizer, without its lr and the warmup.
         lr: its own; None where it takes the study's.
-        warmup: in front of its updates; None for what the optimizer does by itself. A :class:`PartOfRun` becomes a
-            warmup by :meth:`over`.
+        warmup: in front of its updates; None for what the optimizer does by itself. One that depends on the length of
+            the run, such as :class:`PartOfRun`, becomes a warmup by :meth:`over`.
 
     >>> method = parse("adam+linear-500(beta2=0.95)")
     >>> method.name, method.omega(100), method.lr
@@ -133,7 +138,7 @@ class Method:
     optimizer: type[torch.optim.Optimizer]
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     lr: float | None = None
-    warmup: Warmup | PartOfRun | None = None
+    warmup: Warmup | PartOfRun | MeanOmega | None = None
 
     def over(self, steps: int) -> "Method":
         """The method as a run of that many steps has it.
@@ -141,7 +146,35 @@ class Method:
         >>> parse("adam+linear-10%").over(2000).omega(100)
         0.5
         """
-        return replace(self, warmup=self.warmup.over(steps)) if isinstance(self.warmup, PartOfRun) else self
+        return self if self.warmup is None or isinstance(self.warmup, Warmup) else self._over(self.warmup, steps)
+
+    def _over(self, warmup: PartOfRun | MeanOmega, steps: int) -> "Method":
+        return replace(self, warmup=warmup.over(steps))
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether it has a warmup, that a control could do without."""
+        if self.warmup is None:
+            return issubclass(self.optimizer, RAdam)
+        return not isinstance(self.warmup, SmallerLr | MeanOmega)
+
+    def control(self) -> "Method":
+        """The same without the warmup, at lr times its mean omega over the run.
+
+        >>> round(parse("adam+linear-10%").control().over(2000).omega(1), 2)
+        0.95
+
+        Raises:
+            ValueError: it has no warmup.
+        """
+        if not self.warms_up:
+            raise ValueError(f"method {self.name!r} has no warmup, so there is nothing to match")
+        warmup = MeanOmega(replace(self, name=""))
+        if not issubclass(self.optimizer, RAdam):
+            return replace(self, name=control_name(self.name), warmup=warmup)
+        options = {"eps_hat": True, **self.options}  # as RAdam's default
+        kept = {name: value for name, value in options.items() if name in _keywords(Adam)}
+        return Method(control_name(self.name), Adam, kept, self.lr, warmup)
 
     def build(
         self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.0
@@ -153,10 +186,10 @@ class Method:
                 is an option, otherwise whatever the optimizer makes of it, as SGD and most of torch.optim.
 
         Raises:
-            ValueError: the warmup is a part of a run whose length is not known; call :meth:`over` first.
+            ValueError: the warmup depends on the length of the run; call :meth:`over` first.
         """
-        if isinstance(self.warmup, PartOfRun):
-            raise ValueError(f"method {self.name!r}: its warmup is a part of the run, whose steps are not known yet")
+        if self.warmup is not None and not isinstance(self.warmup, Warmup):
+            raise ValueError(f"method {self.name!r}: its warmup depends on the run, whose steps are not known yet")
         options, takes = dict(self.options), _keywords(self.optimizer)
         if weight_decay and "weight_decay" not in options and "weight_decay" in takes:
             options["weight_decay"] = weight_decay
@@ -227,6 +260,8 @@ def parse(text: str) -> Method:
         ValueError: an unknown name, or an option that its optimizer does not take; says what there is.
     """
     name = text.strip()
+    if (inner := controlled(name)) is not None:
+        return parse(inner).control()
     what = f"method {name!r}"
     head, plus, tail = _apart(name, "+")
     optimizer_name, options_text = _parenthesized(head)
@@ -259,7 +294,7 @@ def parse(text: str) -> Method:
 def read_method(name: str) -> Method | None:
     """The method of a name in a study's folder; None where that is not known without importing somebody's code."""
     text = _RENAMED.get(name, name)
-    head, _, tail = _apart(text, "+")
+    head, _, tail = _apart(controlled(text) or text, "+")
     optimizer, _ = _parenthesized(head)
     if ("." in optimizer and not optimizer.startswith("torch.optim.")) or _PATH.match(tail):
         return None

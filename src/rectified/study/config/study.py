@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ...workloads.specs import split
 from ...workloads.tasks import BaseTask, parse_task
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Some = str | Sequence[T]
+Control = Literal["matched-lr"]
 
 _SEEDS = -(2**63), 2**64 - 1  # what torch's generators take
 
@@ -41,6 +42,8 @@ class Study:
             one's own, its name then says which.
         vary: options by name, each with its values: every method is taken with every combination of them.
         baseline: the method that the others are compared with; the first one if None.
+        control: ``"matched-lr"``: every method with a warmup is also run without it, at lr times the warmup's mean
+            omega over the run, and compared with that: what remains is not the smaller lr.
 
     Raises:
         InvalidOption: a value is unknown, empty, out of its range or there twice.
@@ -59,6 +62,7 @@ class Study:
     batch_sizes: tuple[int, ...] | None
     vary: tuple[tuple[str, tuple[str, ...]], ...]
     baseline: str | None
+    control: Control | None
     data: Path | None
 
     def __init__(
@@ -72,6 +76,7 @@ class Study:
         batch_sizes: Sequence[int] | int | None = None,
         vary: Mapping[str, Sequence[Any]] | None = None,
         baseline: str | Method | None = None,
+        control: Control | None = None,
         data: Path | str | None = None,
     ) -> None:
         def keep(name: str, value: Any) -> None:
@@ -87,7 +92,12 @@ class Study:
         keep("batch_sizes", None if batch_sizes is None else _numbers("batch_sizes", batch_sizes, int))
         keep("vary", tuple(_axis(name, values) for name, values in (vary or {}).items()))
         keep("baseline", baseline.name if isinstance(baseline, Method) else baseline)
+        keep("control", control)
+        if control is not None and control not in get_args(Control):
+            raise InvalidOption("control", control, f"it must be {' or '.join(get_args(Control))}")
         runs = self.runs()
+        if control and not any(run.method.warms_up for run in runs):
+            raise InvalidOption("control", control, "no method has a warmup, so there is nothing to match")
         names = list(dict.fromkeys(run.method.name for run in runs))
         if self.baseline is not None and self.baseline not in names:
             raise InvalidOption("baseline", self.baseline, f"the methods are {', '.join(names)}")
@@ -100,6 +110,8 @@ class Study:
         methods = _methods("methods", task.methods) if self.methods is None else self.methods
         if self.vary:
             methods = _methods("vary", list(self._varied([method.name for method in methods])))
+        if self.control:
+            methods = _with_controls(methods)
         sizes = (task.batch_size,) if self.batch_sizes is None else self.batch_sizes
         lrs = task.lrs if self.lrs is None else self.lrs
         seeds = task.seeds if self.seeds is None else self.seeds
@@ -140,6 +152,7 @@ class Study:
             "batch_sizes": self.batch_sizes and list(self.batch_sizes),
             "vary": {name: list(values) for name, values in self.vary},
             "baseline": self.baseline,
+            "control": self.control,
         }
 
     @property
@@ -156,6 +169,7 @@ class Study:
         words += ["--epochs", str(self.epochs)] if self.epochs else []
         words += ["--vary", *(f"{name}={','.join(values)}" for name, values in self.vary)] if self.vary else []
         words += ["--baseline", self.baseline] if self.baseline else []
+        words += ["--control", self.control] if self.control else []
         words += ["--data", str(self.data)] if self.data else []
         return shlex.join(words)
 
@@ -227,6 +241,17 @@ def _methods(name: str, values: Sequence[str | Method]) -> tuple[Method, ...]:
     methods = tuple(_method(name, value) for value in values)
     _once(name, [method.name for method in methods])
     return methods
+
+
+def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
+    """Each method with a warmup is followed by its control, unless that is there already."""
+    names = {method.name for method in methods}
+    found: list[Method] = []
+    for method in methods:
+        found.append(method)
+        if method.warms_up and (control := method.control()).name not in names:
+            found.append(control)
+    return tuple(found)
 
 
 def _numbers(name: str, values: Any, kind: type[T]) -> tuple[T, ...]:

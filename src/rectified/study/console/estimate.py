@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from ...workloads.data import DataNotFoundError
+from ...workloads.data.find import check_named
 from ..analysis.formatting import count
 from ..analysis.results import Setting, StudyResults
 from ..config.runs import Run, RunKey
@@ -22,12 +23,13 @@ from ..config.study import Study
 from ..execution.checkpoint import write_checkpoint
 from ..execution.tensorboard import draw_epoch
 from ..execution.training import Training
+from ..executors.ddp_launcher import check_ranks, seconds_to_start
 from ..executors.local import FORKS, get_ready, shared, without_main
 from ..executors.parcels import Parcel, pack, read_shared, unpack
 from ..runner import note_long_warmups, task_infos
 from ..storage.records import Record
 from ..storage.store import Store
-from .live import Speed, duration, grid, say
+from .live import Speed, duration, grid, say, show
 
 SECONDS = 3.0  # of steps that a rehearsal takes, but no more than an epoch
 
@@ -41,26 +43,37 @@ class Cost:
         events: bytes that an epoch leaves on the disk.
         checkpoint: bytes of one.
         data: bytes of what the workers share.
+        start: seconds from reading the data until every worker takes its first step.
     """
 
     epoch: float
     events: int
     checkpoint: int
     data: int
+    start: float
 
 
-def print_plan(study: Study, out: Path, workers: int, console: Console) -> int:
+def print_plan(study: Study, out: Path, workers: int, console: Console, ranks: int = 1) -> int:
     """Print the runs, the time and the disk that they would take, and execute none; the exit status, 0.
 
+    Args:
+        ranks: processes that train a run together.
+
     Raises:
+        InvalidOption: more ranks than a batch has examples.
         NotAStudyError: out holds something else.
         DataNotFoundError: the folder of the study does not hold a task's data.
     """
     store, runs = Store(out), study.runs()
+    check_ranks(ranks, [run.batch_size for run in runs])
+    check_named(study.data)
     tasks = {(info.name, info.version): info for info in task_infos(runs)}
-    records = StudyResults.of([store.record(run.key) for run in runs], tasks).by_key
+    results = StudyResults.of([store.record(run.key) for run in runs], tasks)
+    records = results.by_key
+    left = [run for run in runs if not records[run.key].finished]
+    folders = _find(left, study.data)
     states = {key: record.status if record.finished else "waiting" for key, record in records.items()}
-    console.print(grid(list(states), states, {}, tasks))
+    show(console, grid(list(states), states, {}, tasks))
     note_long_warmups(runs, console)
     seeds = Counter(run.seed for run in runs)
     there = sum(record.finished for record in records.values())
@@ -70,21 +83,40 @@ def print_plan(study: Study, out: Path, workers: int, console: Console) -> int:
         + (f"; {there} are there already" if there else "")
         + f"; in {out}",
     )
-    left = [run for run in runs if not records[run.key].finished]
+    for method, best in (each for s in results.settings for each in s.comparison.best.items()):
+        if best and best.end:
+            say(
+                console,
+                f"the best lr of {method} so far, {best.lr:g}, is the {best.end} of its grid: add {best.beyond:g} to "
+                "the lrs",
+            )
     costs: dict[Setting, Cost] = {}
     for setting, run in {Setting.of(run.key, tasks): run for run in reversed(left)}.items():
-        try:
-            folder = run.task.find(study.data, lambda line: None, fetch=False)
-        except DataNotFoundError:
-            if study.data is not None:
-                raise
+        folder = folders[run.task.name]
+        if folder is None:
             say(console, f"the data of {run.task.title} is not on this machine; its time is not known before it is")
             continue
+        if not console.is_terminal:
+            say(console, f"taking a few steps of {setting.title}, to see how long they take")
         with console.status(f"a few steps of {setting.title}, to see how long they take"):
             costs[setting] = rehearse(run, folder, workers)
     if costs:
-        _print_costs(runs, records, {run.key: Setting.of(run.key, tasks) for run in runs}, costs, workers, console)
+        settings = {run.key: Setting.of(run.key, tasks) for run in runs}
+        _print_costs(runs, records, settings, costs, workers, console, ranks)
     return 0
+
+
+def _find(runs: Sequence[Run], named: Path | None) -> dict[str, Path | None]:
+    """The folder with each task's data; None where it would have to be fetched."""
+    folders: dict[str, Path | None] = {}
+    for task in {run.task.name: run.task for run in runs}.values():
+        try:
+            folders[task.name] = task.find(named, lambda line: None, fetch=False)
+        except DataNotFoundError:
+            if named is not None:
+                raise
+            folders[task.name] = None
+    return folders
 
 
 def _print_costs(
@@ -94,6 +126,7 @@ def _print_costs(
     costs: Mapping[Setting, Cost],
     workers: int,
     console: Console,
+    ranks: int,
 ) -> None:
     speed = Speed()
     for setting, cost in costs.items():
@@ -107,12 +140,23 @@ def _print_costs(
     busy = min(workers, len(left))
     events = sum(costs[settings[key]].events * epochs for key, epochs in left.items())
     meanwhile = max(cost.data + 2 * busy * cost.checkpoint for cost in costs.values())
-    say(console, f"time: about {duration((speed.seconds(left) or 0.0) / busy)}, by {count(busy, 'worker')} at once")
+    tasks = {setting.task.name: cost.start for setting, cost in costs.items()}
+    spent = {"to start": sum(tasks.values())}
+    if ranks > 1:
+        spent[f"for {count(len(left), 'start')} of {ranks} ranks"] = seconds_to_start() * len(left) / busy
+    spent["of training"] = (speed.seconds(left) or 0.0) / busy
+    parts = ", ".join(f"{duration(seconds)} {what}" for what, seconds in spent.items())
+    say(
+        console,
+        f"time: about {duration(sum(spent.values()))}, by {count(busy, 'worker')} at once: {parts}; the report at the "
+        "end comes on top",
+    )
     say(console, f"disk: about {_size(events)} in the end, and {_size(meanwhile)} more while it runs")
 
 
 def rehearse(run: Run, folder: Path, workers: int) -> Cost:
     """A few steps and an evaluation of the run, by as many processes as will run: they share caches and clocks."""
+    began = time.monotonic()
     with TemporaryDirectory() as temporary, shared([run], {run.task.name: folder}, Path(temporary)) as files:
         get_ready()
         file = files[run.task.name]
@@ -120,10 +164,11 @@ def rehearse(run: Run, folder: Path, workers: int) -> Cost:
             packed = pack(Parcel.of(run, folder, 1))
             found = list(pool.map(_rehearse, [packed] * workers, [file] * workers))
         size = file.stat().st_size
-    return Cost(fmean(epoch for epoch, _, _ in found), found[0][1], found[0][2], size)
+    start = max(ready for ready, *_ in found) - began
+    return Cost(fmean(epoch for _, epoch, *_ in found), found[0][2], found[0][3], size, start)
 
 
-def _rehearse(packed: bytes, file: Path) -> tuple[float, int, int]:
+def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
     from torch.utils.tensorboard import SummaryWriter
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -132,6 +177,7 @@ def _rehearse(packed: bytes, file: Path) -> tuple[float, int, int]:
     task, data = read_shared(file)
     run = unpack(packed).run(task)
     training = Training.begin(run, data)
+    ready = time.monotonic()  # the same clock in all processes
     steps, began = [], time.perf_counter()
     for batch in task.batches(data, run.batch_size, training.generator()):
         start = time.perf_counter()
@@ -152,7 +198,7 @@ def _rehearse(packed: bytes, file: Path) -> tuple[float, int, int]:
                 sizes.append(_bytes(Path(temporary)))
         write_checkpoint(Path(temporary), training.state())
         checkpoint = _bytes(Path(temporary)) - sizes[1]
-    return task.steps_per_epoch(run.batch_size) * median(steps) + evaluation, sizes[1] - sizes[0], checkpoint
+    return ready, task.steps_per_epoch(run.batch_size) * median(steps) + evaluation, sizes[1] - sizes[0], checkpoint
 
 
 def _bytes(folder: Path) -> int:

@@ -3,19 +3,25 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import rich.console
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from ...workloads.tasks.task_info import TaskInfo
 from ..analysis.formatting import number
 from ..analysis.groups import Group
 from ..analysis.results import Setting, StudyResults, Tasks
 from ..config.runs import RunKey
 from ..executors import Event
-from ..storage.records import Record
+from ..storage.records import Record, Row
+
+_LEGEND = "· waiting  ▸ running  ● done  ✕ diverged  ! failed"
+_KNOWN = 60.0  # seconds of epochs after which the time left is known, however few runs have ended
 
 _GLYPHS = {"waiting": "[dim]·[/]", "running": "[cyan]▸[/]", "done": "[green]●[/]"}
 _GLYPHS |= {"diverged": "[yellow]✕[/]", "failed": "[red]![/]"}
@@ -33,11 +39,13 @@ class View:
         self.console, self.tasks = console, tasks
         self.runs = [record.run for record in records]
         self.status = {r.run: r.status if r.finished else "waiting" for r in records}
-        self.metric = {r.run: r.rows[-1][self._metric(r.run)] for r in records if r.status == "done"}
+        self.rows = {r.run: r.rows[-1] for r in records if r.status == "done"}
         self.epochs = {run: 0 for run in self.runs if self.status[run] == "waiting"}
         self.speed = Speed()
         self.since: dict[RunKey, float] = {}  # when each run under way began its epoch
         self.at_once = 0  # runs, at the most so far
+        self.ended = 0  # runs of this call
+        self.starting: set[RunKey] = set()  # the first run of each worker, until its first epoch is over
         total = sum(run.epochs for run in self.epochs)
         self.bar = Progress(
             TextColumn("epochs"),
@@ -63,24 +71,31 @@ class View:
         run, now = event.run, time.monotonic()
         if event.row is not None:
             self.epochs[run] = int(event.row["epoch"])
-            self.metric[run] = event.row[self._metric(run)]
+            self.rows[run] = event.row
         if event.kind == "row" and run in self.since:
-            self.speed.add(run, 1, now - self.since[run])
+            if run not in self.starting:
+                self.speed.add(run, 1, now - self.since[run])
+            self.starting.discard(run)
         if event.kind in ("started", "resumed", "row"):
             self.since[run] = now
         if event.kind == "started":
             self.status[run] = "running"
             running = sum(status == "running" for status in self.status.values())
             self.at_once = max(self.at_once, running)
+            if not self.ended:
+                self.starting.add(run)
         elif event.kind == "retry":
             self.status[run], self.epochs[run] = "waiting", 0
         elif event.kind in _GLYPHS:
             self.status[run], self.epochs[run] = event.kind, run.epochs
+            self.ended += 1
+        if event.kind in ("retry", "diverged", "failed"):
+            self.rows.pop(run, None)
         self.bar.update(self.bar_id, completed=sum(self.epochs.values()), left=self._left())
         if self.console.is_terminal:
             self.live.update(self.table())
         if event.kind == "note" or not (self.console.is_terminal or event.kind in ("started", "row")):
-            text = f"{self._metric(run)} {number(self.metric[run])}" if event.kind == "done" else event.text.strip()
+            text = self._result(run) if event.kind == "done" else event.text.strip()
             count = sum(self.status[c] not in ("waiting", "running") for c in self.runs)
             words = [f"{event.kind} {text.splitlines()[-1] if text else ''}".strip(), self._left()]
             settings = {Setting.of(each, self.tasks) for each in self.runs}
@@ -88,10 +103,15 @@ class View:
             line = f"[{count}/{len(self.runs)}] {name}: {', '.join(word for word in words if word)}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def _metric(self, run: RunKey) -> str:
-        return self.tasks[run.task, run.version].metric
+    def _result(self, run: RunKey) -> str:
+        row = self.rows[run]
+        key, _ = measure(self.tasks[run.task, run.version], [row])
+        return f"{key} {number(row[key])}"
 
     def _left(self) -> str:
+        """What the rest takes; nothing before that is known. What a worker's start takes is none of it."""
+        if self.ended <= self.at_once and self.speed.measured < _KNOWN:
+            return ""
         seconds = self.speed.seconds({run: run.epochs - epochs for run, epochs in self.epochs.items()})
         if not seconds:
             return ""
@@ -100,7 +120,7 @@ class View:
 
     def table(self) -> rich.console.Group:
         """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""
-        return rich.console.Group(grid(self.runs, self.status, self.metric, self.tasks), self.bar)
+        return rich.console.Group(grid(self.runs, self.status, self.rows, self.tasks), self.bar)
 
 
 _Kind = tuple[str, str, int]  # a task's name and version, a batch size: what an epoch's time depends on
@@ -119,6 +139,11 @@ class Speed:
         self._epochs[kind] += epochs
         self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
 
+    @property
+    def measured(self) -> float:
+        """Seconds of all epochs that were added."""
+        return sum(self._seconds.values())
+
     def seconds(self, left: Mapping[RunKey, int]) -> float | None:
         """What so many epochs of each run will take one worker; None if nothing is known.
 
@@ -136,31 +161,53 @@ def _kind(run: RunKey) -> _Kind:
     return run.task, run.version, run.batch_size
 
 
+def measure(task: TaskInfo, rows: Sequence[Row]) -> tuple[str, str]:
+    """The name and the label of what the numbers are: the first that all the rows have.
+
+    That is what methods are compared by; else what an lr is chosen by, while the former is measured at the end only;
+    else the metric.
+    """
+    wanted = [task.comparison, *([task.chosen_by] if task.chosen_by else [])]
+    return next((of for of in wanted if all(of[0] in row for row in rows)), (task.metric, task.metric_label))
+
+
 def grid(
-    runs: Sequence[RunKey], status: Mapping[RunKey, str], metric: Mapping[RunKey, float], tasks: Tasks
+    runs: Sequence[RunKey], status: Mapping[RunKey, str], rows: Mapping[RunKey, Row], tasks: Tasks
 ) -> rich.console.Group:
-    """Every run as a glyph of its status, by setting, method and lr, with the mean of the metric so far."""
-    tables = []
+    """Every run as a glyph of its status, by setting, method and lr, with the mean of what is compared, so far.
+
+    Args:
+        rows: the last row of each run that counts.
+    """
+    parts: list[rich.console.RenderableType] = []
     in_setting: dict[Setting, list[RunKey]] = {}
     for run in runs:
         in_setting.setdefault(Setting.of(run, tasks), []).append(run)
     for setting, of in in_setting.items():
         lrs = sorted({run.lr for run in of})
-        table = Table(title=setting.title)
+        key, label = measure(setting.task, [rows[run] for run in of if run in rows])
+        values = {run: rows[run][key] for run in of if key in rows.get(run, {})}
+        table = Table()
         table.add_column("method")
         for lr in lrs:
             table.add_column(f"lr {lr:g}", justify="right")
         for method in dict.fromkeys(run.method for run in of):
-            row = []
+            cells = []
             for lr in lrs:
                 here = [run for run in of if (run.method, run.lr) == (method, lr)]
-                measured = [metric[run] for run in here if run in metric]
-                mean = f" {number(sum(measured) / len(measured))}" if measured else ""
-                row.append("".join(_GLYPHS[status[run]] for run in here) + mean)
-            table.add_row(method, *row)
-        tables.append(table)
-    tables[-1].caption = "· waiting  ▸ running  ● done  ✕ diverged  ! failed"
-    return rich.console.Group(*tables)
+                measured = [values[run] for run in here if run in values]
+                mean = f" {number(fmean(measured))}" if measured else ""
+                cells.append("".join(_GLYPHS[status[run]] for run in here) + mean)
+            table.add_row(method, *cells)
+        parts += [Text(setting.title), table]
+        if values:
+            parts.append(Text(f"numbers: {label}, mean over seeds", style="dim"))
+    return rich.console.Group(*parts, Text(_LEGEND, style="dim"))
+
+
+def show(console: Console, tables: rich.console.Group) -> None:
+    """Print tables. Their titles and legends are lines of their own, which stay whole however narrow all is."""
+    console.print(tables, soft_wrap=True)
 
 
 def say(console: Console, text: str) -> None:
@@ -181,10 +228,9 @@ def duration(seconds: float) -> str:
 
 def summary(results: StudyResults) -> rich.console.Group:
     """The tables at the end: by setting, method and lr the mean of the metric, its range, what went wrong."""
-    tables = []
+    parts: list[rich.console.RenderableType] = []
     for s in results.settings:
-        caption = f"{s.metric.label} at the end: mean over seeds, lowest to highest"
-        table = Table(title=s.setting.title, caption=caption)
+        table = Table()
         table.add_column("method")
         for lr in s.lrs:
             table.add_column(f"lr {lr:g}", justify="right")
@@ -196,8 +242,9 @@ def summary(results: StudyResults) -> rich.console.Group:
                 means = [final.group(method, lr) for lr in s.lrs]
                 row = [number(group.mean) if group and group.values else "" for group in means]
                 table.add_row(f"{method}, {final.label}", *row)
-        tables.append(table)
-    return rich.console.Group(*tables)
+        caption = f"{s.metric.label} at the end: mean over seeds, lowest to highest"
+        parts += [Text(s.setting.title), table, Text(caption, style="dim")]
+    return rich.console.Group(*parts)
 
 
 def _summed(group: Group | None) -> str:

@@ -15,7 +15,7 @@ from ..config.runs import RunKey
 from ..execution import checkpoint
 from ..storage.records import Record, Row
 from ..storage.store import ROWS, Store
-from .live import Speed, duration, grid, say
+from .live import Speed, duration, grid, say, show
 
 _UNSAID = {"device": "a CPU", "ranks": "1"}  # what a run's versions say nothing of
 _STATES = ("done", "diverged", "failed", "running", "waiting")
@@ -77,9 +77,8 @@ def print_status(store: Store, console: Console) -> int:
     all_of = [standing(store, results, run, is_running) for run, is_running in running.items()]
     records = [here.record for here in all_of]
     states = {here.record.run: here.state for here in all_of}
-    done = [here.record for here in all_of if here.state == "done"]
-    metric = {record.run: record.rows[-1][tasks[record.run.task, record.run.version].metric] for record in done}
-    console.print(grid(list(states), states, metric, tasks))
+    done = {here.record.run: here.record.rows[-1] for here in all_of if here.state == "done"}
+    show(console, grid(list(states), states, done, tasks))
     counts = Counter(states.values())
     listed = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     console.print(f"{count(len(all_of), 'run')}: {listed}")

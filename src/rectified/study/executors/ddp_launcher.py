@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -41,6 +42,10 @@ class RankOSError(OSError, RankError):
     """The same where it was an OSError, after which a run goes on from its checkpoint."""
 
 
+class RankMemoryError(MemoryError, RankError):
+    """The same where memory was at its end."""
+
+
 class RankDiedError(ChildProcessError):
     """A process of the run is no more. The run can go on from its checkpoint."""
 
@@ -54,6 +59,14 @@ def check_ranks(ranks: int, batch_sizes: Iterable[int]) -> None:
     for size in batch_sizes:
         if size < ranks:
             raise InvalidOption("ranks", ranks, f"a batch of {size} has not an example for each of them")
+
+
+def seconds_to_start() -> float:
+    """About what a run takes before its first step: its launcher imports torch, and then so does each of its ranks."""
+    began = time.monotonic()
+    imports = "import torch.distributed.run, rectified.study.executors.ddp_worker"
+    subprocess.run([sys.executable, "-P", "-c", imports], env=_environment(), check=True)
+    return 2 * (time.monotonic() - began)
 
 
 def execute_on(
@@ -85,7 +98,7 @@ class _Heard:
     Attributes:
         end: how the run ended by the word of its first rank, and more of that.
         raised: the traceback of each rank that raised, the first of them first.
-        os_errors: those of them that raised an OSError.
+        os_errors, no_memory: those of them that raised an OSError, and that found no memory.
         cut: ranks that raised since another was gone.
         codes: the exit code of each rank that did not end well.
         launcher: the launcher's.
@@ -94,6 +107,7 @@ class _Heard:
     end: tuple[str, str] | None = None
     raised: dict[int, str] = field(default_factory=dict)
     os_errors: set[int] = field(default_factory=set)
+    no_memory: set[int] = field(default_factory=set)
     cut: set[int] = field(default_factory=set)
     codes: dict[int, int] = field(default_factory=dict)
     launcher: int = 0
@@ -111,7 +125,11 @@ class _Heard:
         killed = {rank: code for rank, code in self.codes.items() if code < 0 and -code not in _IN_TURN}
         if self.raised and not killed and not self.launcher:
             rank, traceback = next(iter(self.raised.items()))
-            kind_of = RankOSError if rank in self.os_errors else RankError
+            kind_of: type[RankError] = RankError
+            if rank in self.os_errors:
+                kind_of = RankOSError
+            elif rank in self.no_memory:
+                kind_of = RankMemoryError
             raise kind_of(f"in rank {rank}:\n{traceback}")
         left = {rank: code for rank, code in self.codes.items() if rank not in self.cut}
         raise RankDiedError(
@@ -130,16 +148,19 @@ def ended(code: int | None) -> str:
     return f"exit code {code}"
 
 
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)  # as multiprocessing's children have it
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
 def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
     """Pass on the progress that the ranks report, until not one of them is left; how they end goes into ``heard``."""
-    path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)  # as multiprocessing's children have it
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     launcher = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=_environment(),
         start_new_session=True,  # Ctrl-C is the parent's to handle
     )
     assert launcher.stdin is not None
@@ -150,10 +171,12 @@ def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
             kind, what, text = json.loads(line)
             if kind in ("row", "resumed", "note"):
                 yield Progress(kind, what, text)
-            elif kind in ("raised", "os error"):
+            elif kind in ("raised", "os error", "no memory"):
                 heard.raised[what] = heard.raised.get(what, "") + text
                 if kind == "os error":
                     heard.os_errors.add(what)
+                elif kind == "no memory":
+                    heard.no_memory.add(what)
             elif kind == "cut":
                 heard.cut.add(what)
             elif kind == "exit":

@@ -31,6 +31,7 @@ from ..execution.execute import execute, follow
 from ..execution.limits import Limits, TimeLimitError
 from ..execution.ranks import Ranks, T, device_of
 from .ddp_launcher import PROGRAM
+from .executor import cause_of
 from .parcels import Parcel, read_shared, unpack
 
 _DAY = timedelta(days=1)  # that the others wait for an evaluation; of a rank that dies the launcher knows at once
@@ -157,12 +158,12 @@ def train(text: str) -> None:
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
     rank = int(os.environ["RANK"])
     kind, said = _trained(Job.read(text), rank, lambda *report: _write(answers, *report))
-    if kind in ("raised", "os error", "cut"):
+    if kind in ("raised", "os error", "no memory", "cut"):
         for line in said.splitlines():
             _write(answers, kind, rank, line[:_LINE] + "\n")
     elif rank == 0 or kind == "full":
         _write(answers, kind, None, said)
-    failed = kind in ("raised", "os error", "cut", "full")
+    failed = kind in ("raised", "os error", "no memory", "cut", "full")
     try:
         if not failed:
             dist.barrier()
@@ -197,7 +198,8 @@ def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
         return "os error", traceback.format_exc()
     except Exception as error:
         gone = isinstance(error, dist.DistError) or "gloo" in str(error)
-        return "cut" if gone else "raised", traceback.format_exc()
+        kind = "cut" if gone else "raised" if cause_of(error) == "run" else "no memory"
+        return kind, traceback.format_exc()
 
 
 def _write(file: int, *report: Any) -> None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import torch
+
 from ..config.runs import Run, RunKey
 from ..execution import checkpoint
-from ..execution.limits import Limits
+from ..execution.limits import Limits, TimeLimitError
 from ..execution.provenance import provenance
-from ..storage.records import Row
+from ..storage.records import Cause, Row
 from ..storage.store import ROWS, Store, write_json
 
 ATTEMPTS = 3  # that a run has to reach its next checkpoint
@@ -18,6 +20,31 @@ ATTEMPTS = 3  # that a run has to reach its next checkpoint
 ENDS = ("done", "diverged", "failed")  # of a run
 
 Kind = Literal["started", "resumed", "note", "row", "done", "diverged", "failed", "retry"]
+
+
+# How a worker reports that a run has failed, and the cause: "raised" where the run's own code did.
+FAILURES: Mapping[str, Cause] = {"raised": "run", "failed": "machine"}
+
+# What torch's RuntimeErrors say where memory is at its end; only a GPU's is a class of its own.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Whether the run's own code is to blame for what it raised, or the machine: time, memory, a disk, Ctrl-C.
+
+    >>> cause_of(ZeroDivisionError()), cause_of(RuntimeError("CUDA out of memory")), cause_of(ConnectionResetError())
+    ('run', 'machine', 'machine')
+    """
+    machine = (OSError, MemoryError, torch.cuda.OutOfMemoryError, TimeLimitError)
+    if isinstance(error, machine) or not isinstance(error, Exception):
+        return "machine"
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return "machine" if any(words in text for words in _NO_MEMORY) else "run"
+
+
+def failure(error: BaseException) -> str:
+    """How a worker reports a run that raised this: a name in FAILURES."""
+    return "raised" if cause_of(error) == "run" else "failed"
 
 
 @dataclass(frozen=True)
@@ -46,8 +73,8 @@ class Executor(Protocol):
         """Execute every run, from its checkpoint if it has one, and report what happens as it happens.
 
         A run whose worker dies goes on, up to three times without a new checkpoint in between; then, or where Python
-        raised, or where its time is over, it is ``failed`` with the error in its done.json. Closing the iterator
-        (Ctrl-C) stops the workers.
+        raised, or where its time is over, it is ``failed`` with the error and its cause in its done.json. Closing the
+        iterator (Ctrl-C) stops the workers.
 
         Args:
             data: by the name of each task, the folder that its ``find`` returned.
@@ -79,15 +106,15 @@ class Attempts:
         if record.finished:  # it had no time to say so
             return Event("done" if record.status == "done" else "diverged", run, next(reversed(record.rows), None))
         if not again:
-            return self.fail(run, text)
+            return self.fail(run, text, "machine")
         self.in_vain[run] = self.in_vain[run] + 1 if self._checkpoint(run) == self.found[run] else 0
         if self.in_vain[run] < ATTEMPTS:
             return Event("retry", run, text=text)
-        return self.fail(run, f"{text}, {ATTEMPTS} times without a new checkpoint in between")
+        return self.fail(run, f"{text}, {ATTEMPTS} times without a new checkpoint in between", "machine")
 
-    def fail(self, run: RunKey, text: str) -> Event:
+    def fail(self, run: RunKey, text: str, cause: Cause) -> Event:
         """Make the run a failed one, for that reason."""
-        write_failure(self.store.folder(run), text, self.begun[run])
+        write_failure(self.store.folder(run), text, self.begun[run], cause)
         return Event("failed", run, text=text)
 
     def _checkpoint(self, run: RunKey) -> int:
@@ -97,8 +124,13 @@ class Attempts:
             return 0
 
 
-def write_failure(folder: Path, error: str, attempts: int) -> None:
-    """Make the run of that folder a failed one."""
+def write_failure(folder: Path, error: str, attempts: int, cause: Cause = "machine") -> None:
+    """Make the run of that folder a failed one.
+
+    Args:
+        cause: see :class:`~..storage.records.Record`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ROWS).touch()
-    write_json(folder / "done.json", {"status": "failed", "error": error, "attempts": attempts, **provenance()})
+    done = {"status": "failed", "error": error, "cause": cause, "attempts": attempts, **provenance()}
+    write_json(folder / "done.json", done)

@@ -34,7 +34,7 @@ from ..execution.limits import ANY, Limits, TimeLimitError
 from ..storage.records import Row
 from ..storage.store import Store
 from .ddp_launcher import RankDiedError, RankError, ended, execute_on
-from .executor import ENDS, Attempts, Event
+from .executor import ENDS, FAILURES, Attempts, Event, failure
 from .parcels import Parcel, pack, read_shared, unpack, write_shared
 
 # glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
@@ -210,12 +210,13 @@ def _listen(pool: list[_Worker], queue: deque[Run], attempts: Attempts) -> Gener
         kind, row, text = worker.answer()
         if kind == "full":
             raise OSError(errno.ENOSPC, text)
-        event = Event(kind, run.key, row, text)
         if kind in ("died", "silent"):
             pool[i] = worker.replaced()
             event = attempts.lost(run.key, text, again=kind == "died")
-        elif kind == "failed":
-            event = attempts.fail(run.key, text)
+        elif kind in FAILURES:
+            event = attempts.fail(run.key, text, FAILURES[kind])
+        else:
+            event = Event(kind, run.key, row, text)
         if event.kind == "retry":
             queue.appendleft(run)
         if event.kind in ENDS:
@@ -258,13 +259,16 @@ def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> No
                     connection.send(tuple(progress))
             except RankDiedError as error:
                 connection.send(("died", None, str(error)))
-            except (TimeLimitError, RankError) as error:
+            except TimeLimitError as error:
                 connection.send(("failed", None, str(error)))
+            except RankError as error:  # its text is a whole traceback, in which words say nothing of the cause
+                machine = isinstance(error, OSError | MemoryError)
+                connection.send(("failed" if machine else "raised", None, str(error)))
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     connection.send(("full", None, str(error.strerror)))
                 else:
-                    connection.send(("failed", None, traceback.format_exc()))
+                    connection.send((failure(error), None, traceback.format_exc()))
 
 
 def _die_with_parent() -> None:

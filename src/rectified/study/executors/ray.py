@@ -28,7 +28,7 @@ from ..execution import checkpoint
 from ..execution.execute import claimed
 from ..execution.limits import ANY, Limits
 from ..storage.store import ROWS, Store
-from .executor import ATTEMPTS, ENDS, Attempts, Event
+from .executor import ATTEMPTS, ENDS, FAILURES, Attempts, Event
 from .local import MALLOC
 from .parcels import Parcel, pack
 from .ray_worker import Files, RayWorker, stamps
@@ -227,9 +227,12 @@ class _Pool:
         for kind, row, text in news:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
-            if kind in ENDS:
+            if kind in ENDS or kind in FAILURES:
                 slot.end()
-            yield self.attempts.fail(run.key, text) if kind == "failed" else Event(kind, run.key, row, text)
+            if kind in FAILURES:
+                yield self.attempts.fail(run.key, text, FAILURES[kind])
+            else:
+                yield Event(kind, run.key, row, text)
         if slot.run:
             slot.answer = slot.actor.news.remote()
 

@@ -20,7 +20,7 @@ from ..execution import checkpoint
 from ..execution.execute import execute
 from ..execution.limits import Limits, TimeLimitError
 from ..storage.records import Row
-from .executor import ENDS
+from .executor import ENDS, FAILURES, failure
 from .parcels import Parcel, unpack
 
 Report = tuple[Any, Row | None, str]
@@ -60,7 +60,7 @@ class RayWorker:
             while True:
                 news.append(self.reports.get_nowait())
         files = self._changes(Path(self.home.name)) if self.home else {}
-        if self.home and news and news[-1][0] in (*ENDS, "full"):
+        if self.home and news and news[-1][0] in (*ENDS, *FAILURES, "full"):
             self.home.cleanup()
             self.home = None
         return files, news
@@ -86,7 +86,7 @@ class RayWorker:
             if isinstance(error, OSError) and error.errno in FULL:
                 self.reports.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
             else:
-                self.reports.put(("failed", None, traceback.format_exc()))
+                self.reports.put((failure(error), None, traceback.format_exc()))
 
     def _changes(self, folder: Path) -> Files:
         now = stamps(folder)

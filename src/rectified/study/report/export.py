@@ -8,9 +8,9 @@ from ...figures.table import Sheet, markdown
 from ..analysis.comparisons import Comparison, Difference
 from ..analysis.formatting import count, number
 from ..analysis.groups import Group
-from ..analysis.outcomes import Metric, Outcomes
+from ..analysis.outcomes import Metric
 from ..analysis.results import FinalMetric, Setting, SettingResults, StudyResults
-from ..analysis.stats import Interval, t_interval
+from ..analysis.stats import Interval
 from ..config.errors import InvalidOption
 from ..storage.records import results_csv
 
@@ -35,34 +35,31 @@ def sheets(results: StudyResults) -> list[Sheet]:
     """For each setting, means by method and lr, and differences from the baseline if there are any."""
     found = []
     for s in results.settings:
-        found.append(_means(s.setting, s.outcomes, s.comparison, s.metric))
+        found.append(_means(s))
         found += [_final_means(s, each) for each in s.final]
         if s.comparison.at_best:
             found.append(_differences(s.setting, s.comparison, s.metric))
+        if s.comparison.beyond_lr:
+            found.append(_beyond_lr(s.setting, s.comparison, s.metric))
     return found
 
 
-def _means(setting: Setting, outcomes: Outcomes, comparison: Comparison, metric: Metric) -> Sheet:
-    lrs = sorted({lr for by_lr in outcomes.status.values() for lr in by_lr})
+def _means(s: SettingResults) -> Sheet:
     rows = []
-    for method, by_lr in outcomes.values.items():
-        row = [_mean(outcomes, method, lr) if lr in by_lr else "" for lr in lrs]
-        best = comparison.best[method]
-        at_best = f"{_half(best.metric)} (lr {_lrs(best.lrs)})" if best else "–"
-        rows.append([method, *row, at_best])
-    chosen = [best for best in comparison.best.values() if best]
-    how = "on one half of the seeds and evaluated on the other"
-    if not all(best.honest for best in chosen):
-        how = "and evaluated on the same seeds, and so optimistic"
-    total = outcomes.total()
-    left = total["failed"] + total["missing"]
+    for method in s.methods:
+        best = s.comparison.best[method]
+        at_best = f"{number(best.mean)} (lr {best.lr:g}{f', the {best.end}' if best.end else ''})" if best else "–"
+        rows.append([method, *(_mean(s.group(method, lr)) for lr in s.lrs), at_best])
+    left = sum(group.runs - len(group.values) for group in s.groups)
     have = "has" if left == 1 else "have"
-    missing = f" {left} of {count(total.total(), 'run')} {have} no result yet." if left else ""
+    missing = f" {left} of {count(len(s.records), 'run')} {have} no result yet." if left else ""
+    chosen = s.metric.chosen_by[1].partition(",")[0] if s.metric.chosen_by else "the same, and so optimistic"
+    unit = f", {s.metric.unit.strip()}" if s.metric.unit else ""
     caption = (
-        f"{setting}: {metric.name}{',' + metric.unit if metric.unit else ''} at the end, mean over seeds ± half of its "
-        f"95 % t interval. Best lr: chosen {how}.{missing}"
+        f"{s.setting}: {s.metric.name}{unit} at the end, mean over seeds ± half of its t interval (95 % where seeds "
+        f"are spread normally; none where a run counts as chance). Best lr: chosen by {chosen}.{missing}"
     )
-    return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in lrs), "at its best lr"], rows)
+    return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in s.lrs), "at its best lr"], rows)
 
 
 def _final_means(results: SettingResults, metric: FinalMetric) -> Sheet:
@@ -80,12 +77,13 @@ def _final_mean(group: Group | None) -> str:
     return _half(group.interval) if group.interval else "–"
 
 
-def _mean(outcomes: Outcomes, method: str, lr: float) -> str:
-    values = list(outcomes.values[method][lr].values())
-    counts = outcomes.counts(method, lr)
-    gaps = [f"{counts[status]} {status}" for status in ("diverged", "failed", "missing") if counts[status]]
-    mean = [_half(t_interval(values))] if values else []
-    return ", ".join(mean + gaps) + (f" of {sum(counts.values())}" if gaps else "")
+def _mean(group: Group | None) -> str:
+    if group is None:
+        return ""
+    gaps = [*group.gaps[:-1], f"{group.gaps[-1]} of {group.runs}"] if group.gaps else []
+    if not group.values:
+        return ", ".join(gaps)
+    return ", ".join([_half(group.interval) if group.interval else number(group.mean), *gaps])
 
 
 def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
@@ -94,29 +92,47 @@ def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sh
     for best in comparison.at_best:
         at = {d.lr: d for d in comparison.at_lr if d.method == best.method}
         rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
+    return _of_differences(setting, metric, f"method − {comparison.baseline}", f"vs {comparison.baseline}", lrs, rows)
+
+
+def _beyond_lr(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
+    """Each method with a control vs that."""
+    lrs = sorted({d.lr for d in comparison.beyond_lr if d.lr is not None})
+    rows = []
+    for best in (d for d in comparison.beyond_lr if d.lr is None):
+        at = {d.lr: d for d in comparison.beyond_lr if d.method == best.method}
+        rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
+    what = "method − its control at a matched lr, which is what the warmup does beyond a smaller lr"
+    return _of_differences(setting, metric, what, "warmup beyond a smaller lr", lrs, rows)
+
+
+def _of_differences(
+    setting: Setting, metric: Metric, what: str, head: str, lrs: Sequence[float], rows: list[list[str]]
+) -> Sheet:
+    unit = f",{metric.difference}" if metric.difference else ""
     caption = (
-        f"{setting}: difference in {metric.name}, method − {comparison.baseline}, paired by seed: "
-        f"mean{',' + metric.difference if metric.difference else ''} ± half of its 95 % t interval. *: better or worse "
-        "with p < 0.05 after Holm's adjustment, within the columns of equal lrs and within the last one."
+        f"{setting}: difference in {metric.name}, {what}, paired by seed: mean{unit} with its 95 % interval, or its "
+        "range by seed where a run that counts as chance decides or no test can be made. *: better or worse with p at "
+        "most 0.05 after Holm's adjustment, within the columns of equal lrs and within the last one."
     )
-    return Sheet(caption, [f"vs {comparison.baseline}", *(f"lr {lr:g}" for lr in lrs), "each at its best lr"], rows)
+    return Sheet(caption, [head, *(f"lr {lr:g}" for lr in lrs), "each at its best lr"], rows)
 
 
 def _difference(d: Difference) -> str:
-    if d.interval is None:
+    if not d.values:
         return "–"
-    lost = sum(d.diverged)
     star = "*" if d.finding in ("better", "worse") else ""
-    return f"{_half(d.interval, '+')}{star}" + (f", without {lost} diverged" if lost else "")
+    mean = number(d.mean, sign="+")
+    if d.n == 1:
+        return f"{mean} (1 seed)"
+    low, high = (d.interval.low, d.interval.high) if d.interval else d.range
+    by_seed = "" if d.interval else " by seed"
+    return f"{mean}{star} ({number(low, sign='+')} to {number(high, sign='+')}{by_seed})"
 
 
 def _half(interval: Interval, sign: str = "") -> str:
     mean = number(interval.estimate, sign=sign)
     return f"{mean} ± {number(interval.half)}" if interval.n > 1 else f"{mean} (1 seed)"
-
-
-def _lrs(lrs: Sequence[float]) -> str:
-    return " or ".join(f"{lr:g}" for lr in sorted(set(lrs)))
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -12,10 +12,9 @@ from ...figures.drawing import Key, key_css
 from ...figures.html_page import environment
 from ...figures.style import styles
 from ..analysis.formatting import listing, number
-from ..analysis.groups import STATUSES
 from ..analysis.results import StudyResults
-from ..storage.records import Record
-from .drawings.forest import where
+from ..storage.records import STATUSES, Record
+from .drawings.forest import where, whom
 from .plot_data import SHADES
 from .section import Section
 
@@ -56,6 +55,7 @@ def _template() -> jinja2.Template:
         glyphs=_GLYPHS,
         statuses=STATUSES,
         where=where,
+        whom=whom,
         SHADES=SHADES,
     )
     return here.get_template("page.html.j2")

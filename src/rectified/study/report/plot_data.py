@@ -11,6 +11,7 @@ from ..storage.records import Record
 
 FAR = 5  # a value this many times a typical run's largest is left out of the axes
 POINTS = 100  # per line; more are not visible, and would make the page large
+SHOWN, WITHIN = 30, 100  # lengths of a run: shown of a longer warmup, unless it is over within so many
 SHADES = (0.5, 1, 2, 5)  # of the heat map: distances from the best mean, in margins
 
 
@@ -132,12 +133,18 @@ class OmegaLine:
     start: int
 
     @property
+    def later(self) -> bool:
+        """Whether omega reaches 0.9 beyond the steps that are drawn."""
+        return self.warm_at is not None and self.warm_at > self.steps[-1]
+
+    @property
     def constant(self) -> bool:
-        return min(self.values) == 1
+        """Whether it is no warmup: 1 throughout, or a control's smaller lr."""
+        return min(self.values) == max(self.values) > 0
 
     def unfinished(self, length: int) -> bool:
         """Whether the warmup is longer than a run of that many steps."""
-        return self.warm_at is None or self.warm_at > length
+        return not self.constant and (self.warm_at is None or self.warm_at > length)
 
 
 def omega_lines(methods: Sequence[Method], length: int, within: bool = False) -> list[OmegaLine]:
@@ -148,7 +155,8 @@ def omega_lines(methods: Sequence[Method], length: int, within: bool = False) ->
         within: only the run, with steps spread evenly.
     """
     warm = {method.name: method.warm_at() for method in methods}
-    last = length if within else max([length, *(min(step or math.inf, 30 * length) for step in warm.values())])
+    ends = [step if step and step <= WITHIN * length else SHOWN * length for step in warm.values()]
+    last = length if within else max([length, *ends])
     sampled = {*range(1, 17), length, round(last)}
     sampled |= {round(1 + (last - 1) * i / POINTS) if within else round(last ** (i / POINTS)) for i in range(POINTS)}
     # Both sides of a jump, so that it is drawn vertical.

@@ -12,7 +12,7 @@ from ...workloads.tasks.task_info import TaskInfo
 from ..analysis.comparisons import Comparison, Difference
 from ..analysis.formatting import number
 from ..analysis.groups import Group
-from ..analysis.outcomes import Metric
+from ..analysis.outcomes import Fate, Metric
 from ..analysis.results import FinalMetric, Setting, SettingResults
 from ..analysis.verdict import Verdict
 from ..config.methods import Method, read_method
@@ -23,6 +23,7 @@ from .drawings import curves, final_metric, forest, gradient_histograms
 from .plot_data import Curve, OmegaLine, beyond, curve, limits, omega_lines, shade, step_curve, thin
 
 _LINES = 8  # that one picture can show
+_GAPS: tuple[Fate, ...] = ("diverged", "failed", "missing")
 
 
 @dataclass(frozen=True)
@@ -127,19 +128,21 @@ class Section:
 
     @property
     def best(self) -> set[tuple[str, float]]:
-        """Each method with the lrs that the verdict takes as its best."""
-        return {(method, lr) for method, lrs in self.results.best_lrs.items() for lr in lrs}
+        """Each method with its best lr."""
+        return set(self.results.best_lrs.items())
 
     @property
     def _top(self) -> float:
-        means = [group.mean for group in self.groups if group.whole]
+        means = [group.mean for group in self.groups if len(group.values) == group.runs]
         return (max if self.metric.larger_is_better else min)(means, default=0.0)
 
     @property
     def shades(self) -> dict[tuple[str, float], int]:
-        """Of the heat map: 0 where a mean leaves something out."""
+        """Of the heat map: 0 where runs are missing from a mean."""
         return {
-            (group.method, group.lr): shade(group.mean, self._top, self.metric.margin) if group.whole else 0
+            (group.method, group.lr): (
+                shade(group.mean, self._top, self.metric.margin) if len(group.values) == group.runs else 0
+            )
             for group in self.groups
         }
 
@@ -156,7 +159,7 @@ class Section:
     @cached_property
     def robustness(self) -> "list[MetricByLr]":
         """None where no run has ended, else one for as many methods as a picture can show."""
-        if not any(group.values or group.counts["diverged"] for group in self.groups):
+        if not any(group.values for group in self.groups):
             return []
         shares = self._shares(self.methods)
         return [MetricByLr(self, share, f"{self.mark}{_part(i, shares)}") for i, share in enumerate(shares)]
@@ -191,8 +194,9 @@ class Section:
         panels = []
         drawn = f"curve{self.mark}-{lr:g}-{{}}{part}".replace("+", "")
         shown = [("train_loss", "train loss", False)]
-        if self.metric.key != "train_loss":
-            shown.append((self.metric.key, self.metric.label, self.metric.larger_is_better))
+        key, label = self.metric.by_epoch
+        if key != "train_loss":
+            shown.append((key, label, self.metric.larger_is_better))
         for key, label, larger in shown:
             found = [curve(method, of[method], key) for method in methods]
             panels.append(self._panel(found, label, larger, drawn.format(key), self.steps))
@@ -209,7 +213,7 @@ class Section:
 
     def _panel(self, found: Sequence[Curve], label: str, larger: bool, name: str, steps: int) -> Panel:
         ylim = limits([run for c in found for run in c.runs], larger)
-        known = self._known([c.method for c in found]) if label != self.metric.label else []
+        known = self._known([c.method for c in found]) if label != self.metric.by_epoch[1] else []
         lines = omega_lines(known, steps, within=True)
         drawn = any(c.epochs or c.stops for c in found)
         drawing = curves.learning(found, self.styles, label, ylim, steps, name, lines) if drawn else None
@@ -289,14 +293,17 @@ class MetricByLr:
         return any(group.values and not group.whole for group in self._groups)
 
     @property
-    def diverged(self) -> bool:
-        return any(group.counts["diverged"] for group in self._groups)
+    def lost(self) -> bool:
+        return any(group.lost for group in self._groups)
 
     @property
     def undrawn(self) -> list[str]:
-        left: tuple[Status, ...] = ("failed", "missing")
-        counts = {status: sum(group.counts[status] for group in self._groups) for status in left}
-        return [f"{counts[status]} {status}" for status in left if counts[status]]
+        here = {group.method for group in self._groups}
+        runs = [
+            run for method in here for at in self._section.results.outcomes.runs[method].values() for run in at.values()
+        ]
+        counts = Counter(run.fate for run in runs if not run.settled)
+        return [f"{counts[fate]} {fate}" for fate in _GAPS if counts[fate]]
 
     @property
     def outside(self) -> list[float]:

@@ -1,7 +1,11 @@
-"""Folders of the first edition, whose study.json holds runs and commands alone: what it leaves to be found out."""
+"""Folders of earlier editions: what their study.json leaves to be found out.
+
+That of the first holds runs and commands alone; later ones hold tasks, at first without their chance level.
+"""
 
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ...workloads.tasks import built_in_task
 from ...workloads.tasks.task_info import TaskInfo
@@ -18,9 +22,23 @@ def tasks(runs: Iterable[RunKey]) -> dict[tuple[str, str], TaskInfo]:
 
 def _info(name: str, batch_sizes: tuple[int, ...]) -> TaskInfo:
     try:
-        return TaskInfo.of(built_in_task(name), batch_sizes)
+        info = TaskInfo.of(built_in_task(name), batch_sizes)
+        # Runs of that time were compared by what they were chosen by, and most measured nothing else.
+        return replace(info, compared=info.chosen_by, chosen_by=None) if info.chosen_by else info
     except ValueError:  # a task that this version does not have any more
         return TaskInfo(name, name, "train_loss", "train loss", larger_is_better=False)
+
+
+def with_chance(info: TaskInfo) -> TaskInfo:
+    """The task with the chance level that its built-in one has, if it is one and was compared by the same measure."""
+    if info.version:  # a user's
+        return info
+    try:
+        known = TaskInfo.of(built_in_task(info.name), ())
+    except Exception:  # whatever a name that this version cannot read makes of it: then it is unknown
+        return info
+    alike = (known.comparison[0], *(known.chosen_by or ())[:1])  # the same measure, on whichever split
+    return replace(info, chance=known.chance) if info.comparison[0] in alike else info
 
 
 def baseline(commands: Sequence[str]) -> str | None:

@@ -11,6 +11,8 @@ from ..execution.first_steps import StepRecord
 from ..execution.gradients import Histogram
 
 Status = Literal["done", "diverged", "failed", "missing"]
+STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "missing")
+Cause = Literal["", "run", "machine"]
 Row = dict[str, float]
 
 
@@ -22,6 +24,8 @@ class Record:
         rows: one per epoch: ``epoch``, ``step``, ``train_loss`` and what the task measures.
         step: the last one taken.
         error: why it failed; a traceback or a sentence.
+        cause: of a failure: ``"run"`` where the run's own code raised, ``"machine"`` where its worker died, or time,
+            memory or a disk was at its end; ``""`` where an older version did not write it down.
         ended: when, in ISO 8601, UTC.
         steps: loss and omega of single steps, where they were recorded.
         gradients: histograms of the first steps' gradients, where they were asked for.
@@ -32,6 +36,7 @@ class Record:
     rows: list[Row] = field(default_factory=list)
     step: int = 0
     error: str = ""
+    cause: Cause = ""
     seconds: float = 0.0
     attempts: int = 0
     ended: str = ""

@@ -8,7 +8,7 @@ OUT/runs/ID/.lock             empty; locked by the worker that writes the folder
 OUT/runs/ID/events.*          TensorBoard
 OUT/runs/ID/gradients.csv     histograms of the first steps' gradients, where they were asked for
 OUT/runs/ID/checkpoint.pt     while the run is not done: what it goes on from
-OUT/runs/ID/done.json         written last: status, error, time taken
+OUT/runs/ID/done.json         written last: status, error and its cause, time taken
 OUT/results.csv               one row a run: what a repetition would reproduce
 OUT/timings.csv               one row a run: what it would not
 OUT/.lock                     empty; locked by the study that runs
@@ -104,7 +104,10 @@ class Store:
         for info in tasks:
             known = infos.get((info.name, info.version))
             steps = dict(known.steps_per_epoch if known else ()) | dict(info.steps_per_epoch)
-            infos[info.name, info.version] = TaskInfo.from_dict({**info.as_dict(), "steps_per_epoch": steps.items()})
+            told = {**info.as_dict(), "steps_per_epoch": steps.items()}
+            if known is not None:  # runs that are done may have measured nothing else
+                told |= {"compared": known.compared, "chosen_by": known.chosen_by}
+            infos[info.name, info.version] = TaskInfo.from_dict(told)
         first = old and "cells" in old  # whose folders keep their names
         baseline = study.get("baseline") or (self.baseline if old else None)
         value = {
@@ -125,7 +128,10 @@ class Store:
     def tasks(self) -> dict[tuple[str, str], TaskInfo]:
         """What is known of the tasks, by name and version."""
         study = self._read()
-        found = [TaskInfo.from_dict(task) for task in study.get("tasks", [])]
+        found = [
+            TaskInfo.from_dict(task) if "chance" in task else first_format.with_chance(TaskInfo.from_dict(task))
+            for task in study.get("tasks", [])
+        ]
         infos = {(info.name, info.version): info for info in found}
         return infos | first_format.tasks(run for run in self.runs() if (run.task, run.version) not in infos)
 
@@ -174,6 +180,8 @@ class Store:
             rows = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
             if done.pop("rows", len(rows)) != len(rows):
                 return Record(run)
+            if done.get("cause") not in ("run", "machine"):
+                done["cause"] = ""
             return Record(run, rows=rows, steps=read_steps(folder), gradients=read_histograms(folder), **done)
         except (OSError, ValueError, TypeError):
             return Record(run)

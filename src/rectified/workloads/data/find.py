@@ -11,6 +11,8 @@ Say = Callable[[str], None]
 Check = Callable[[Path], Path]
 Way = tuple[str, Callable[[Say], Path]]
 
+_ARCHIVES = (b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+
 
 class DataNotFoundError(RuntimeError):
     """A data set is missing or damaged; the message says what was looked for, where, and what to do."""
@@ -34,6 +36,36 @@ def expanded(path: Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise DataNotFoundError(f"{path}: {error}".rstrip(".")) from None
+
+
+def check_named(path: Path | None) -> None:
+    """Refuse what cannot hold any data; None is fine.
+
+    Raises:
+        DataNotFoundError: there is nothing at the path, or a file that is no archive.
+    """
+    if path is None:
+        return
+    place = expanded(path)
+    if not place.exists():
+        raise DataNotFoundError(f"{path}: no such folder")
+    if place.is_file() and not is_archive(place):
+        raise DataNotFoundError(f"{path}: neither a folder nor an archive")
+
+
+def is_archive(file: Path) -> bool:
+    """Whether it is called as an archive or begins as a zip, gzip, bzip2, xz or tar file does, however it goes on."""
+    if file.suffix in (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"):
+        return True
+    with file.open("rb") as content:
+        head = content.read(512)
+    return head.startswith(_ARCHIVES) or head[257:262] == b"ustar"
+
+
+def unreadable(archive: Path, damage: Exception) -> DataNotFoundError:
+    """What to raise where an archive cannot be read."""
+    what = f"damaged archive ({damage})" if is_archive(archive) else "it is no archive"
+    return DataNotFoundError(f"{archive}: {what}")
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ class Augmented(Classification):
     """Every epoch pads each picture, crops it at a random place, and flips it half of the time.
 
     Attributes:
-        subset: train on the first so many pictures; 0 is all.
+        subset: train on the first so many pictures of those that are not held out; 0 is all.
         padding: zeros on every side, in pixels.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "subset", "weight_decay")
+    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "subset", "validation", "weight_decay")
 
     methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003)
@@ -48,16 +48,18 @@ class Augmented(Classification):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.subset <= self.images:
-            raise ValueError(f"subset is {self.subset}; it must be from 1 to {self.images}, or 0 for all of them")
+        most = self.images - self.validation
+        if not 0 <= self.subset <= most:
+            raise ValueError(f"subset is {self.subset}; it must be from 1 to {most}, or 0 for all of them")
 
     @property
     def largest_batch(self) -> int:
-        return self.subset or self.images
+        return self.subset or super().largest_batch
 
     def batches(self, data: Pictures, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
-        count = min(self.largest_batch, len(data.train_labels))
-        order = torch.randperm(count, generator=generator)
+        trained, _ = self.split(len(data.train_labels))
+        count = min(self.largest_batch, len(trained))
+        order = trained[torch.randperm(count, generator=generator)]
         moves = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
         flips = torch.randint(2, (count,), generator=generator).bool()
         for at in torch.split(torch.arange(count), batch_size)[skip:]:

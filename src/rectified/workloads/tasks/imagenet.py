@@ -29,6 +29,7 @@ from .task import Say
 # Of ImageNet's pixels, red, green and blue: what everybody takes.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+IMAGES, TINY_IMAGES = 1_281_167, 100_000  # that are published, to train on
 SIZE, SHORTER, TINY = 224, 256, 64  # pixels
 AHEAD = 2  # batches that are being decoded while the model has one
 EVALUATED = 250  # pictures at once
@@ -43,7 +44,8 @@ class ImageNet(Classification):
     """Pictures of any size, decoded as they are needed; batches are of bytes, normalised where the model is.
 
     Threads decode while the model trains: Pillow decodes and resizes without Python's lock, and a worker of a study may
-    have no processes of its own.
+    have no processes of its own. No pictures are held out of training: an lr is chosen by the accuracy on the published
+    validation pictures, the ones that methods are compared on.
 
     Attributes:
         loaders: threads that decode.
@@ -54,6 +56,7 @@ class ImageNet(Classification):
     methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)
     seeds: tuple[int, ...] = (0,)
+    classes: int = 1000
     epochs: int = 90
     batch_size: int = 256
     weight_decay: float = 1e-4
@@ -64,6 +67,11 @@ class ImageNet(Classification):
         super().__post_init__()
         if self.loaders < 1:
             raise ValueError(f"loaders is {self.loaders}; it must be at least 1")
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of a guess, in percent; None for a part of the data, which may have fewer classes."""
+        return super().chance if self.images == IMAGES else None
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         return imagenet_files.IMAGENET.find(folder, self.images, say)
@@ -170,15 +178,26 @@ def central_crop(image: Image.Image, seed: int = 0) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(Augmented):
-    """200 classes of coloured 64x64 pictures, all of them in memory; augmented as CIFAR-10's are."""
+    """200 classes of coloured 64x64 pictures, all of them in memory; augmented as CIFAR-10's are.
 
-    options: ClassVar[tuple[str, ...]] = (*Augmented.options, "images")
+    No pictures are held out of training, as for ImageNet.
+    """
+
+    options: ClassVar[tuple[str, ...]] = (
+        "cpu_tuning", "images", "loss_scale", "subset", "weight_decay",
+    )  # fmt: skip
 
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)
+    classes: int = 200
     epochs: int = 90
     batch_size: int = 256
     schedule: LrSchedule = RECIPE
     padding: int = 8
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of a guess, in percent; None for a part of the data, which may have fewer classes."""
+        return super().chance if self.images == TINY_IMAGES else None
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         return imagenet_files.TINY_IMAGENET.find(folder, self.images, say)
@@ -215,5 +234,5 @@ def _whole(folder: Path, files: Files) -> Tensor:
     return images
 
 
-IMAGENET = ImageNet(name="imagenet", title="ImageNet", images=1_281_167)
-TINY_IMAGENET = TinyImageNet(name="tiny-imagenet", title="Tiny ImageNet", images=100_000)
+IMAGENET = ImageNet(name="imagenet", title="ImageNet", images=IMAGES)
+TINY_IMAGENET = TinyImageNet(name="tiny-imagenet", title="Tiny ImageNet", images=TINY_IMAGES)

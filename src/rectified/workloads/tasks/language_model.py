@@ -1,5 +1,6 @@
 """Language models: the RAdam paper's LSTM on One Billion Word; a small LSTM and GPT on WikiText-2 or a user's text."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,12 +33,15 @@ DECAY = LinearDecay()
 class LanguageModel(BaseTask):
     """Predict the next word. The loss is the mean of -log p; the perplexity is its exponential, on held-out text.
 
+    An lr is chosen by the loss on the validation text; methods are compared by that on the test text, once, at the end.
+
     The training text is read as a circle. In each epoch, as many streams as the batch size start on it at equal
     distances, the first at a random place, and a batch has the next `sequence` words of each stream. A whole epoch ends
     where each stream reaches the start of the next one, or up to `sequence` words before.
 
     Attributes:
         words: how many there are in the published training text: the updates of an epoch are known without the data.
+        published: how many different words the published training text has.
         corpus: the identity of a user's own text, see :class:`..data.text.own_text.Identity`; "" is the published text.
         min_count: words of one's own text that are seen less often in training are <unk>; 0 is 3, or 1 where <unk> is
             in the text already.
@@ -54,6 +58,7 @@ class LanguageModel(BaseTask):
     options: ClassVar[tuple[str, ...]] = ("layers", "loss_scale", "sequence", "updates", "weight_decay", "width")
 
     words: int
+    published: int = wikitext.VOCABULARY
     corpus: str = ""
     min_count: int = 0
     sequence: int
@@ -63,7 +68,7 @@ class LanguageModel(BaseTask):
     dropout: float = 0.1
     metric: str = "valid_ppl"
     metric_label: str = "validation perplexity"
-    compared: tuple[str, str] | None = ("valid_loss", "validation loss, nats")
+    compared: tuple[str, str] | None = ("test_loss", "test loss, nats")
     larger_is_better: bool = False
     margin: float = 0.02
     methods: tuple[str, ...] = ("adam", "radam")
@@ -111,8 +116,20 @@ class LanguageModel(BaseTask):
         return own_text.load(folder, self.min_count) if self.corpus else wikitext.load(folder)
 
     @property
+    def chance(self) -> float | None:
+        """The loss in nats where all words are equally likely, ln V; None for a text of one's own.
+
+        That text's vocabulary is counted where it is loaded, in the workers, and its identity does not hold it.
+        """
+        return None if self.corpus else math.log(self.published)
+
+    @property
     def _trained(self) -> int:
         return Identity.parse(self.corpus).words if self.corpus else self.words
+
+    @property
+    def chosen_by(self) -> tuple[str, str] | None:
+        return "valid_loss", "validation loss, nats"
 
     @property
     def largest_batch(self) -> int:
@@ -147,7 +164,8 @@ class LanguageModel(BaseTask):
         return (("test_ppl", "test perplexity"),)
 
     def final(self, model: nn.Module, data: Corpus) -> dict[str, float]:
-        return {"test_ppl": float(self._over(model, data.test).exp())}
+        loss = self._over(model, data.test)
+        return {"test_ppl": float(loss.exp()), "test_loss": float(loss)}
 
     def _over(self, model: nn.Module, text: Tensor) -> Tensor:
         """The mean of -log p over all words but the first, float64, of a text read as EVALUATED independent streams."""
@@ -237,6 +255,11 @@ class OneBillionWord(LSTMLanguageModel):
             raise ValueError(f"shards is {self.shards}; it must be from 1 to {one_billion.SHARDS}")
 
     @property
+    def chance(self) -> float | None:
+        """The loss in nats where all words are equally likely, ln V; None for some of the shards, which have fewer."""
+        return super().chance if self.shards == one_billion.SHARDS else None
+
+    @property
     def _trained(self) -> int:
         return self.words * self.shards // one_billion.SHARDS  # about, and the text is a circle
 
@@ -306,6 +329,7 @@ LANGUAGE_MODEL_PAPER = OneBillionWord(
     name="language-model-paper",
     title="One Billion Word",
     words=one_billion.WORDS,
+    published=one_billion.VOCABULARY,
     embedding=300,
     width=2048,
     cutoffs=(4000, 40_000, 200_000),

@@ -27,7 +27,7 @@ class BaseTask(ABC):
         title: as in a report.
         metric: the measure's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
         compared: what methods are compared by, if not by the metric: its name in results.csv, and label. A perplexity
-            is skewed over seeds, its logarithm is not.
+            is skewed over seeds, its logarithm is not. Only the last epoch needs to have measured it.
         larger_is_better: of both.
         margin: how much worse what is compared may be and still be as good for practical purposes, in its own unit.
         methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise; methods by name.
@@ -83,6 +83,22 @@ class BaseTask(ABC):
         return self.source or self.name
 
     @property
+    def chance(self) -> float | None:
+        """What methods are compared by, in its own unit, of a model that has learned nothing; None if unknown.
+
+        A run that diverged, or failed for reasons of its own, counts as having ended there.
+        """
+        return None
+
+    @property
+    def chosen_by(self) -> tuple[str, str] | None:
+        """What an lr is chosen by, where that is measured on another split than what methods are compared by.
+
+        Its name in results.csv, and label; the better direction is the same. None where there is no other split.
+        """
+        return None
+
+    @property
     def largest_batch(self) -> int | None:
         """The number of training examples, where it is known before the data is loaded: no batch can have more."""
         return None
@@ -101,7 +117,7 @@ class BaseTask(ABC):
 
     @property
     def final_metrics(self) -> tuple[tuple[str, str], ...]:
-        """What :meth:`final` measures: names as in results.csv, with labels, such as ``("bleu", "BLEU")``."""
+        """What :meth:`final` measures, but for what is compared: names in results.csv, labels: ``("bleu", "BLEU")``."""
         return ()
 
     @abstractmethod

@@ -14,6 +14,7 @@ class TaskInfo:
     A study's folder holds it, so that results can be read where the task's own file is not.
 
     Attributes:
+        chance: None also where a folder was written before tasks had one.
         steps_per_epoch: by batch size, for those that the study has.
     """
 
@@ -24,6 +25,8 @@ class TaskInfo:
     larger_is_better: bool
     compared: tuple[str, str] | None = None
     margin: float = 1.0
+    chance: float | None = None
+    chosen_by: tuple[str, str] | None = None
     final_metrics: tuple[tuple[str, str], ...] = ()
     version: str = ""
     steps_per_epoch: tuple[tuple[int, int], ...] = ()
@@ -39,6 +42,8 @@ class TaskInfo:
             larger_is_better=task.larger_is_better,
             compared=task.compared,
             margin=task.margin,
+            chance=task.chance,
+            chosen_by=task.chosen_by,
             final_metrics=task.final_metrics,
             version=task.version,
             steps_per_epoch=tuple((size, task.steps_per_epoch(size)) for size in batch_sizes),
@@ -61,9 +66,12 @@ class TaskInfo:
             TypeError, ValueError: something is missing, or no such value.
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        if known.get("compared") is not None:
-            key, label = known["compared"]
-            known["compared"] = (str(key), str(label))
+        for name in ("compared", "chosen_by"):
+            if known.get(name) is not None:
+                key, label = known[name]
+                known[name] = (str(key), str(label))
+        if known.get("chance") is not None:
+            known["chance"] = float(known["chance"])
         known["final_metrics"] = tuple((str(key), str(label)) for key, label in known.get("final_metrics", ()))
         known["steps_per_epoch"] = tuple((int(size), int(steps)) for size, steps in known.get("steps_per_epoch", ()))
         return cls(**known)

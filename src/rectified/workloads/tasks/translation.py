@@ -53,6 +53,9 @@ class Translations(NamedTuple):
 class Translation(BaseTask):
     """Translate. The loss is label-smoothed cross entropy per piece; measured are validation perplexity and test BLEU.
 
+    Methods are compared by the validation loss, and an lr is chosen by it too: the test text serves BLEU alone, which
+    is of averaged weights where a task asks for them.
+
     An epoch is a block of `updates` updates, whose batches are drawn from the whole training text.
 
     Attributes:
@@ -132,6 +135,11 @@ class Translation(BaseTask):
         if self.source == self.target:
             raise ValueError(f"source and target are both {self.source!r}; they must be two languages")
         object.__setattr__(self, "schedule", LinearDecay() if self.decay else NoDecay())
+
+    @property
+    def chance(self) -> float | None:
+        """The loss in nats where all pieces are equally likely: ln of the largest number of pieces there may be."""
+        return math.log(self.vocabulary)
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         for package in ("sentencepiece", "sacrebleu") if self.bleu else ("sentencepiece",):

@@ -71,12 +71,7 @@ class Measure:
                 raise ValueError(
                     f"metric is {name!r}, and what is measured on valid is {', '.join(known)}; name one of them"
                 )
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(
-                f"metric is {name!r}; it must be a name of letters, digits and underscores, such as valid_loss"
-            )
-        if name in ("epoch", "step", "train_loss"):
-            raise ValueError(f"metric is {name!r}, which a study records itself; name it otherwise, such as valid_loss")
+        _check("metric", name)
         kind_of = name.lower().split("_")[-1]
         if larger_is_better is None:
             if kind_of not in _SMALLER + _LARGER:
@@ -94,6 +89,33 @@ class Measure:
             margin = 1.0 if percent else 0.02
         unit = ", %" if percent else ", nats" if ours and nats else ""
         return cls(name, label or name.replace("_", " ") + unit, bool(larger_is_better), margin)
+
+    def of_another_split(self, name: str | None, ours: bool) -> tuple[str, str] | None:
+        """What an lr is chosen by, if not by the metric: its name and label.
+
+        Args:
+            ours: whether the measures are of :meth:`over`, which measures one split.
+
+        Raises:
+            ValueError: it is no name, or its name says the other direction, or there is no other split.
+        """
+        if name is None or name == self.name:
+            return None
+        _check("choose_by", name)
+        if ours:
+            raise ValueError(
+                f"choose_by is {name!r}, and valid is one split; give evaluate=, which measures two, such as "
+                "valid_loss and test_loss"
+            )
+        kind_of = name.lower().split("_")[-1]
+        if kind_of in (_SMALLER if self.larger_is_better else _LARGER):
+            larger, smaller = (self.name, name) if self.larger_is_better else (name, self.name)
+            raise ValueError(
+                f"choose_by is {name!r} and metric is {self.name!r}: the larger {larger} and the smaller {smaller}, "
+                "the better; name the same measure on two splits"
+            )
+        _, comma, unit = self.label.partition(", ")
+        return name, name.replace("_", " ") + comma + unit
 
     @staticmethod
     def read(measured: Any, name: str | None) -> dict[str, float]:
@@ -156,6 +178,16 @@ class Measure:
             raise ValueError("valid gave no examples; it must give at least one")
         found = {"valid_loss": total / weights}
         return {**found, "valid_accuracy": 100 * right / targets} if targets else found
+
+
+def _check(what: str, name: Any) -> None:
+    """Refuse what is no name of a measure."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(
+            f"{what} is {name!r}; it must be a name of letters, digits and underscores, such as valid_loss"
+        )
+    if name in ("epoch", "step", "train_loss"):
+        raise ValueError(f"{what} is {name!r}, which a study records itself; name it otherwise, such as valid_loss")
 
 
 def default_loss(model: nn.Module, batch: Any) -> Tensor:

@@ -44,10 +44,14 @@ class Task(BaseTask):
             ``valid_accuracy`` in percent where the loss is the default cross entropy.
         metric: what methods are compared by, one of the names that `evaluate` returns. If None it is the first, for
             which `evaluate` is called once, on an untrained model, when the task is made.
+        choose_by: what an lr is chosen by, where `evaluate` measures another split for that: with
+            ``metric="test_accuracy"`` such as ``choose_by="valid_accuracy"``. The metric itself if None.
         larger_is_better: of the metric; may be None where its name says so, as ``valid_loss`` and ``accuracy`` do.
         metric_label: the metric on an axis: a name, or "name, unit".
         margin: how much worse the metric may be and still be as good for practical purposes, in its own unit. If None,
             0.02 of a loss (take another one if it is not in nats), and 1 of the ``valid_accuracy`` of `valid`.
+        chance: the metric of a model that has learned nothing, in its own unit: ``100 / 3`` for an accuracy in percent
+            of three classes, ``math.log(3)`` for their loss in nats. A run that diverged counts as having ended there.
         methods, lrs, seeds, epochs: what to compare where the command line does not say it.
         batch_size: examples in a batch; if None the DataLoader's, or 32.
         steps_per_epoch: batches of an epoch, if not all of `train`. Needed where `train` does not say how many it has.
@@ -78,9 +82,11 @@ class Task(BaseTask):
         evaluate: Callable[[Any], Mapping[str, Any] | float] | None = None,
         valid: Any = None,
         metric: str | None = None,
+        choose_by: str | None = None,
         larger_is_better: bool | None = None,
         metric_label: str | None = None,
         margin: float | None = None,
+        chance: float | None = None,
         methods: str | Iterable[str] = ("adam", "radam", "adam+untuned-linear"),
         lrs: Iterable[float] = (0.0003, 0.001, 0.003, 0.01),
         seeds: Iterable[int] = (0, 1, 2),
@@ -101,6 +107,13 @@ class Task(BaseTask):
         for what, value in (("epochs", epochs), ("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{what} is {value!r}; it must be a whole number, 1 or more")
+        if chance is not None and (
+            isinstance(chance, bool) or not isinstance(chance, int | float) or not math.isfinite(chance)
+        ):
+            raise ValueError(
+                f"chance is {chance!r}; it must be a finite number, the metric of a model that has learned nothing, "
+                "such as 10.0 for an accuracy in percent of ten classes"
+            )
         if evaluate is None and valid is None:
             raise ValueError(
                 "evaluate is missing; give evaluate=, a function of the model, or valid=, data to measure on"
@@ -111,13 +124,17 @@ class Task(BaseTask):
         held_out = None if valid is None else source("valid", valid, collate=collate)
         for attribute, part in {
             "_model": model, "_loss": loss or default_loss, "_weight": weight or examples, "_train": data,
-            "_valid": held_out, "_evaluate": evaluate,
+            "_valid": held_out, "_evaluate": evaluate, "_chance": None if chance is None else float(chance),
         }.items():  # fmt: skip
             object.__setattr__(self, attribute, part)  # the class is frozen, as every task is
+        first = self._first_measured() if evaluate is not None and metric is None else None
         found = Measure.of(
-            self._first_measured if evaluate is not None else ("valid_loss", "valid_accuracy"),
+            first or (("valid_loss", "valid_accuracy") if evaluate is None else self._first_measured),
             metric, larger_is_better, metric_label, margin, ours=evaluate is None, nats=loss is None,
         )  # fmt: skip
+        if first is not None and choose_by is not None and choose_by not in first:
+            raise ValueError(f"choose_by is {choose_by!r}, and evaluate returned {', '.join(first)}; name one of them")
+        object.__setattr__(self, "_chosen_by", found.of_another_split(choose_by, ours=evaluate is None))
         size = data.batch_size or min(32, getattr(data, "size", 32))
         super().__init__(
             name=name, title=title or name, metric=found.name, metric_label=found.label,
@@ -136,6 +153,16 @@ class Task(BaseTask):
     _train: Source
     _valid: Source | None
     _evaluate: Callable[[Any], Mapping[str, Any] | float] | None
+    _chance: float | None
+    _chosen_by: tuple[str, str] | None
+
+    @property
+    def chance(self) -> float | None:
+        return self._chance
+
+    @property
+    def chosen_by(self) -> tuple[str, str] | None:
+        return self._chosen_by
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the tensors that :meth:`load` returns: processes share those, and a task travels light."""
@@ -221,6 +248,9 @@ class Task(BaseTask):
         measured = Measure.read(self._evaluate(model), self.metric)
         if self.metric not in measured:
             raise ValueError(f"evaluate returned {', '.join(measured)}; the metric, {self.metric}, must be among them")
+        if self.chosen_by and self.chosen_by[0] not in measured:
+            missing = f"choose_by, {self.chosen_by[0]}, must be among them"
+            raise ValueError(f"evaluate returned {', '.join(measured)}; {missing}")
         return measured
 
     def _first_measured(self) -> Iterable[str]:

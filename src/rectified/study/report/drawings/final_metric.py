@@ -24,7 +24,7 @@ STRENGTHS = (0.0, 0.1, 0.2, 0.31, 0.43)  # the opacity of the heat map's shades;
 def robustness(
     groups: Sequence[Group], styles: Mapping[str, Style], metric: str, ylim: tuple[float, float], name: str
 ) -> Drawing:
-    """The metric at the end against lr: mean, 95 % t interval, each run; a strip counts the runs that diverged."""
+    """The metric at the end against lr: mean, t interval, each run; a strip counts the runs that count as chance."""
     label = f"Final {metric} against learning rate. " + " ".join(
         f"{method}: {', '.join(_spoken(group) for group in groups if group.method == method)}." for method in styles
     )
@@ -32,7 +32,7 @@ def robustness(
 
 
 def _robustness(groups: Sequence[Group], styles: Mapping[str, Style], metric: str, ylim: tuple[float, float]) -> Figure:
-    rows = [method for method in styles if any(g.counts["diverged"] for g in groups if g.method == method)]
+    rows = [method for method in styles if any(g.lost for g in groups if g.method == method)]
     figure, axes, strip, _ = panel(WIDTH, HEIGHT, metric, rows)
     lrs = sorted({group.lr for group in groups})
     decades = math.log10(lrs[-1] / lrs[0]) or 1.0
@@ -74,7 +74,7 @@ def _robustness(groups: Sequence[Group], styles: Mapping[str, Style], metric: st
             )
             filled = style.color if group.whole else PAPER
             axes.plot([x], [group.mean], style.marker, color=style.color, mfc=filled, zorder=5, label=name)
-            if strip is not None and (count := group.counts["diverged"]):
+            if strip is not None and (count := group.lost):
                 note(strip, rows.index(method), group.lr, style, f"{count}/{group.runs}")
     _log_ticks(strip or axes, lrs, pixels)
     (strip or axes).set_xlabel("learning rate")
@@ -119,7 +119,7 @@ def _heat_map(groups: Sequence[Group], best: float, margin: float, metric: str) 
     figure.text(8 / width, 10 / height, f"shades: within {off} of the best mean", color=MUTED, fontsize=9)
     for group in groups:
         x, y = lrs.index(group.lr), methods.index(group.method)
-        strength = STRENGTHS[shade(group.mean, best, margin)] if group.whole else 0.0
+        strength = STRENGTHS[shade(group.mean, best, margin)] if len(group.values) == group.runs else 0.0
         axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=COLORS[0], alpha=strength, linewidth=0))
         gaps = "\n".join(f"{gap} of {group.runs}" for gap in group.gaps)
         mean = number(group.mean) if group.values else "–"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import fetch
-from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr, unreadable
 from .pictures import Pictures
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -130,7 +130,7 @@ def _packed(archive: Path, names: Mapping[str, str]) -> dict[str, Callable[[], b
                 if name in names and (content := members.extractfile(member)):
                     found[name] = content.read()
     except (tarfile.TarError, zlib.error, EOFError, OSError) as damage:
-        raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+        raise unreadable(archive, damage) from damage
     if missing := [name for name in names if name not in found]:
         raise DataNotFoundError(f"{archive}: holds no {', '.join(missing)}")
     return {name: io.BytesIO(found[name]).getvalue for name in names}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import cache
-from ..find import DataNotFoundError, Place, Say, expanded, to_stderr
+from ..find import DataNotFoundError, Place, Say, expanded, to_stderr, unreadable
 from .image_folder import index
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -113,7 +113,7 @@ def _unpacked(archive: Path, say: Say) -> Path:
                         folder, filter="data"
                     )  # writes nothing outside of the folder, and no links to there
         except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as damage:
-            raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+            raise unreadable(archive, damage) from damage
         os.sync()  # the cache syncs files one by one; for a hundred thousand files this is faster
 
     def inner(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..find import DataNotFoundError
+from ..find import DataNotFoundError, unreadable
 from .lines import Lines, ParallelText, content, lines, paired, there
 
 TESTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
@@ -78,7 +78,7 @@ def _files(place: Path, names: Collection[str], source: str, target: str) -> Fil
         with place.open("rb") as packed:
             return {name: (place / name, text) for name, text in _members(packed, {*names}, archives(source, target))}
     except (tarfile.TarError, zlib.error, EOFError, OSError) as damage:
-        raise DataNotFoundError(f"{place}: damaged archive ({damage})") from damage
+        raise unreadable(place, damage) from damage
 
 
 def _members(packed: IO[bytes], names: Collection[str], inner: Collection[str]) -> Iterator[tuple[str, bytes]]:

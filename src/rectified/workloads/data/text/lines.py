@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..find import DataNotFoundError
+from ..find import DataNotFoundError, unreadable
 from ..images.idx import contents
 
 
@@ -69,7 +69,7 @@ def unzipped(archive: Path, name: str) -> bytes:
     except KeyError:
         raise DataNotFoundError(f"{archive}: holds no {name}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as damage:
-        raise DataNotFoundError(f"{archive}: damaged zip file ({damage})") from damage
+        raise unreadable(archive, damage) from damage
 
 
 def lines(path: Path, text: bytes) -> list[str]:

@@ -26,6 +26,7 @@ LAYOUTS = ("", FOLDER)
 
 SHARDS = 99  # to train on
 WORDS = 768_648_884 + 30_301_028  # in all shards, with each sentence's </S>
+VOCABULARY = 793_470  # different words that are seen SEEN times in all shards: the published number without <S>
 SEEN = 3  # times in training: rarer words are <UNK>
 
 # About how many are in a shard, and in a part of the one held out: each sentence was put into one at random.

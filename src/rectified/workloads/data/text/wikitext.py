@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import fetch, published
-from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr, unreadable
 from .words import Corpus, corpus
 
 NAME, TITLE = "wikitext-2", "WikiText-2"
@@ -28,6 +28,7 @@ SUMS = {
 LAYOUTS = ("", NAME, ARCHIVE, f"{NAME}/{ARCHIVE}")
 WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them; a text of your own is train.txt, valid.txt, test.txt"
 WORDS = 2_088_628  # in the training text, with each line's <eos>
+VOCABULARY = 33_278  # different ones
 ADVICE = f"""What you can do:
   - fetch {URL}
     on any machine and name its folder with --data FOLDER, packed or unpacked, or unpack its files into {{cache}}
@@ -101,13 +102,13 @@ def _packed(archive: Path) -> dict[str, Callable[[], bytes]]:
             with zipfile.ZipFile(archive) as members:
                 return members.read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError) as damage:
-            raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+            raise unreadable(archive, damage) from damage
 
     try:
         with zipfile.ZipFile(archive) as members:
             found = {Path(member).name: member for member in members.namelist()}
     except zipfile.BadZipFile as damage:
-        raise DataNotFoundError(f"{archive}: damaged archive ({damage})") from damage
+        raise unreadable(archive, damage) from damage
     if missing := [name for name in SUMS if name not in found]:
         raise DataNotFoundError(f"{archive}: holds no {', '.join(missing)}")
     return {name: partial(read, found[name]) for name in SUMS}
