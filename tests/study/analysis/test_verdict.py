@@ -530,3 +530,8 @@ def test_a_perplexity_is_compared_by_its_logarithm():
     answer = results_of(records).verdict
     assert "radam has the lowest mean validation loss: 4.21 nats at lr 0.0005" in answer
     assert "It is better than adam" in answer
+
+
+def test_a_method_and_its_control_are_one_method():
+    verdict, _ = judge(study(**{"radam": {0.1: near(85, 3)}, "matched-lr(radam)": {0.1: near(84, 3)}}))
+    assert "There is no other method to compare it with." in verdict.text

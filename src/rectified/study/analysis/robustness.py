@@ -14,8 +14,8 @@ class Robustness:
 
     Attributes:
         width: in decades.
-        by_seed: the smallest and the largest width of any one seed. A range, and no confidence interval: resampling few
-            seeds gives one that covers in 66 to 84 % where it says 95.
+        by_seed: the smallest and the largest width of any one seed. A range, and no confidence interval: one by
+            resampling so few seeds would be far too narrow.
         lrs: the lowest and the highest lr of the range.
         open: whether the range reaches an end of the grid, so that the width is a lower bound.
         seeds: how many.

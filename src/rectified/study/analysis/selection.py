@@ -3,14 +3,13 @@
 Two methods that are the same differ in nothing but which of their runs are called ours. So for each seed the two sets
 of runs may be swapped, lr by lr, and had the labels been dealt out otherwise, any of these swaps could have been the
 result. The test swaps the seeds in all 2^n ways (from 13 seeds on in 4,096 random ones, or more where many comparisons
-are made), chooses both best lrs again each
-time, and counts how often the two best means are at least as far apart as they are. It assumes nothing of how seeds
-are spread, so runs that count as chance do it no harm, and neither does the luck of a choice. It takes 6 seeds to
-reach p = 0.05, since 2 of 2^n swaps are as extreme as any result is.
+are made), chooses both best lrs again each time, and counts how often the two best means are at least as far apart as
+they are. It assumes nothing of how seeds are spread, so runs that count as chance do it no harm, and neither does the
+luck of a choice. It takes 6 seeds to reach p = 0.05, since 2 of 2^n swaps are as extreme as any result is.
 
 With fewer seeds there is the paired t test at the lrs that were chosen, which assumes that seeds are spread normally,
 and is asked only where no run that counts as chance may have decided the choice: one alone may move a method's best lr
-for all its seeds, and in simulation then lets the test err in up to half of all cases.
+for all its seeds, by as much in each, which a t test takes for a sure difference.
 
 Grids that differ have no lr to swap at. There ours is better if at one lr of its own it beats every lr of theirs: the
 largest p of these, for the best of our lrs, times how many we had to choose from.

@@ -132,7 +132,7 @@ def _final(label: str, means: Mapping[str, float]) -> str:
 
 def _rank(found: Comparison, metric: Metric) -> str:
     """Which others the leader is better than."""
-    if len(found.best) == 1:
+    if not found.rivals:  # a control is none
         return "There is no other method to compare it with."
     rivals = [d for d in found.rivals if d.values]
     if not rivals:

@@ -65,9 +65,7 @@ def _means(s: SettingResults) -> Sheet:
 def _final_means(results: SettingResults, metric: FinalMetric) -> Sheet:
     """A measure that methods are not compared by, such as BLEU."""
     rows = [[method, *(_final_mean(metric.group(method, lr)) for lr in results.lrs)] for method in results.methods]
-    caption = (
-        f"{results.setting}: {metric.label}, measured once at the end, mean over seeds ± half of its 95 % t interval."
-    )
+    caption = f"{results.setting}: {metric.label}, measured once at the end, mean over seeds ± half of its t interval."
     return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in results.lrs)], rows)
 
 
@@ -87,28 +85,23 @@ def _mean(group: Group | None) -> str:
 
 
 def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
-    lrs = sorted({d.lr for d in comparison.at_lr if d.lr is not None})
-    rows = []
-    for best in comparison.at_best:
-        at = {d.lr: d for d in comparison.at_lr if d.method == best.method}
-        rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
-    return _of_differences(setting, metric, f"method − {comparison.baseline}", f"vs {comparison.baseline}", lrs, rows)
+    what, head = f"method − {comparison.baseline}", f"vs {comparison.baseline}"
+    return _of_differences(setting, metric, what, head, (*comparison.at_best, *comparison.at_lr))
 
 
 def _beyond_lr(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
     """Each method with a control vs that."""
-    lrs = sorted({d.lr for d in comparison.beyond_lr if d.lr is not None})
-    rows = []
-    for best in (d for d in comparison.beyond_lr if d.lr is None):
-        at = {d.lr: d for d in comparison.beyond_lr if d.method == best.method}
-        rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
     what = "method − its control at a matched lr, which is what the warmup does beyond a smaller lr"
-    return _of_differences(setting, metric, what, "warmup beyond a smaller lr", lrs, rows)
+    return _of_differences(setting, metric, what, "warmup beyond a smaller lr", comparison.beyond_lr)
 
 
-def _of_differences(
-    setting: Setting, metric: Metric, what: str, head: str, lrs: Sequence[float], rows: list[list[str]]
-) -> Sheet:
+def _of_differences(setting: Setting, metric: Metric, what: str, head: str, differences: Sequence[Difference]) -> Sheet:
+    """A row a method: its difference at each lr, then at the best ones."""
+    lrs = sorted({d.lr for d in differences if d.lr is not None})
+    rows = []
+    for best in (d for d in differences if d.lr is None):
+        at = {d.lr: d for d in differences if d.method == best.method}
+        rows.append([best.method, *(_difference(at[lr]) if lr in at else "" for lr in lrs), _difference(best)])
     unit = f",{metric.difference}" if metric.difference else ""
     caption = (
         f"{setting}: difference in {metric.name}, {what}, paired by seed: mean{unit} with its 95 % interval, or its "
