@@ -1,5 +1,6 @@
 """What all tests share. (pytest also puts the folder of a conftest on the import path: that is how roster is found.)"""
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -8,3 +9,10 @@ torch.set_num_threads(1)
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("steady")
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """A study and `rectified report` write everything but figures/, whose PDFs are half of a small study's time."""
+    for module in ("rectified.study.runner", "rectified.cli.folder"):
+        monkeypatch.setattr(f"{module}.write_figures", lambda results, folder: folder / "figures")

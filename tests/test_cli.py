@@ -56,6 +56,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path, c
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_study_runs_grows_and_reports(tmp_path, capsys):
     out = str(tmp_path / "out")
     assert cli.main([*MINI, "--out", out]) == 0

@@ -51,6 +51,7 @@ def test_studies_name_what_they_need_and_the_way_out(command, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_other_commands_begin_without_posix():
     assert "rectified theory" in on_windows("theory", "--help").stdout
     study = Path(__file__).parents[1] / "docs" / "studies" / "orders"

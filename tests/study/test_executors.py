@@ -196,7 +196,8 @@ def undisturbed(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(tmp_path, sign, undisturbed):
     process = start_and_wait_for_a_run(tmp_path / "out")
     children = processes_of(process.pid)
@@ -231,6 +232,7 @@ class Failing(LocalExecutor):
             yield Event("failed", run.key, text="OSError: disk on fire")
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, capsys):
     def study(executor):
         one = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=1, batch_sizes=500)
@@ -248,6 +250,7 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
     assert "1 of 1 runs are there already" in said
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_more(tmp_path, capsys):
     def study(**limits):
         one = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=2, batch_sizes=100)

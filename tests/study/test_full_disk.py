@@ -44,6 +44,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_worker_that_finds_the_disk_full_stops_the_study_and_it_goes_on_with_room(small_disk, tmp_path):
     out = small_disk / "out"
     bystander = small_disk / "thesis.tex"

@@ -77,6 +77,7 @@ def test_it_is_unfinished_in_a_table_of_the_paper(store):
     assert rows[1]["mean"] == "85.0"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_next_call_runs_it_again_and_nothing_else(store, capsys):
     axes = ["--methods", "adam,radam", "--lrs", "0.1", "--seeds", "0,1", "--epochs", "1", "--workers", "1"]
     assert cli.main(["study", "fashion-mnist-mini", *axes, "--out", str(store.out)]) == 0
@@ -86,6 +87,7 @@ def test_the_next_call_runs_it_again_and_nothing_else(store, capsys):
     assert statuses((store.out / "results.csv").read_text()) == ["done"] * 4
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_study_from_python_returns_its_results(tmp_path, capsys):
     results = STUDY.run(tmp_path / "out", workers=1, progress=False)
     assert capsys.readouterr().out == ""

@@ -67,6 +67,7 @@ def written(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_file_is_a_study_and_flags_go_before_it(written, tmp_path, capsys):
     assert cli.main(["study", written(GOOD)]) == 0
     out = tmp_path / "runs" / "which"
@@ -189,6 +190,7 @@ def test_what_is_wrong_is_the_same_in_each_way(written, built, capsys):
     assert not built
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_baseline_is_in_the_study_of_the_folder(written, tmp_path, capsys):
     assert cli.main(["study", written(GOOD.replace('"adam"\nw', '"radam(beta2=0.99)"\nw'))]) == 0
     stored = json.loads((tmp_path / "runs/which/study.json").read_text())

@@ -95,6 +95,7 @@ def test_of_a_study_that_is_not_there(tmp_path, capsys):
     assert "holds no study" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_running_study_and_a_killed_one(tmp_path):
     out = tmp_path / "out"
     axes = ["--methods", "adam,sgd", "--lrs", "0.01", "--seeds", "0", "--epochs", "40", "--workers", "1"]

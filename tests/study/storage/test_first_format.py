@@ -51,6 +51,7 @@ def begun_earlier(out, tasks=("fashion-mnist-mini",), methods=("adam", "sgd"), c
     return out
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_it_is_read_and_reported(tmp_path, capsys):
     out = begun_earlier(tmp_path / "old", command="rectified study x --baseline sgd")
     store = Store.open(out)
@@ -77,6 +78,7 @@ def test_it_goes_on_in_its_own_folders(tmp_path):
     assert store.baseline == "radam", "as the call that made it go on has it"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_path, capsys):
     """With a run that an earlier version had begun, whose checkpoint calls it a cell and has no single steps."""
     out = shutil.copytree(STUDIES / "cifar10", tmp_path / "cifar10")
@@ -108,6 +110,7 @@ def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_p
     assert "1 of 1 runs are there already" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_task_and_a_method_that_this_version_does_not_know_are_read(tmp_path, capsys):
     methods = ("adam", "from-the-future", "somewhere.Else+their.Warmup(3)")
     out = begun_earlier(tmp_path / "old", ("fashion-mnist-mini", "of-another-version"), methods)
