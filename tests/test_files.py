@@ -1,10 +1,11 @@
 """A file is written whole or stays as it was."""
 
 import os
+import sys
 
 import pytest
 
-from rectified.files import write
+from rectified.files import open_to_append, read, write
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -28,3 +29,24 @@ def test_interrupted_nothing_changes_and_nothing_is_left_over(tmp_path, monkeypa
         write(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_its_place_is_replaced_and_not_followed(tmp_path):
+    theirs, path = tmp_path / "theirs", tmp_path / "file"
+    theirs.write_text("theirs")
+    path.symlink_to(theirs)
+    write(path, "mine")
+    assert (theirs.read_text(), path.read_text(), path.is_symlink()) == ("theirs", "mine", False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no O_NOFOLLOW, no pipes with a name")
+def test_what_is_no_regular_file_is_neither_read_nor_appended_to_nor_waited_for(tmp_path):
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    (tmp_path / "file").write_text("theirs")
+    link.symlink_to(tmp_path / "file")
+    os.mkfifo(pipe)
+    for path in (link, pipe, tmp_path):
+        for refused in (read, open_to_append):
+            with pytest.raises(OSError, match=str(path)):
+                refused(path)
+    assert (tmp_path / "file").read_text() == "theirs"

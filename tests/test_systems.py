@@ -74,7 +74,7 @@ def test_an_executor_is_refused_as_the_command_is(monkeypatch):
 
 
 def test_no_temporary_of_another_process_is_swept_where_asking_would_interrupt_it(tmp_path, monkeypatch):
-    (tmp_path / ".x.json.99999999").touch()
+    (tmp_path / f".x.json.{'0' * 16}.rectified-99999999").touch()
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os, "kill", None)
     files.sweep(tmp_path)

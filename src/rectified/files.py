@@ -1,19 +1,54 @@
-"""Files that are there whole, or as they were before, also after the machine's sudden end."""
+"""Reading and writing files: each is written whole or not at all, and no link is ever followed to one."""
 
 import errno
 import os
+import re
+import secrets
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
+
+from .messages import shortened
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the errno of an OSError where there is no room left
 
+# Windows has none of the last three, and opens text where it is not told otherwise.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe in the file's place would wait for a writer
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.rectified-(\d+)")
+
+
+def expanded(path: Path | str) -> Path:
+    """The path with a home folder in place of a leading ~ or ~user.
+
+    Raises:
+        ValueError: there is no such user or no home, or no path can have that name.
+
+    >>> expanded("data/x").as_posix()
+    'data/x'
+    """
+    if "\0" in str(path):
+        raise ValueError("a path has no null characters")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{shortened(str(path))}: {error}".rstrip(".")) from None
+
 
 def write(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file, all of it or not at all: by a rename, once its bytes are on the disk. Text is UTF-8."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file so that it holds all of the content or what it held before: by a rename, once the bytes are on disk.
+
+    Args:
+        path: a link in its place is replaced, not followed.
+        content: text is encoded as UTF-8.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.rectified-{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        # Exclusive: in a shared folder, somebody else's link may lie in wait under a name that can be guessed.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -22,6 +57,45 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
         with suppress(FileNotFoundError):
             temporary.unlink()
     sync(path.parent)
+
+
+def read(path: Path) -> bytes:
+    """Read a file that :func:`write` may have written.
+
+    Raises:
+        OSError: it cannot be read, or is a link, a pipe or a device, which somebody else must have put there.
+    """
+    with _regular(path, os.O_RDONLY, "rb") as file:
+        return file.read()  # type: ignore[no-any-return]
+
+
+def open_to_read(path: Path) -> IO[str]:
+    """Open a text file to read it.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, a pipe or a device.
+    """
+    return _regular(path, os.O_RDONLY, "r", "utf-8")
+
+
+def open_to_append(path: Path, make: bool = True) -> IO[str]:
+    """Open a text file to read it and to write at its end.
+
+    Args:
+        make: make the file if there is none.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, a pipe or a device.
+    """
+    return _regular(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if make else 0), "a+", "utf-8")
+
+
+def _regular(path: Path, flags: int, mode: str, encoding: str | None = None) -> IO[Any]:
+    descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, mode, encoding=encoding)
 
 
 def sync(folder: Path) -> None:
@@ -34,11 +108,22 @@ def sync(folder: Path) -> None:
             os.close(descriptor)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether :func:`write` calls its temporary files like that.
+
+    >>> is_temporary(".results.csv.0123456789abcdef.rectified-77"), is_temporary(".notes.2024")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
-    """Remove what a killed :func:`write` leaves over: temporaries of processes that are no more."""
-    for path in folder.glob(".*.*"):
-        if path.suffix[1:].isdigit() and not _alive(int(path.suffix[1:])):
-            path.unlink(missing_ok=True)
+    """Remove what a killed :func:`write` leaves over: temporary files of processes that no longer run."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _alive(int(found[1])):
+            with suppress(OSError):  # gone already, or a folder that is called so
+                path.unlink()
 
 
 def _alive(pid: int) -> bool:
@@ -46,7 +131,7 @@ def _alive(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # somebody else's
         return True

@@ -1,7 +1,8 @@
 """Runs of the smallest task, and a study's folder for them: what the tests of execution and of executors share."""
 
 from rectified import Adam
-from rectified.study.config.methods import Method, parse
+from rectified.study.config.method import Method
+from rectified.study.config.methods import parse
 from rectified.study.config.runs import Run
 from rectified.study.runner import task_infos
 from rectified.study.storage.store import Store

@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import mini_runs
 import pytest
@@ -19,7 +21,7 @@ from rectified.study.config.errors import InvalidOption
 from rectified.study.config.study import Study
 from rectified.study.execution.checkpoint import NAME, read_checkpoint, write_checkpoint
 from rectified.study.execution.limits import Limits, TimeLimitError
-from rectified.study.executors import LocalExecutor, ddp_launcher, local
+from rectified.study.executors import LocalExecutor, ddp_launcher, ddp_worker, local
 from rectified.study.executors.ddp_launcher import (
     RankDiedError,
     RankError,
@@ -32,7 +34,7 @@ from rectified.study.executors.ddp_launcher import (
 from rectified.study.executors.ddp_worker import part
 from rectified.study.executors.executor import FAILURES
 from rectified.study.executors.local import shared
-from rectified.study.executors.parcels import Parcel, pack, write_shared
+from rectified.study.executors.parcels import Parcel, pack, path_for_children, write_shared
 from rectified.study.runner import run_study
 from rectified.workloads.tasks.task import examples
 
@@ -54,8 +56,10 @@ def _watched(monkeypatch):
 @pytest.fixture
 def tiny(tmp_path):
     """The tiny task and its data, as the ranks find them."""
-    write_shared(tmp_path / "tiny", TINY, TINY.load(None))
-    return tmp_path / "tiny"
+    file = write_shared(tmp_path, TINY, TINY.load(None))
+    with path_for_children(file) as path:
+        yield path
+    os.close(file)
 
 
 def final(folder):
@@ -67,8 +71,8 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path):
     """In batches of an odd number of examples, the last of one, so that a rank has none of it."""
     this = mini_runs.a_run("radam", 0.003, epochs=2, batch_size=857)
     one, two = tmp_path / "one", tmp_path / "two"
-    with shared([this], DATA, tmp_path) as files:
-        run_on(this, files[MINI.name], two)
+    with shared([this], DATA, tmp_path) as files, path_for_children(files[MINI.name]) as path:
+        run_on(this, path, two)
     run(this, MINI.load(DATA[MINI.name]), one)
     rows = [[json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] for folder in (one, two)]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [8, 16]
@@ -178,12 +182,13 @@ def test_a_worker_passes_on_whose_fault_a_ranks_error_was(error, cause, tmp_path
         def recv(self):
             if sent:
                 raise EOFError
-            return tmp_path, pack(Parcel.of(a_run(), tmp_path, 1))
+            return "tiny", pack(Parcel.of(a_run(), tmp_path, 1))
 
         def send(self, answer):
             sent.append(answer)
 
     monkeypatch.setattr(local, "execute_on", raises)
+    monkeypatch.setattr(local, "recv_handle", lambda connection: os.open(os.devnull, os.O_RDONLY))
     monkeypatch.setattr(local, "read_shared", lambda file: (TINY, None))
     monkeypatch.setattr(local, "_die_with_parent", lambda: None)
     threads = torch.get_num_threads()
@@ -192,6 +197,15 @@ def test_a_worker_passes_on_whose_fault_a_ranks_error_was(error, cause, tmp_path
     [(kind, _, text)] = sent
     assert FAILURES[kind] == cause
     assert text == str(error)
+
+
+def test_a_rank_whose_task_raises_systemexit_reports_it_as_raised(monkeypatch):
+    def raises(*_, **__):
+        sys.exit("enough")
+
+    monkeypatch.setattr(ddp_worker.dist, "init_process_group", raises)
+    kind, text = ddp_worker._trained(SimpleNamespace(devices=["cpu"]), 0, print)
+    assert (kind, text.splitlines()[-1]) == ("raised", "SystemExit: enough")
 
 
 def test_every_example_is_in_one_part():

@@ -1,6 +1,8 @@
 """The workers: what dies is tried again, what fails is kept, what is interrupted goes on."""
 
+import errno
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from rectified.study import Study
 from rectified.study.execution.limits import ANY, Limits, TimeLimitError
 from rectified.study.executors import Event, LocalExecutor
 from rectified.study.executors.executor import ATTEMPTS, cause_of, write_failure
+from rectified.study.executors.local import FORKS
 from rectified.study.runner import run_study
 from rectified.study.storage.store import Store
 
@@ -119,6 +122,7 @@ def test_an_exception_fails_its_run_at_once_with_the_traceback_kept(store):
         (ValueError("out of memory of the past"), "run"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "run"),
         (AssertionError(), "run"),
+        (SystemExit(3), "run"),
         (OSError(5, "Input/output error"), "machine"),
         (ConnectionResetError(), "machine"),
         (MemoryError(), "machine"),
@@ -147,11 +151,11 @@ def test_the_data_is_in_memory_once_for_all_workers_and_gone_with_the_study(stor
             if event.kind == "row":
                 for child in multiprocessing.active_children():
                     maps = Path(f"/proc/{child.pid}/maps").read_text().splitlines()
-                    mapped |= {(child.pid, line.split()[4], line.split()[5]) for line in maps if str(store.out) in line}
+                    mapped |= {(child.pid, *line.split(maxsplit=5)[4:]) for line in maps if str(store.out) in line}
     assert len({pid for pid, _, _ in mapped}) == 2
     assert len({inode for _, inode, _ in mapped}) == 1
-    assert {name for _, _, name in mapped} == {str(store.out / f".fashion-mnist-mini.{os.getpid()}")}
-    assert not list(store.out.glob(".fashion*"))
+    assert all(name.endswith("(deleted)") for _, _, name in mapped), "nobody can put another file in its place"
+    assert {path.name for path in store.out.iterdir()} == {"study.json", "runs"}
 
 
 def call(out, *more):
@@ -232,6 +236,16 @@ class Failing(LocalExecutor):
             yield Event("failed", run.key, text="OSError: disk on fire")
 
 
+def test_no_worker_unpickles_what_somebody_lays_into_the_folder(store, tmp_path):
+    """Workers once loaded a file of this name, which others can guess where they may write to the folder."""
+    planted = store.out / f".fashion-mnist-mini.{os.getpid()}"
+    planted.write_bytes(b"cposix\nsystem\n(S'touch " + bytes(tmp_path / "ran") + b"'\ntR.")
+    before = planted.read_bytes()
+    assert list(LocalExecutor(1).run(RUNS[:1], store, DATA))[-1].kind == "done"
+    assert planted.read_bytes() == before
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_next_call(tmp_path, capsys):
     def study(executor):
@@ -268,3 +282,32 @@ def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_m
     status, said = study()
     assert status == 0
     assert "resumed epoch " in said
+
+
+def test_a_fork_server_that_is_killed_while_workers_start_ends_no_study(store, monkeypatch):
+    """As by the kernel, out of memory: the next process is a fork of a new one."""
+    killed = []
+    start = FORKS.Process.start
+
+    def start_after_its_death(self):
+        if len(killed) < 2:
+            forkserver = multiprocessing.forkserver._forkserver
+            forkserver.ensure_running()
+            killed.append(forkserver._forkserver_pid)
+            os.kill(killed[-1], signal.SIGKILL)
+            raise EOFError  # what multiprocessing raises where it dies between two bytes
+        start(self)
+
+    monkeypatch.setattr(FORKS.Process, "start", start_after_its_death)
+    events = list(LocalExecutor(1).run(RUNS[:1], store, DATA))
+    assert events[-1].kind == "done"
+    assert len(killed) == 2
+
+
+def test_no_worker_at_all_is_one_line(store, monkeypatch):
+    def refuse(self):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(FORKS.Process, "start", refuse)
+    with pytest.raises(ChildProcessError, match=r"^no worker process can be started: .*Connection refused$"):
+        list(LocalExecutor(1).run(RUNS[:1], store, DATA))

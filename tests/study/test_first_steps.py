@@ -10,6 +10,7 @@ from test_resume import TINY, a_run, run
 
 from rectified.study.execution.execute import execute
 from rectified.study.execution.first_steps import read_steps
+from rectified.study.storage.store import write_json
 from rectified.warmup import Rectified
 
 LONG = {"epochs": 10, "batch_size": 1}  # 520 steps
@@ -90,5 +91,8 @@ def test_the_record_of_a_run_has_its_steps_and_a_run_of_an_earlier_version_has_n
     found = store.record(this.key).steps
     assert [each.step for each in found] == list(range(1, 15))
     (store.folder(this.key) / "steps.csv").unlink()
+    assert store.record(this.key).error == "its results: steps.csv is gone"
+    done = store.folder(this.key) / "done.json"
+    write_json(done, {name: x for name, x in json.loads(done.read_text()).items() if name != "sha256"})
     assert store.record(this.key).status == "done"
     assert store.record(this.key).steps == []

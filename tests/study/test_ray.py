@@ -124,7 +124,12 @@ def test_a_run_whose_node_dies_goes_on_elsewhere_from_its_checkpoint(cluster, tm
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(ZeroDivisionError("a bug"), "raised"), (MemoryError("no room"), "failed"), (TimeLimitError("late"), "failed")],
+    [
+        (ZeroDivisionError("a bug"), "raised"),
+        (SystemExit("enough"), "raised"),
+        (MemoryError("no room"), "failed"),
+        (TimeLimitError("late"), "failed"),
+    ],
 )
 def test_a_worker_says_whether_the_runs_own_code_raised(monkeypatch, error, kind):
     def raises(*_):

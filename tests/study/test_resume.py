@@ -334,7 +334,7 @@ def test_rows_are_those_of_the_checkpoint_whatever_the_file_holds(rows, tiny, tm
     run(a_run(), tiny, whole)
     half_a_run(tiny, folder, monkeypatch)
     (folder / "rows.jsonl").write_bytes(rows)
-    (folder / ".checkpoint.pt.99999999").touch()  # of a write that was killed
+    (folder / f".checkpoint.pt.{'0' * 16}.rectified-99999999").touch()  # of a write that was killed
     told = run(a_run(), tiny, folder)
     assert [kind for kind, *_ in told] == ["resumed", "row"]
     assert told[0][2] == "epoch 2 of 2, after step 9"

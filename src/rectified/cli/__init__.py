@@ -1,9 +1,11 @@
 """The command line: a file a command, thin; what it calls is in the rooms."""
 
 import errno
+import os
 import platform
 import shlex
 import sys
+import traceback
 from typing import Annotated
 
 import torch
@@ -41,7 +43,11 @@ _BLOCKED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 where a run failed, 2 where the call was wrong."""
+    """Run a command; returns the exit status: 0, 1 where a run failed, 2 where the call was wrong.
+
+    What is wrong with a call, or with a user's own code, is one line. With RECTIFIED_TRACEBACK=1 in the environment its
+    traceback goes before it.
+    """
     args = sys.argv[1:] if args is None else args
     prepare()
     if args in (["--version"], ["-V"]):
@@ -52,21 +58,24 @@ def main(args: list[str] | None = None) -> int:
         call = tyro.cli(Command, prog="rectified", args=args, description=_DESCRIPTION)
         return call(shlex.join(["rectified", *args]), console)
     except InvalidOption as refused:
-        return _refuse(refused.text(_label(refused.name)), 2)
+        return _refuse(refused, refused.text(_label(refused.name)), 2)
     except (ValueError, DataNotFoundError) as error:
-        return _refuse(str(error), 2)
+        return _refuse(error, str(error), 2)
     except OSError as error:
         if error.errno in FULL:
-            return _refuse(f"no room left on the disk: {error}", 1)
-        if error.errno not in _BLOCKED or error.filename is None:
-            raise
-        return _refuse(f"{error.filename}: {error.strerror}; name another place, or make this one writable", 2)
+            return _refuse(error, f"no room left on the disk: {error}", 1)
+        place = "" if error.filename is None else f"{error.filename}: "
+        way = "; name another place, or make this one writable" if place and error.errno in _BLOCKED else ""
+        return _refuse(error, f"{place}{error.strerror or error or type(error).__name__}{way}", 2)
     except KeyboardInterrupt:
         return 130
 
 
-def _refuse(text: str, status: int) -> int:
-    print(f"rectified: {text}", file=sys.stderr)
+def _refuse(error: BaseException, text: str, status: int) -> int:
+    """Say it in one line; after the traceback, with that of a user's code that caused it, where that is asked for."""
+    if os.environ.get("RECTIFIED_TRACEBACK", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    print(f"rectified: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 

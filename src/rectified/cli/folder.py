@@ -8,7 +8,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from ..files import write
+from ..files import expanded, write
 from ..study.analysis.results import StudyResults
 from ..study.console.live import say
 from ..study.console.status import print_status
@@ -27,7 +27,7 @@ class Status:
     """Folder of the study; it may be running."""
 
     def __call__(self, command: str, console: Console) -> int:
-        return print_status(Store.open(self.out.expanduser()), console)
+        return print_status(Store.open(expanded(self.out)), console)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Report:
     """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
-        store = Store.open(self.out.expanduser())
+        store = Store.open(expanded(self.out))
         results = StudyResults.read(store, self.baseline)
         page = write_report(results, store.out)
         store.write_tables(results.by_key)
@@ -64,10 +64,10 @@ class Export:
     """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
-        results = StudyResults.read(Store.open(self.out.expanduser()), self.baseline)
+        results = StudyResults.read(Store.open(expanded(self.out)), self.baseline)
         text = export(results, self.format)
         if self.file is None:
             sys.stdout.write(text)
         else:
-            write(self.file.expanduser(), text)
+            write(expanded(self.file), text)
         return 0

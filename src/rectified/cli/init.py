@@ -9,6 +9,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from .. import workloads
+from ..files import expanded
 from ..workloads.user_code import is_installed
 from .running import one_line
 
@@ -29,7 +30,7 @@ class Init:
     template: Annotated[Template, arg(metavar="plain|huggingface|lightning", help=_TEMPLATES)] = "plain"
 
     def __call__(self, command: str, console: Console) -> int:
-        path = self.file.expanduser()
+        path = expanded(self.file)
         if path.suffix != ".py":
             raise ValueError(
                 f"{self.file} does not end in .py; write such as rectified init {self.file.stem or 'my_task'}.py"

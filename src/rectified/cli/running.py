@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from tyro.conf import arg
 
+from ..files import expanded
 from ..study.config.study import Study
 from ..study.console.estimate import print_plan
 from ..study.execution.limits import Limits
@@ -73,7 +74,7 @@ class Running:
     @property
     def folder(self) -> Path | None:
         """The study's, with ``~`` for the home folder, which a shell does not expand in ``--out=~/x``."""
-        return self.out and self.out.expanduser()
+        return self.out and expanded(self.out)
 
     def print_plan(self, study: Study, out: Path, executor: LocalExecutor | RayExecutor, console: Console) -> int:
         """See :func:`print_plan`."""

@@ -1,7 +1,7 @@
 """rectified study."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,10 +9,12 @@ from typing import Annotated, Any, TypeVar
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from ..files import expanded
 from ..study.config.errors import InvalidOption
 from ..study.config.study import Study
 from ..study.config.toml_file import StudyFile, read
 from ..study.runner import default_folder, run_study
+from ..workloads.numbers import number, whole_number
 from ..workloads.specs import split
 from .running import Running, one_line, option
 
@@ -71,7 +73,7 @@ class StudyCommand(Running, _Compared):
     def __call__(self, command: str, console: Console) -> int:
         if not self.tasks.endswith(".toml"):
             return self._run(self._value(), command, console)
-        path = Path(self.tasks).expanduser()
+        path = expanded(self.tasks)
         file = read(path, _KINDS)
         if "tasks" not in file.values:
             raise ValueError(f'{path}: it names no tasks; write such as tasks = ["fashion-mnist"]')
@@ -159,7 +161,7 @@ _KINDS: dict[str, type] = _COMPARED | {
 }
 
 
-def numbers(name: str, text: str | None, kind: Callable[[str], Number]) -> list[Number] | None:
+def numbers(name: str, text: str | None, kind: type[Number]) -> list[Number] | None:
     """The numbers of a flag's text; None where it was not given.
 
     Raises:
@@ -168,7 +170,7 @@ def numbers(name: str, text: str | None, kind: Callable[[str], Number]) -> list[
     if text is None:
         return None
     try:
-        return [kind(part) for part in split(text)]
+        return [kind(whole_number(part) if kind is int else number(part)) for part in split(text)]
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise InvalidOption(name, text, f"write {what} with commas between them") from None

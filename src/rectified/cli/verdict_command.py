@@ -7,6 +7,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from ..files import expanded
 from ..study.analysis.from_csv import CsvColumns, read_csv
 from ..study.console.live import say
 from ..study.report import write_report
@@ -45,16 +46,14 @@ class VerdictCommand:
 
     def __call__(self, command: str, console: Console) -> int:
         columns = CsvColumns(self.metric, self.method, self.lr, self.seed)
-        results = read_csv(
-            self.file.expanduser(), columns, self.larger_is_better, self.margin, self.chance, self.baseline
-        )
+        results = read_csv(expanded(self.file), columns, self.larger_is_better, self.margin, self.chance, self.baseline)
         for s in results.settings:
             several = len(results.settings) > 1
             lines = (*s.verdict.answer, *s.verdict.at_best, *s.verdict.at_lr, *s.verdict.runs, s.verdict.chance)
             say(console, "\n".join([f"{s.setting.title}:"] * several + [line for line in lines if line]) + "\n")
         say(console, results.table())
         if self.out is not None:
-            folder = self.out.expanduser()
+            folder = expanded(self.out)
             folder.mkdir(parents=True, exist_ok=True)
             say(console, f"report: {write_report(results, folder)}")
         return 0

@@ -9,7 +9,7 @@
 from ..workloads.tasks import BaseTask, Task
 from .analysis.results import StudyResults
 from .config.errors import InvalidOption
-from .config.methods import Method
+from .config.method import Method
 from .config.study import Study
 from .storage.store import NotAStudyError
 

@@ -9,19 +9,22 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ..files import FULL
+from ..files import FULL, expanded
+from ..messages import shown
 from ..workloads.data.find import check_named
-from ..workloads.tasks import TaskInfo, changed_since
+from ..workloads.tasks import TaskInfo, changed_since, find_data
+from ..workloads.user_code import users_code
 from .analysis.formatting import count
 from .analysis.results import StudyResults
 from .config.errors import InvalidOption
-from .config.runs import Run, slug
+from .config.runs import Run, RunKey, slug
 from .config.study import Study
 from .console.live import View, say, show, summary
-from .console.status import mixtures
+from .console.status import damaged, mixtures
 from .execution.limits import ANY, Limits
 from .executors import Executor, LocalExecutor, RayExecutor
 from .executors.ddp_launcher import check_ranks
+from .executors.executor import ENDS
 from .executors.local import check_system, get_ready
 from .report import write_figures, write_report
 from .storage.store import Store
@@ -80,7 +83,7 @@ def run_from_python(
     progress: bool,
 ) -> StudyResults:
     """See :meth:`Study.run`."""
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     limits = Limits(checkpoint_every, run_minutes, gradients)
     who = make_executor(executor, workers, device)
     console = Console(highlight=False, quiet=not progress)
@@ -101,7 +104,11 @@ def task_infos(runs: Sequence[Run]) -> list[TaskInfo]:
     tasks = {(run.task.name, run.task.version): run.task for run in runs}
     for run in runs:
         sizes.setdefault((run.task.name, run.task.version), []).append(run.batch_size)
-    return [TaskInfo.of(task, tuple(dict.fromkeys(sizes[of]))) for of, task in tasks.items()]
+    infos = []
+    for of, task in tasks.items():
+        with users_code(f"task {shown(task.name)}"):
+            infos.append(TaskInfo.of(task, tuple(dict.fromkeys(sizes[of]))))
+    return infos
 
 
 def run_study(
@@ -147,7 +154,7 @@ def _run_study(
     check_ranks(executor.ranks, [run.batch_size for run in runs])
     check_named(study.data)
     folders = {
-        name: task.find(study.data, lambda line: console.print(line, style="dim", markup=False))
+        name: find_data(task, study.data, lambda line: console.print(line, style="dim", markup=False))
         for name, task in {run.task.name: run.task for run in runs}.items()
     }
     note_long_warmups(runs, console)
@@ -165,7 +172,10 @@ def _run_study(
                 store.prune(record.run)
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
-        interrupted = False
+        for record in records:
+            if record.status == "missing" and record.error:
+                say(console, damaged(record))
+        interrupted, ended = False, set[RunKey]()
         try:
             if missing:
                 with (
@@ -174,25 +184,32 @@ def _run_study(
                 ):
                     for event in events:
                         view.take(event)
+                        if event.kind in ENDS:
+                            ended.add(event.run)
         except KeyboardInterrupt:
             interrupted = True
             say(console, "stopping, and writing the report")
+        if store.restore():
+            say(console, f"note: {out / 'study.json'} was removed meanwhile; it is written again")
         results = StudyResults.read(store)
         store.write_tables(results.by_key)
         page = write_report(results, out)
-        drawn = write_figures(results, out)
         show(console, summary(_of(results, runs)))
-        for line in amiss(results, runs):
+        for line in (*amiss(results, runs), *store.problems()):
             say(console, line)
         say(console, results.verdict)
-        say(console, f"report: {page}; figures: {drawn}")
+        say(console, f"report: {page}; figures: {write_figures(results, out)}")
         say(console, f"tables: {out / 'results.csv'}; TensorBoard: tensorboard --logdir {store.folder_of_runs}")
         left = [results.by_key[run.key] for run in runs]
+        lost = [record for record in left if record.status == "missing" and record.run in ended]
+        for record in lost:
+            why = record.reason or "its folder was removed"
+            say(console, f"lost: {record.run} ended, but {why}; it runs again with the next call")
         if interrupted:
             unfinished = sum(not record.finished for record in left)
             say(console, f"stopped with {unfinished} runs to go; go on with: {command}")
             return 130
-        return int(any(record.status == "failed" for record in left))
+        return int(any(record.status == "failed" for record in left) or bool(lost))
 
 
 def _of(results: StudyResults, runs: Sequence[Run]) -> StudyResults:
@@ -209,11 +226,14 @@ def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
     for method, steps in {(run.method.name, run.steps): (run.method, run.steps) for run in runs}.values():
         if not method.warms_up:
             continue
-        if (warm := method.warm_at()) is None or warm > steps:
+        with users_code(f"method {shown(method.name)}"):
+            warm = method.warm_at()
+            last = method.omega(steps)
+        if warm is None or warm > steps:
             say(
                 console,
                 f"note: the warmup of {method.name} is longer than the run: it ends at omega "
-                f"{method.omega(steps):.2f} after {count(steps, 'step')}",
+                f"{last:.2f} after {count(steps, 'step')}",
             )
 
 

@@ -1,11 +1,16 @@
 """Specs: a name, or a name with options in parentheses, such as ``adam(beta2=0.95)``, and lists of them.
 
-Options are values alone: numbers, words, tuples. Nothing is called.
+Options are values alone: finite numbers, words, True, False, None, tuples and lists of such. Nothing is called.
 """
 
 import ast
+import math
 import re
 from typing import Any
+
+from ..messages import shortened, shown
+
+LONGEST = 500  # characters of a spec
 
 
 def split(text: str) -> list[str]:
@@ -24,6 +29,17 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def check_length(what: str, text: str) -> str:
+    """The text, unless it is longer than any spec: a parser would recurse as deep as it is nested.
+
+    Raises:
+        ValueError: it has more than :data:`LONGEST` characters.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"{what} has {len(text):,} characters; {LONGEST} are the most")
+    return text
+
+
 def read_options(what: str, source: str) -> dict[str, Any]:
     """Parse options, written like the keywords of a call; words need no quotes.
 
@@ -32,7 +48,7 @@ def read_options(what: str, source: str) -> dict[str, Any]:
         source: what is between the parentheses.
 
     Raises:
-        ValueError: it is not a list of name=value, or a value is not a literal.
+        ValueError: it is not a list of name=value, a name is there twice, or a value is no value.
 
     >>> read_options("method 'adam'", "beta2=0.95, eps=1e-6")
     {'beta2': 0.95, 'eps': 1e-06}
@@ -49,26 +65,70 @@ def read_arguments(what: str, source: str) -> tuple[list[Any], dict[str, Any]]:
     """Read the values and the keywords between the parentheses of a call.
 
     Raises:
-        ValueError: it is no list of arguments, or a value is no literal.
+        ValueError: it is no list of arguments, a name is there twice, or a value is no value.
 
     >>> read_arguments("a warmup", "100, power=2.0")
     ([100], {'power': 2.0})
     """
-    quoted = re.sub(r"((?:^|,)\s*\w+\s*=\s*)([0-9]+[A-Za-z]+)(?=\s*(?:,|$))", r"\1'\2'", source)  # 13a is no number
-    try:
-        call = ast.parse(f"f({quoted})", mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        call = None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise ValueError(f"{what}: cannot read the options {source!r}; write name=value with commas between them")
+    call = _call(check_length(what, source))
+    if call is None:
+        raise ValueError(f"{what}: cannot read the options {shown(source)}; write name=value with commas between them")
     values = [_value(what, node) for node in call.args]
-    return values, {keyword.arg or "**": _value(what, keyword.value) for keyword in call.keywords}
+    options: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if keyword.arg is None:
+            raise ValueError(f"{what}: write options as name=value")
+        if keyword.arg in options:
+            raise ValueError(f"{what}: {shown(keyword.arg)} is there twice")
+        options[keyword.arg] = _value(what, keyword.value)
+    return values, options
+
+
+def _call(source: str) -> ast.Call | None:
+    """The source as the arguments of a call; None where it is nothing of that kind, or more than that."""
+    quoted = re.sub(r"((?:^|,)\s*\w+\s*=\s*)([0-9]+[A-Za-z]+)(?=\s*(?:,|$))", r"\1'\2'", source)  # 13a is no number
+    text = f"f({quoted})"
+    try:
+        call = ast.parse(text, mode="eval").body
+        ends = (call.end_lineno, call.end_col_offset) == (1, len(text.encode()))  # and no comment does
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    return call if ends and isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
 
 
 def _value(what: str, node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return node.id
     try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise ValueError(f"{what}: {ast.unparse(node)} is no value; write a number, a word or a tuple") from None
+        return node.id if isinstance(node, ast.Name) else _literal(node)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def _literal(node: ast.expr) -> Any:
+    """A number, a quoted word, True, False, None, or a tuple or list of such; ``ast.literal_eval`` knows more."""
+    if isinstance(node, ast.Tuple | ast.List):
+        parts = [_literal(part) for part in node.elts]
+        return parts if isinstance(node, ast.List) else tuple(parts)
+    signed = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd)
+    bare = node.operand if isinstance(node, ast.UnaryOp) and signed else node
+    value: Any = bare.value if isinstance(bare, ast.Constant) else ...
+    if type(value) in (int, float):
+        if not _is_finite(value):
+            raise ValueError(f"a number is {'too long' if isinstance(value, int) else value}, and must be finite")
+        return -value if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else value
+    if not signed and (value is None or isinstance(value, bool | str)):
+        return value
+    raise ValueError(f"{_written(node)} is no value; write a number, a word or a tuple")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False
+
+
+def _written(node: ast.expr) -> str:
+    try:
+        return shortened(ast.unparse(node))
+    except (RecursionError, MemoryError, ValueError):  # too deep, or too many digits
+        return "an option"

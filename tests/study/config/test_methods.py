@@ -152,7 +152,7 @@ def test_an_lr_in_parentheses_is_the_methods_own():
         ("adam(0.1)", "write options as name=value"),
         ("adam(lr=", "cannot read the options 'lr=)'; write name=value"),
         ("adam(lr=x)", "method 'adam(lr=x)'"),
-        ("adam(lr=-1)", "Invalid learning rate: -1"),
+        ("adam(lr=-1)", "lr is -1: a learning rate is a positive number"),
         ("adam(colour=3)", "unexpected keyword argument 'colour'"),
         ("radam(beta2=0.5)", "never leave its start"),
         ("adam(__import__('os').system('true'))", "__import__('os').system('true') is no value; write a number"),
@@ -226,7 +226,10 @@ def test_a_warmup_of_ones_own_from_the_current_folder(own_warmups):
         ("adam+own_warmups.Cosine", "own_warmups.Cosine makes no warmup: "),
         ("adam+own_warmups.Cosine(a=1)", "own_warmups.Cosine makes no warmup: "),
         ("adam+own_warmups.NONE", "own_warmups.NONE makes no warmup: "),
-        ("adam+own_warmups.boom()", "own_warmups.boom makes no warmup: out of luck"),
+        (
+            "adam+own_warmups.boom()",
+            "own_warmups.boom makes no warmup: own_warmups.py, line 10: RuntimeError: out of luck",
+        ),
         (
             "adam+broken_warmups.Cosine(1)",
             "broken_warmups cannot be imported: broken_warmups.py, line 1: SystemExit: 3",

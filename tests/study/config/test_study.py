@@ -100,7 +100,7 @@ def test_vary_is_every_method_with_every_combination():
         ({"lrs": [0.1, -0.1]}, "lrs is -0.1: a learning rate is a positive number"),
         ({"lrs": [float("nan")]}, "lrs is nan: a learning rate is a positive number"),
         ({"lrs": [float("inf")]}, "lrs is inf: a learning rate is a positive number"),
-        ({"lrs": [0]}, "lrs is 0.0: a learning rate is a positive number"),
+        ({"lrs": [0]}, "lrs is 0: a learning rate is a positive number"),
         ({"lrs": [0.1, 0.1]}, "lrs is 0.1: it is there twice"),
         ({"lrs": ()}, "lrs is empty: give at least one"),
         ({"lrs": ["fast"]}, "lrs is fast: it must be a number"),

@@ -289,14 +289,19 @@ def test_write_report_over_a_folder(tmp_path, make):
     figures = write_figures(results, store.out)
     names = {file.name for file in figures.iterdir()}
     assert names >= {"metric-by-lr.svg", "metric-by-lr.pdf", "heat-map.svg", "omega.pdf", "curve-0.01-train_loss.svg"}
-    assert {name[-4:] for name in names} == {".svg", ".pdf"}
+    assert {name[-4:] for name in names - {".written"}} == {".svg", ".pdf"}
     assert (figures / "omega.pdf").read_bytes().startswith(b"%PDF")
     assert b"adam" in (figures / "omega.svg").read_bytes(), "it has a legend"
     drawn = {file.name: file.read_bytes() for file in figures.iterdir()}
-    (figures / "from-an-earlier-study.svg").touch()
-    (figures / "notes.txt").touch()
+    earlier, mine, outside = figures / "lr-study-heat-map.svg", figures / "mine.svg", store.out / "other.svg"
+    for file in (earlier, mine, outside):
+        file.touch()
+    with (figures / ".written").open("a") as manifest:
+        manifest.write("lr-study-heat-map.svg\n../other.svg\n")
     write_figures(results, store.out)
-    (figures / "notes.txt").unlink()
+    assert not earlier.exists(), "it was an earlier report's"
+    mine.unlink()
+    outside.unlink()
     assert {file.name: file.read_bytes() for file in figures.iterdir()} == drawn
     text = words(path.read_text())
     assert "1 run of 2 has no result" in text

@@ -48,7 +48,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
 
 def test_what_a_study_killed_as_it_began_leaves_over_is_no_obstacle(tmp_path):
     (tmp_path / ".lock").touch()
-    (tmp_path / ".study.json.99999999").touch()
+    (tmp_path / f".study.json.{'0' * 16}.rectified-99999999").touch()
     store = Store(tmp_path)
     with store.locked():
         add(store, RUNS)
@@ -155,7 +155,9 @@ def test_a_truncated_row_makes_the_run_missing(store):
     finish(store, RUNS[0])
     with (store.folder(RUNS[0]) / "rows.jsonl").open("a") as rows:
         rows.write('{"epoch": 2, "tr')
-    assert store.record(RUNS[0]) == Record(RUNS[0])
+    found = store.record(RUNS[0])
+    assert (found.status, found.rows) == ("missing", [])
+    assert found.error.startswith("its rows.jsonl: it is no JSON: ")
 
 
 def test_results_hold_one_row_a_run_in_order_and_nothing_of_time_or_place(store):
@@ -189,7 +191,7 @@ def test_rows_that_were_lost_make_the_run_missing(store):
     finish(store, RUNS[0])
     done = store.folder(RUNS[0]) / "done.json"
     write_json(done, json.loads(done.read_text()) | {"rows": 2})
-    assert store.record(RUNS[0]) == Record(RUNS[0])
+    assert store.record(RUNS[0]) == Record(RUNS[0], error="its rows.jsonl: 1 of 2 rows are there")
     write_json(done, json.loads(done.read_text()) | {"rows": 1})
     assert store.record(RUNS[0]).status == "done"
 

@@ -52,7 +52,11 @@ def test_a_user_without_a_home_is_an_oserror(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_made_and_right_is_published(home: Path) -> None:
     assert cache.fill("set", write("right"), whole) == home / "set"
-    assert [path.relative_to(home).as_posix() for path in home.rglob("*")] == ["set", "set/file"]
+    assert sorted(path.relative_to(home).as_posix() for path in home.rglob("*")) == [
+        "set",
+        f"set/{cache.MARK}",
+        "set/file",
+    ]
 
 
 def test_it_is_not_there_until_it_is_whole(home: Path) -> None:
@@ -134,24 +138,98 @@ def test_a_file_in_the_place_of_the_folder_is_an_oserror(home: Path) -> None:
     assert [path.name for path in home.iterdir()] == ["set"]
 
 
-def test_set_aside_keeps_one_and_does_not_mind_being_late(home: Path) -> None:
+def test_set_aside_keeps_all_and_does_not_mind_being_late(home: Path) -> None:
+    (home / "set-damaged-2").mkdir(parents=True)  # a user's
     for text in ("first", "second"):
         (home / "set").mkdir(parents=True)
         write(text)(home / "set")
-        cache.set_aside("set")
-    cache.set_aside("other")
-    assert [path.name for path in home.iterdir()] == ["set-damaged"]
-    assert (cache.aside("set") / "file").read_text() == "second"
+        aside = cache.set_aside("set")
+        assert aside is not None
+        assert (aside / "file").read_text() == text
+    assert cache.set_aside("set") is None
+    assert sorted(path.name for path in home.iterdir()) == ["set-damaged", "set-damaged-2", "set-damaged-3"]
+    assert not [*(home / "set-damaged-2").iterdir()]
+
+
+def test_two_that_set_aside_at_once_take_two_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "set").mkdir(parents=True)
+    real = Path.rename
+
+    def late(path: Path, to: Path) -> Path:
+        if to.name == "set-damaged":
+            to.mkdir()
+            write("another process")(to)
+        return real(path, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert cache.set_aside("set") == home / "set-damaged-2"
+    assert (home / "set-damaged/file").read_text() == "another process"
+
+
+def test_only_what_has_the_mark_is_ours(home: Path) -> None:
+    assert cache.is_ours(cache.fill("set", write("right"), whole))
+    (home / "other").mkdir()
+    assert not cache.is_ours(home / "other")
+    assert not cache.is_ours(home / "nothing")
+    (home / "link").symlink_to(home / "set")
+    assert not cache.is_ours(home / "link")
+    (home / "other" / cache.MARK).symlink_to(home / "set" / cache.MARK)
+    assert not cache.is_ours(home / "other")
+
+
+def age(path: Path) -> None:
+    then = time.time() - 25 * 3600
+    os.utime(path, (then, then))
 
 
 def test_what_killed_processes_left_goes_after_a_day(home: Path) -> None:
     for name in (".set-old", ".set-new", ".other-old"):
         (home / name).mkdir(parents=True)
+        (home / name / cache.MARK).touch()
         if name.endswith("old"):
-            then = time.time() - 25 * 3600
-            os.utime(home / name, (then, then))
+            age(home / name)
     cache.fill("set", write("right"), whole)
     assert sorted(path.name for path in home.iterdir()) == [".other-old", ".set-new", "set"]
+
+
+def test_what_a_killed_process_leaves_has_the_mark() -> None:
+    ours: list[bool] = []
+    cache.fill("set", lambda folder: [write("right")(folder), ours.append(cache.is_ours(folder.parent))], whole)
+    assert ours == [True]
+
+
+def test_a_users_hidden_folders_and_links_are_not_swept(home: Path, tmp_path: Path) -> None:
+    (home / ".set-of-mine").mkdir(parents=True)
+    write("mine")(home / ".set-of-mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / cache.MARK).touch()
+    (home / ".set-link").symlink_to(tmp_path / "elsewhere")
+    for path in (home / ".set-of-mine", tmp_path / "elsewhere"):
+        age(path)
+    cache.fill("set", write("right"), whole)
+    assert (home / ".set-of-mine/file").read_text() == "mine"
+    assert (tmp_path / "elsewhere" / cache.MARK).exists()
+    assert (home / ".set-link").is_symlink()
+
+
+def test_links_in_what_is_swept_are_not_followed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    write("mine")(tmp_path / "elsewhere")
+    (home / ".set-old").mkdir(parents=True)
+    (home / ".set-old" / cache.MARK).touch()
+    (home / ".set-old/link").symlink_to(tmp_path / "elsewhere")
+    age(home / ".set-old")
+    cache.fill("set", write("right"), whole)
+    assert not (home / ".set-old").exists()
+    assert (tmp_path / "elsewhere/file").read_text() == "mine"
+
+
+def test_a_name_is_no_pattern(home: Path) -> None:
+    (home / ".seta-old").mkdir(parents=True)
+    (home / ".seta-old" / cache.MARK).touch()
+    age(home / ".seta-old")
+    cache.fill("set[a]", write("right"), whole)
+    assert (home / ".seta-old").exists()
 
 
 def test_bytes_are_on_the_disk_before_the_rename(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,4 +243,5 @@ def test_bytes_are_on_the_disk_before_the_rename(home: Path, monkeypatch: pytest
         pytest.skip("needs /proc")
     monkeypatch.setattr(os, "fsync", fsync)
     cache.fill("set", write("right"), whole)
-    assert synced == ["file False", "set False", "cache True"]
+    assert sorted(synced[:2]) == [f"{cache.MARK} False", "file False"]
+    assert synced[2:] == ["set False", "cache True"]

@@ -13,6 +13,7 @@ import torch
 
 from picture_files import CIFAR, TRAIN, binary, cifar, packed, pickled, pickled_by_python_2, put
 from rectified.workloads.data import DataNotFoundError
+from rectified.workloads.data.cache import MARK
 from rectified.workloads.data.images import cifar10_files
 
 BATCHES = cifar()
@@ -84,7 +85,7 @@ def test_the_cache_and_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     said: list[str] = []
     home = cifar10_files.find(say=said.append)
     assert home == tmp_path / "cache" / "cifar-10"
-    assert sorted(path.name for path in home.iterdir()) == sorted(BIN)
+    assert sorted(path.name for path in home.iterdir()) == sorted([*BIN, MARK])
     check(home)
     assert len(said) == 2
     assert cifar10_files.find(fetch=False) == home

@@ -5,6 +5,7 @@ A set of twelve pictures stands in for the real one, so SUMS is patched; one slo
 
 import gzip
 import hashlib
+import re
 import runpy
 import struct
 import threading
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rectified.workloads.data import DataNotFoundError, fetch
+from rectified.workloads.data import DataNotFoundError, archives, fetch
+from rectified.workloads.data.cache import MARK
 from rectified.workloads.data.images import fashion_mnist_files, idx
 from rectified.workloads.data.images.fashion_mnist_files import find, load, mini
 
@@ -139,7 +141,7 @@ def test_the_download(world: World) -> None:
     assert world.web.asked == [f"{name}.gz" for name in NAMES]
     assert len(world.said) == 5
     assert world.litter() == []
-    assert sorted(path.name for path in world.home.iterdir()) == sorted(GZIPPED)
+    assert sorted(path.name for path in world.home.iterdir()) == sorted([*GZIPPED, MARK])
     assert world.find() == world.home  # this time from the cache
     assert len(world.web.asked) == 4
 
@@ -151,7 +153,7 @@ def test_apt(world: World, manner: str) -> None:
     assert world.find() == world.home
     check(world.home)
     assert world.litter() == []
-    assert sorted(path.name for path in world.home.iterdir()) == sorted(GZIPPED)
+    assert sorted(path.name for path in world.home.iterdir()) == sorted([*GZIPPED, MARK])
 
 
 def test_nothing_leads_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,13 +254,53 @@ def test_a_package_with_other_content_never_reaches_the_cache(world: World) -> N
     ids=["other", "truncated", "missing"],
 )
 def test_a_damaged_cache_is_reported_set_aside_and_fetched_anew(world: World, damage: Callable[[Path], object]) -> None:
-    damage(put(world.home))
     world.web.files.update(GZIPPED)
+    damage(world.find())
+    world.said.clear()
     assert world.find() == world.home
     check(world.home)
     assert NAMES[2] in world.said[0]
     assert "fashion-mnist-damaged" in world.said[0]
     assert world.litter() == ["fashion-mnist-damaged"]
+
+
+@pytest.mark.parametrize("content", ["half", "none", "a link"])
+def test_a_users_folder_in_the_cache_stays_and_nothing_is_fetched_over_it(world: World, content: str) -> None:
+    theirs = {**GZIPPED, "notes.txt": b"ours"}
+    del theirs[f"{NAMES[3]}.gz"]
+    if content == "a link":
+        world.cache.mkdir()
+        world.home.symlink_to(put(world.cache.parent / "elsewhere", {**theirs, MARK: b""}))
+    else:
+        put(world.home, theirs if content == "half" else {})
+    before = {path: path.is_symlink() or path.is_dir() or path.read_bytes() for path in world.cache.parent.rglob("*")}
+    world.web.files.update(GZIPPED)
+    for _ in range(2):
+        with pytest.raises(DataNotFoundError) as refusal:
+            world.find()
+        for words in (
+            r"is missing; rectified has not made \S*fashion-mnist and leaves it as it is: complete it, or move it away",
+            r"the official download: not tried, since \S*cache/fashion-mnist is in its place\n",
+        ):
+            assert re.search(words, str(refusal.value))
+    now = {path: path.is_symlink() or path.is_dir() or path.read_bytes() for path in world.cache.parent.rglob("*")}
+    assert now == before
+    assert world.web.asked == world.said == []
+    world.home.rename(world.cache / "away")
+    assert world.find() == world.home
+    check(world.home)
+
+
+def test_what_was_set_aside_before_stays(world: World) -> None:
+    world.web.files.update(GZIPPED)
+    for number, text in ((1, b"first"), (2, b"second")):
+        put(world.find(), {f"{NAMES[2]}.gz": text})
+        world.said.clear()
+        assert world.find() == world.home
+        assert world.litter() == ["fashion-mnist-damaged", "fashion-mnist-damaged-2"][:number]
+    for name, text in zip(world.litter(), (b"first", b"second"), strict=True):
+        assert (world.cache / name / f"{NAMES[2]}.gz").read_bytes() == text
+        assert f"the folder is set aside as {world.cache / name}" in world.said[0] or text == b"first"
 
 
 def test_a_damaged_cache_is_among_the_reasons(world: World) -> None:
@@ -340,7 +382,7 @@ def test_the_miniature_is_stratified_and_in_no_order_of_classes() -> None:
 
 
 def test_the_miniature_is_what_it_was() -> None:
-    content = b"".join(idx.contents(mini() / f"{name}.gz") for name in NAMES)
+    content = b"".join(archives.contents(mini() / f"{name}.gz", 1 << 30) for name in NAMES)
     assert hashlib.sha256(content).hexdigest() == "1d8bacf68763c5484f91d4e99175191a1861bfe69343c2c1740d52cd4dc6d401"
     for path in mini().glob("*.gz"):
         assert path.read_bytes()[3:8] == bytes(5)  # neither name nor time
@@ -375,4 +417,5 @@ def test_the_real_set_is_the_published_one_and_the_miniature_comes_from_it(
     make = runpy.run_path(str(Path(__file__).parents[3] / "tools/make_fashion_mnist_mini.py"))
     make["main"](tmp_path / "mini")
     for name in NAMES:
-        assert idx.contents(tmp_path / "mini" / f"{name}.gz") == idx.contents(mini() / f"{name}.gz")
+        made, kept = (archives.contents(place / f"{name}.gz", 1 << 30) for place in (tmp_path / "mini", mini()))
+        assert made == kept

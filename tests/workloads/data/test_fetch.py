@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from rectified.workloads.data import fetch
+from rectified.workloads.data.images import cifar10_files, fashion_mnist_files
+from rectified.workloads.data.images.imagenet_files import TINY_IMAGENET
+from rectified.workloads.data.text import one_billion, pairs, wikitext
 
 
 @pytest.fixture
@@ -63,6 +66,23 @@ def test_a_published_sum_is_compared(web, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     fetch.download(web.url + "file.gz", tmp_path / "file", md5=right)
     assert (tmp_path / "file").read_bytes() == web.files["file.gz"]
+
+
+def test_a_download_without_end_is_an_oserror_and_no_file(web, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(fetch, "LIMIT", 2 << 20)
+    web.files["file.gz"] = bytes(2 << 20)
+    fetch.download(web.url + "file.gz", tmp_path / "file")
+    (tmp_path / "file").unlink()
+    web.files["file.gz"] += b"x"
+    with pytest.raises(OSError, match=r"file.gz: it has more than 2 MB, which is too much for any of the data sets$"):
+        fetch.download(web.url + "file.gz", tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_are_encrypted() -> None:
+    urls = [module.URL for module in (cifar10_files, fashion_mnist_files, one_billion, pairs, wikitext)]
+    assert [url for url in urls if not url.startswith("https://")] == []
+    assert "http://" not in TINY_IMAGENET.origin
 
 
 def test_others_may_read_what_was_downloaded(web, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rectified.workloads.data import DataNotFoundError
 from rectified.workloads.data.images import idx
 
 HEADER = struct.pack(">HBB3I", 0, 8, 3, 2, 3, 4)
@@ -67,10 +68,6 @@ def test_only_bytes_are_packed() -> None:
         pytest.param(WHOLE + b"xy", "2 bytes too many", id="trailing garbage"),
         pytest.param(gzip.compress(WHOLE[:-1]), "truncated: 23 bytes", id="truncated, gzipped"),
         pytest.param(gzip.compress(WHOLE + b"x"), "1 bytes too many", id="trailing garbage, gzipped"),
-        pytest.param(gzip.compress(WHOLE)[:-9], "damaged gzip", id="gzip truncated"),
-        pytest.param(gzip.compress(WHOLE) + b"xy", "damaged gzip", id="garbage behind gzip"),
-        pytest.param(b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9, "damaged gzip", id="gzip nonsense"),
-        pytest.param(gzip.compress(WHOLE)[:-8] + b"\0" * 8, "damaged gzip", id="gzip checksum"),
     ],
 )
 def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, damaged: bytes, complaint: str) -> None:
@@ -79,6 +76,22 @@ def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, damaged: byt
     with pytest.raises(ValueError, match=complaint) as refusal:
         idx.read(path, dims=3)
     assert str(refusal.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(gzip.compress(WHOLE)[:-9], id="gzip truncated"),
+        pytest.param(gzip.compress(WHOLE) + b"xy", id="garbage behind gzip"),
+        pytest.param(b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9, id="gzip nonsense"),
+        pytest.param(gzip.compress(WHOLE)[:-8] + b"\0" * 8, id="gzip checksum"),
+    ],
+)
+def test_a_damaged_gzip_file_is_named(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(damaged)
+    with pytest.raises(DataNotFoundError, match=rf"^{path}: damaged gzip file \([^\n]+\)$"):
+        idx.read(path, dims=3)
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_an_archive_cannot_write_outside_the_cache(tmp_path: Path, kind: str) ->
         if kind == "link":
             member.type, member.linkname = tarfile.SYMTYPE, str(tmp_path)
         members.addfile(member)
-    with pytest.raises(DataNotFoundError, match=r"tiny-imagenet.tar.gz: (damaged archive|holds no folder train)"):
+    with pytest.raises(DataNotFoundError, match=r"tiny-imagenet.tar.gz: .* in it (leads out of|is a link)"):
         TINY_IMAGENET.find(archive, 12)
     assert not victim.exists()
 

@@ -236,7 +236,7 @@ def test_the_download_and_the_cache(multi30k: Path, tmp_path: Path) -> None:
     (home / "val.de.gz").write_bytes((home / "val.en.gz").read_bytes())
     with pytest.raises(DataNotFoundError, match="404"):
         find(None, "de", "en", said.append)
-    assert "val.de.gz: it is val.en; setting the folder aside" in said[7]
+    assert "val.de.gz: it is val.en; the folder is set aside as " in said[7]
 
 
 def test_what_is_downloaded_is_the_published_text_or_nothing(multi30k: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rectified.workloads.data import DataNotFoundError
+from rectified.workloads.data.cache import MARK
 from rectified.workloads.data.text import wikitext
 from rectified.workloads.data.text.wikitext import ARCHIVE, find, load
 from rectified.workloads.data.text.words import corpus
@@ -134,7 +135,7 @@ def test_the_download_is_checked_and_kept(tmp_path, monkeypatch, web):
     web.files[ARCHIVE] = packed(tmp_path / "right").read_bytes()
     home = tmp_path / "cache/wikitext-2"
     assert find(None, said.append) == home
-    assert sorted(path.name for path in home.iterdir()) == sorted(TEXTS)
+    assert sorted(path.name for path in home.iterdir()) == sorted([*TEXTS, MARK])
     check(home)
     assert any("downloading" in line for line in said)
     asked = len(web.asked)

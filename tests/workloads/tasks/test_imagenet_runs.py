@@ -1,6 +1,7 @@
 """ImageNet's and Tiny ImageNet's tasks: their settings, their runs, killed or of two ranks, and real pictures."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from picture_files import imagenet, put, shared_data, tiny_imagenet
 from rectified.study.execution import execute as execution
 from rectified.study.execution.limits import ANY, Limits
 from rectified.study.executors.ddp_launcher import execute_on
-from rectified.study.executors.parcels import write_shared
+from rectified.study.executors.parcels import path_for_children, write_shared
 from rectified.workloads.tasks import imagenet as module
 from rectified.workloads.tasks import parse_task
 from run_to_end import run_of, run_to_end
@@ -86,9 +87,11 @@ def test_two_ranks_train_it(tmp_path: Path, name: str) -> None:
     """The first step's loss is that of the two halves, each normalised by its own statistics: computed here by hand."""
     task = parse_task(name)
     data = task.load(task.find(put(tmp_path / "data", tiny_imagenet()), print))
-    write_shared(tmp_path / "shared", task, data)
+    file = write_shared(tmp_path, task, data)
     run = run_of(task, "radam", 0.003, batch_size=12)
-    events = list(execute_on(("cpu", "cpu"), run, tmp_path / "shared", tmp_path / "run", 1, ANY))
+    with path_for_children(file) as path:
+        events = list(execute_on(("cpu", "cpu"), run, path, tmp_path / "run", 1, ANY))
+    os.close(file)
     assert events[-1].kind == "done"
     (row,) = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
     torch.manual_seed(0)

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
+from rectified.study import Study
 from rectified.study.config.runs import slug
 from rectified.workloads.tasks import TASKS, parse_task
 from run_to_end import run_of, run_to_end
@@ -61,6 +63,16 @@ def test_the_loss_scale_scales_gradients_and_nothing_that_is_told(tmp_path):
 
     (plain,), (scaled,) = rows(MINI.name, 0.01), rows("fashion-mnist-mini(loss_scale=1024)", 0.01 / 1024)
     assert scaled == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_the_text_that_names_a_task_makes_it_again(task):
+    """In study.json, in commands, in config.json: translation's was once its source language, de."""
+    other = parse_task(f"{task.name}(loss_scale=2)")
+    for each in (task, other):
+        assert parse_task(each.spec) == each
+        (word,) = shlex.split(Study(each, "adam", 0.01, 0).command)[2:3]
+        assert parse_task(word) == each
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)

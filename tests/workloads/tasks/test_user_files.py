@@ -42,7 +42,7 @@ def test_a_file_with_one_task(here, monkeypatch):
     write("my_task.py", TASK)
     task = load_task("my_task.py")
     assert type(task) is Task
-    assert (task.name, task.source, len(task.version)) == ("my_task", "my_task.py", 10)
+    assert (task.name, task.written_as, len(task.version)) == ("my_task", "my_task.py", 10)
     assert load_task(" my_task.py:task ") is load_task(str(here / "my_task.py")) is parse_task("my_task.py") is task
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.chdir("/")
@@ -70,7 +70,7 @@ def test_a_module_in_a_package():
     write("lab/sizes.py", "SIZE = 5\n")
     write("lab/tasks.py", "from .sizes import SIZE\n" + TASK.replace("batch_size=5", "batch_size=SIZE"))
     task = load_task("lab.tasks:task")
-    assert (task.name, task.batch_size, task.source) == ("tasks", 5, "lab.tasks:task")
+    assert (task.name, task.batch_size, task.written_as) == ("tasks", 5, "lab.tasks:task")
     write("lab/sizes.py", "SIZE = 10\n")
     changed = load_task("lab.tasks:task")
     assert changed.batch_size == 10

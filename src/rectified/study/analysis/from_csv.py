@@ -3,9 +3,12 @@
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...messages import shortened, shown, text_of
+from ...workloads.numbers import learning_rate, number, whole_number
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.errors import InvalidOption
 from ..config.runs import RunKey
@@ -57,18 +60,23 @@ def read_csv(
         baseline: the method that the others are compared with; the first one if None.
 
     Raises:
-        InvalidOption: a column is not there, the direction of the metric is not known, or there is no such baseline.
-        ValueError: the file cannot be read, or a row has no lr or seed that is a number; names the line.
+        InvalidOption: a column is not there or there twice, the direction of the metric is not known, a number is out
+            of its range, or there is no such baseline.
+        ValueError: the file cannot be read, or a row has no method, or no lr or seed that is a number; names the line.
     """
-    rows = _rows(path)
-    names = rows[0].keys()
+    _check_flags(margin, chance)
+    names, rows = _rows(path)
     for option, name in (("metric", columns.metric), ("method", columns.method), ("lr", columns.lr)):
         if name not in names:
-            raise InvalidOption(option, name, f"{path} has no such column; it has {', '.join(names)}")
+            there = shortened(", ".join(names), 200)
+            raise InvalidOption(option, name, f"{path} has no such column; it has {there}")
     if columns.seed not in names:
         raise InvalidOption("seed", columns.seed, f"{path} has no such column; runs are paired by their seed")
+    for option, name in vars(columns).items():
+        if names.count(name) > 1:
+            raise InvalidOption(option, name, f"{path} has several such columns; give each a name of its own")
     larger = _larger(columns.metric) if larger_is_better is None else larger_is_better
-    records = [_record(path, line, row, columns) for line, row in enumerate(rows, start=2)]
+    records = [_record(path, line, row, columns) for line, row in rows]
     _refuse_twins(path, records)
     values = sorted(abs(r.rows[-1][columns.metric]) for r in records if r.status == "done")
     usual = margin if margin is not None else (values[len(values) // 2] / 100 if values and values[-1] else 1.0) or 1.0
@@ -81,17 +89,35 @@ def read_csv(
     return StudyResults.of(records, tasks, baseline)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _check_flags(margin: float | None, chance: float | None) -> None:
+    if margin is not None and not (0 < margin < math.inf):
+        raise InvalidOption("margin", margin, "it must be a positive number")
+    if chance is not None and not math.isfinite(chance):
+        raise InvalidOption(
+            "chance", chance, "it must be a finite number, the metric of a model that has learned nothing"
+        )
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header, and each row by name with the line that it ends on."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            names = [name for name in reader.fieldnames or () if name]
+            rows = [
+                (
+                    reader.line_num,
+                    {key: value or "" for key, value in row.items() if key and isinstance(value, str | None)},
+                )
+                for row in reader
+            ]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: it is no CSV in UTF-8 ({error})") from None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: it is no CSV in UTF-8 ({text_of(error)})") from None
     if not rows:
         raise ValueError(f"{path}: it has no rows below its header")
-    return rows
+    return names, rows
 
 
 def _larger(metric: str) -> bool:
@@ -103,22 +129,33 @@ def _larger(metric: str) -> bool:
 
 
 def _record(path: Path, line: int, row: Mapping[str, str], columns: CsvColumns) -> Record:
-    def number(name: str, default: str = "") -> float:
+    def read(name: str, default: str = "") -> float:
         text = row.get(name, default) or default
         try:
-            return float(text)
+            return number(text)
         except ValueError:
-            raise ValueError(f"{path}, line {line}: {name} is {text!r}; it must be a number") from None
+            raise ValueError(f"{path}, line {line}: {name} is {shown(text)}; it must be a number") from None
 
-    lr, seed = number(columns.lr), number(columns.seed)
-    if not 0 < lr < math.inf:
-        raise ValueError(f"{path}, line {line}: {columns.lr} is {lr:g}; a learning rate is a positive number")
-    if seed != seed or abs(seed) == math.inf or seed != int(seed):
-        raise ValueError(f"{path}, line {line}: {columns.seed} is {seed:g}; a seed is a whole number")
-    epochs, batch_size = (int(number(name, "0")) for name in ("epochs", "batch_size"))
-    task = row.get(columns.task) or path.stem
-    run = RunKey(task, row[columns.method].strip(), lr, int(seed), epochs, batch_size)
-    value = number(columns.metric, "nan") if row.get(columns.metric) else None
+    def whole(name: str, default: str = "") -> int:
+        with suppress(ValueError):
+            return whole_number(row.get(name, ""))  # with every digit
+        value = read(name, default)
+        if not math.isfinite(value) or value != int(value):
+            what = "a seed is" if name == columns.seed else "it must be"
+            raise ValueError(f"{path}, line {line}: {name} is {value:g}; {what} a whole number")
+        return int(value)
+
+    lr = read(columns.lr)
+    try:
+        learning_rate(lr)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {columns.lr} is {lr:g}; {error}") from None
+    seed, epochs, batch_size = whole(columns.seed), whole("epochs", "0"), whole("batch_size", "0")
+    task, method = row.get(columns.task) or path.stem, row.get(columns.method, "").strip()
+    if not method:
+        raise ValueError(f"{path}, line {line}: {columns.method} is empty; name the method")
+    run = RunKey(task, method, lr, seed, epochs, batch_size)
+    value = read(columns.metric, "nan") if row.get(columns.metric) else None
     status = _status(row.get(columns.status, "").strip().lower(), value)
     rows = [{columns.metric: value}] if status == "done" and value is not None else []
     return Record(run, status, rows, cause="run" if status == "failed" else "")
@@ -136,7 +173,8 @@ def _refuse_twins(path: Path, records: Sequence[Record]) -> None:
     for record in _repeated(records):
         run = record.run
         raise ValueError(
-            f"{path}: {run} is there twice ({run.task}); keep one row a run, or tell the runs apart by a task column"
+            f"{path}: {shortened(str(run), 120)} is there twice ({shortened(run.task)}); keep one row a run, "
+            "or tell the runs apart by a task column"
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ...warmup import Warmup
 
 if TYPE_CHECKING:
-    from .methods import Method
+    from .method import Method
 
 _EXACT = 65_536  # steps
 _NAME = re.compile(r"matched-lr\((.*)\)", re.DOTALL)

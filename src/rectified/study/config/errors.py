@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ...messages import shortened, shown
+
 
 class InvalidOption(ValueError):  # noqa: N818  # a name of the public contract
     """An option has a value that it cannot have.
@@ -26,6 +28,6 @@ class InvalidOption(ValueError):  # noqa: N818  # a name of the public contract
         return self.text(self.name)
 
     def text(self, label: str) -> str:
-        """The message, with the option called by another name, such as ``"--batch-sizes"``."""
-        value = self.value if isinstance(self.value, str) else repr(self.value)
+        """The message, with the option called by another name, such as ``"--batch-sizes"``; long values shortened."""
+        value = shortened(self.value) if isinstance(self.value, str) else shown(self.value)
         return f"{label} is {value}: {self.why}"

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ...workloads.tasks import BaseTask
-from .methods import Method
+from .method import Method
 
 
 def slug(name: str) -> str:

@@ -1,7 +1,6 @@
 """A study as one value: what is compared, on what, and with whom."""
 
 import itertools
-import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from ...workloads.specs import split
+from ...files import expanded
+from ...messages import shortened, shown
+from ...workloads.numbers import learning_rate
+from ...workloads.specs import LONGEST, split
 from ...workloads.tasks import BaseTask, parse_task
+from ...workloads.user_code import in_one_line, users_code
 from .errors import InvalidOption
-from .methods import Method, parse
+from .method import Method
+from .methods import parse
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ Some = str | Sequence[T]
 Control = Literal["matched-lr"]
 
 _SEEDS = -(2**63), 2**64 - 1  # what torch's generators take
+_LARGEST = 10**9  # epochs, or examples in a batch: beyond it numbers of steps are no use to anybody
+_MOST = 10_000  # lrs, or seeds
 
 
 @dataclass(frozen=True, init=False)
@@ -82,7 +88,7 @@ class Study:
         def keep(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        keep("data", None if data is None else Path(data).expanduser())
+        keep("data", None if data is None else _folder(data))
         keep("tasks", tuple(_task(task, self.data) for task in _several(tasks)))
         _once("tasks", [task.name for task in self.tasks])
         keep("methods", None if methods is None else _methods("methods", _several(methods)))
@@ -90,7 +96,7 @@ class Study:
         keep("seeds", None if seeds is None else _numbers("seeds", seeds, int))
         keep("epochs", epochs)
         keep("batch_sizes", None if batch_sizes is None else _numbers("batch_sizes", batch_sizes, int))
-        keep("vary", tuple(_axis(name, values) for name, values in (vary or {}).items()))
+        keep("vary", _axes(vary))
         keep("baseline", baseline.name if isinstance(baseline, Method) else baseline)
         keep("control", control)
         if control is not None and control not in get_args(Control):
@@ -100,7 +106,7 @@ class Study:
             raise InvalidOption("control", control, "no method has a warmup, so there is nothing to match")
         names = list(dict.fromkeys(run.method.name for run in runs))
         if self.baseline is not None and self.baseline not in names:
-            raise InvalidOption("baseline", self.baseline, f"the methods are {', '.join(names)}")
+            raise InvalidOption("baseline", self.baseline, f"the methods are {shortened(', '.join(names), 200)}")
 
     def runs(self) -> list[Run]:
         """Every run: task by task, batch size by batch size, method by method, lr by lr, seed by seed."""
@@ -113,20 +119,17 @@ class Study:
         if self.control:
             methods = _with_controls(methods)
         sizes = (task.batch_size,) if self.batch_sizes is None else self.batch_sizes
-        lrs = task.lrs if self.lrs is None else self.lrs
-        seeds = task.seeds if self.seeds is None else self.seeds
+        lrs = _numbers("lrs", task.lrs, float) if self.lrs is None else self.lrs
+        seeds = _numbers("seeds", task.seeds, int) if self.seeds is None else self.seeds
         epochs = task.epochs if self.epochs is None else self.epochs
-        _in_range(lrs, seeds, epochs, sizes)
+        _in_range(seeds, epochs, sizes)
         for size in sizes:
             if task.largest_batch is not None and size > task.largest_batch:
                 raise InvalidOption(
                     "batch_sizes", size, f"{task.name} has training data for {task.largest_batch:,} at most"
                 )
-            try:
-                steps = epochs * task.steps_per_epoch(size)
-            except ValueError as error:  # a user's data that cannot fill a batch of that size
-                raise InvalidOption("batch_sizes", size, str(error)) from None
-            at = [method.over(steps) for method in methods]
+            steps = epochs * _steps(task, size)
+            at = [_over(method, steps) for method in methods]
             _refuse_twins(at, lrs)
             for method in at:
                 for lr in lrs if method.lr is None else (method.lr,):
@@ -225,7 +228,43 @@ def _task(value: Any, data: Path | None) -> BaseTask:
 
 
 def _method(name: str, value: Any) -> Method:
-    return value if isinstance(value, Method) else _parsed(name, value, parse, "a name or a Method")
+    if not isinstance(value, Method):
+        return _parsed(name, value, parse, "a name or a Method")
+    try:
+        value.check()
+    except ValueError as error:
+        raise InvalidOption(name, value.name, str(error)) from error
+    return value
+
+
+def _folder(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise InvalidOption("data", value, "it must be a path")
+    try:
+        return expanded(value)
+    except ValueError as error:
+        raise InvalidOption("data", str(value), str(error)) from None
+
+
+def _steps(task: BaseTask, batch_size: int) -> int:
+    """How many steps an epoch has, as the task says it, which may be a user's."""
+    try:
+        steps = task.steps_per_epoch(batch_size)
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps_per_epoch returned {shown(steps)}; it must return a whole number, at least 1")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # such as data that cannot fill a batch of that size
+        raise InvalidOption("batch_sizes", batch_size, in_one_line(error)) from error
+    return steps
+
+
+def _over(method: Method, steps: int) -> Method:
+    try:
+        with users_code(f"method {shown(method.name)}"):  # a control asks its method's warmup for its omegas
+            return method.over(steps)
+    except ValueError as error:
+        raise InvalidOption("methods", method.name, str(error)) from error
 
 
 def _parsed(name: str, value: Any, parse_text: Callable[[str], T], kinds: str) -> T:
@@ -234,7 +273,7 @@ def _parsed(name: str, value: Any, parse_text: Callable[[str], T], kinds: str) -
     try:
         return parse_text(value)
     except ValueError as error:
-        raise InvalidOption(name, value, str(error)) from None
+        raise InvalidOption(name, value, str(error)) from error
 
 
 def _methods(name: str, values: Sequence[str | Method]) -> tuple[Method, ...]:
@@ -255,23 +294,48 @@ def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
 
 
 def _numbers(name: str, values: Any, kind: type[T]) -> tuple[T, ...]:
-    found = []
-    for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
+    several = list(itertools.islice(_each(values), _MOST + 1))
+    if len(several) > _MOST:
+        raise InvalidOption(name, f"more than {_MOST:,}", "that is no study; give fewer")
+    found: list[Any] = []
+    for value in several:
         try:
-            number = kind(value)  # type: ignore[call-arg]
-        except (TypeError, ValueError, OverflowError):
-            number = None
-        if number is None or isinstance(value, bool | str) or (kind is int and number != value):
-            raise InvalidOption(name, value, f"it must be a {'whole ' if kind is int else ''}number")
-        found.append(number)
+            found.append(learning_rate(value) if kind is float else _whole(value))
+        except ValueError as error:
+            raise InvalidOption(name, value, str(error)) from None
     _once(name, found)
     return tuple(found)
 
 
-def _axis(name: str, values: Any) -> tuple[str, tuple[str, ...]]:
+def _each(values: Any) -> Iterator[Any]:
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+        return iter([values])
+    try:
+        return iter(values)
+    except TypeError:  # a tensor or an array without dimensions
+        return iter([values])
+
+
+def _whole(value: Any) -> int:
+    try:
+        number = None if isinstance(value, bool | str | bytes) else int(value)
+        if number is not None and number == value:
+            return number
+    except Exception:  # whatever int makes of an object
+        pass
+    raise ValueError("it must be a whole number")
+
+
+def _axes(vary: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if not isinstance(vary, Mapping | None):
+        raise InvalidOption("vary", vary, "it must be a dict of options, each with its values")
+    return tuple(_axis(name, values) for name, values in (vary or {}).items())
+
+
+def _axis(name: Any, values: Any) -> tuple[str, tuple[str, ...]]:
     """One option to vary, with its values as a method's name has them."""
-    texts = [value if isinstance(value, str) else repr(value) for value in _several(values)]
-    if not name.isidentifier() or not texts:
+    texts = [value if isinstance(value, str) else shown(value, LONGEST) for value in _several(values)]
+    if not isinstance(name, str) or not name.isidentifier() or not texts:
         raise InvalidOption("vary", f"{name}={','.join(texts)}", "write an option with its values: beta2=0.9,0.999")
     _once("vary", texts)
     return name, tuple(texts)
@@ -281,23 +345,26 @@ def _once(name: str, values: Sequence[Any]) -> None:
     """Refuse an empty list, and one with a value twice."""
     if not values:
         raise InvalidOption(name, "empty", "give at least one")
+    seen = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise InvalidOption(name, value, "it is there twice")
+        seen.add(value)
 
 
-def _in_range(lrs: Sequence[float], seeds: Sequence[int], epochs: int, batch_sizes: Sequence[int]) -> None:
+def _in_range(seeds: Sequence[int], epochs: int, batch_sizes: Sequence[int]) -> None:
     for seed in seeds:
         if not _SEEDS[0] <= seed <= _SEEDS[1]:
             raise InvalidOption("seeds", seed, f"it must be from {_SEEDS[0]} to {_SEEDS[1]}")
-    for lr in lrs:
-        if not 0 < lr < math.inf:
-            raise InvalidOption("lrs", lr, "a learning rate is a positive number")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise InvalidOption("epochs", epochs, "it must be a whole number, at least 1")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 1 <= epochs <= _LARGEST:
+        raise InvalidOption("epochs", epochs, f"it must be a whole number, at least 1{_at_most(epochs)}")
     for size in batch_sizes:
-        if size < 1:
-            raise InvalidOption("batch_sizes", size, "it must be at least 1")
+        if not 1 <= size <= _LARGEST:
+            raise InvalidOption("batch_sizes", size, f"it must be at least 1{_at_most(size)}")
+
+
+def _at_most(value: Any) -> str:
+    return f" and at most {_LARGEST:,}" if isinstance(value, int) and value > _LARGEST else ""
 
 
 def _refuse_twins(methods: Sequence[Method], lrs: Sequence[float]) -> None:
@@ -308,7 +375,15 @@ def _refuse_twins(methods: Sequence[Method], lrs: Sequence[float]) -> None:
 
     for method, other in itertools.combinations(methods, 2):
         shared = [lr for lr in own(method) if lr in own(other)]
-        if shared and method.same_as(other):
+        if shared and _same(method, other):
             raise InvalidOption(
                 "methods", f"{method.name}, {other.name}", f"they are the same at lr {shared[0]:g}; give one of them"
             )
+
+
+def _same(method: Method, other: Method) -> bool:
+    try:
+        with users_code(f"methods {shown(method.name)} and {shown(other.name)} cannot be compared"):
+            return bool(method.same_as(other))
+    except ValueError as error:
+        raise InvalidOption("methods", f"{method.name}, {other.name}", str(error)) from error

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files import expanded
+from ...messages import shown, text_of
 from .errors import InvalidOption
+
+_MOST = 1_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,26 +54,36 @@ def read(path: Path, kinds: Mapping[str, type]) -> StudyFile:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         hint = "; in double quotes a backslash begins an escape: write paths in 'single quotes'" * ("\\" in text)
-        raise ValueError(f"{path}: {error}{hint}") from None
+        raise ValueError(f"{path}: {text_of(error)}{hint}") from None
+    except (
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # a date, digits or brackets without end
+        raise ValueError(f"{path}: it cannot be read: {text_of(error)}") from None
     values, lines = {}, {}
     for written, value in found.items():
         name, line = written.replace("-", "_"), _line(text, written)
         if name not in kinds:
             known = ", ".join(known.replace("_", "-") for known in kinds)
-            raise ValueError(f"{path}, line {line}: unknown name {written!r}; there are {known}")
+            raise ValueError(f"{path}, line {line}: unknown name {shown(written)}; there are {known}")
         try:
             values[name] = _checked(value, kinds[name])
         except TypeError as error:
-            raise ValueError(f"{path}, line {line}: {written} is {value!r}; it must be {error}") from None
+            raise ValueError(f"{path}, line {line}: {written} is {shown(value)}; it must be {error}") from None
         lines[name] = line
     return StudyFile(path, values, lines)
 
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST + 1)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
+    if len(content) > _MOST:
+        raise ValueError(f"{path}: it has more than {_MOST:,} bytes, which no study has")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
         raise ValueError(f"{path}: it is UTF-16, and TOML is UTF-8; save it in that encoding")
     try:
@@ -90,14 +104,24 @@ def _checked(value: Any, kind: type) -> Any:
     if kind in (str, Path):
         if not isinstance(value, str):
             raise TypeError("a text")
-        return kind(value)
+        return value if kind is str else _path(value)
     if kind is bool:
         if not isinstance(value, bool):
             raise TypeError("true or false")
         return value
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         raise TypeError("a whole number" if kind is int else "a number")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise TypeError("a number that is not as large") from None
+
+
+def _path(text: str) -> Path:
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise TypeError(f"a path ({error})") from None
 
 
 def _simple(value: Any) -> str | int | float:

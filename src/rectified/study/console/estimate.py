@@ -1,21 +1,27 @@
 """What a study will take, before anything runs: measured on a few of its own steps."""
 
+import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from rich.console import Console
 
+from ...messages import shown
 from ...workloads.data import DataNotFoundError
 from ...workloads.data.find import check_named
+from ...workloads.tasks import find_data
+from ...workloads.user_code import users_code
 from ..analysis.formatting import count
 from ..analysis.results import Setting, StudyResults
 from ..config.runs import Run, RunKey
@@ -25,7 +31,7 @@ from ..execution.tensorboard import draw_epoch
 from ..execution.training import Training
 from ..executors.ddp_launcher import check_ranks, seconds_to_start
 from ..executors.local import FORKS, get_ready, shared, without_main
-from ..executors.parcels import Parcel, pack, read_shared, unpack
+from ..executors.parcels import Parcel, path_for_children, read_shared, unpack
 from ..runner import note_long_warmups, task_infos
 from ..storage.records import Record
 from ..storage.store import Store
@@ -111,7 +117,7 @@ def _find(runs: Sequence[Run], named: Path | None) -> dict[str, Path | None]:
     folders: dict[str, Path | None] = {}
     for task in {run.task.name: run.task for run in runs}.values():
         try:
-            folders[task.name] = task.find(named, lambda line: None, fetch=False)
+            folders[task.name] = find_data(task, named, lambda line: None, fetch=False)
         except DataNotFoundError:
             if named is not None:
                 raise
@@ -160,22 +166,41 @@ def rehearse(run: Run, folder: Path, workers: int) -> Cost:
     with TemporaryDirectory() as temporary, shared([run], {run.task.name: folder}, Path(temporary)) as files:
         get_ready()
         file = files[run.task.name]
-        with without_main(), ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
-            packed = pack(Parcel.of(run, folder, 1))
-            found = list(pool.map(_rehearse, [packed] * workers, [file] * workers))
-        size = file.stat().st_size
+        with (
+            path_for_children(file) as path,
+            without_main(),
+            ProcessPoolExecutor(workers, mp_context=FORKS) as pool,
+        ):
+            parcel = Parcel.of(run, folder, 1).packed()
+            try:
+                found = list(pool.map(_rehearse, [parcel] * workers, [path] * workers))
+            except BrokenProcessPool:
+                raise ValueError(f"{_named(run)}: a process that took a few of its steps died") from None
+        size = os.fstat(file).st_size
     start = max(ready for ready, *_ in found) - began
     return Cost(fmean(epoch for _, epoch, *_ in found), found[0][2], found[0][3], size, start)
 
 
-def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
-    from torch.utils.tensorboard import SummaryWriter
+def _named(run: Run) -> str:
+    return f"task {shown(run.task.name)} with method {shown(run.method.name)}"
 
+
+def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C ends it without a word
     torch.set_num_threads(1)
-    task, data = read_shared(file)
-    run = unpack(packed).run(task)
+    with users_code("the task or the method cannot be unpacked in a worker"):
+        task, data = read_shared(file)
+        run = unpack(packed).run(task)
+    with users_code(f"{_named(run)} does not run"):
+        return _few_steps(run, data)
+
+
+def _few_steps(run: Run, data: Any) -> tuple[float, float, int, int]:
+    """When it took its first step, the seconds of an epoch, and the bytes of an epoch's events and a checkpoint."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    task = run.task
     training = Training.begin(run, data)
     ready = time.monotonic()  # the same clock in all processes
     steps, began = [], time.perf_counter()
@@ -198,7 +223,12 @@ def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
                 sizes.append(_bytes(Path(temporary)))
         write_checkpoint(Path(temporary), training.state())
         checkpoint = _bytes(Path(temporary)) - sizes[1]
-    return ready, task.steps_per_epoch(run.batch_size) * median(steps) + evaluation, sizes[1] - sizes[0], checkpoint
+    return (
+        ready,
+        task.steps_per_epoch(run.batch_size) * median(steps or [0.0]) + evaluation,
+        sizes[1] - sizes[0],
+        checkpoint,
+    )
 
 
 def _bytes(folder: Path) -> int:

@@ -1,6 +1,5 @@
 """How a study stands, read from its folder: at any time, whether it runs or not."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,12 +8,15 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from ...files import read
 from ..analysis.formatting import count
 from ..analysis.results import StudyResults
 from ..config.runs import RunKey
 from ..execution import checkpoint
+from ..storage import validation
 from ..storage.records import Record, Row
-from ..storage.store import ROWS, Store
+from ..storage.run_folder import ROWS
+from ..storage.store import Store
 from .live import Speed, duration, grid, say, show
 
 _UNSAID = {"device": "a CPU", "ranks": "1"}  # what a run's versions say nothing of
@@ -63,10 +65,10 @@ def standing(store: Store, results: StudyResults, run: RunKey, running: bool) ->
 
 def _whole_rows(store: Store, run: RunKey) -> list[Row]:
     """The rows so far, without one that is just being written."""
-    rows = []
+    rows: list[Row] = []
     with suppress(OSError, ValueError):
-        for line in (store.folder(run) / ROWS).read_text().splitlines():
-            rows.append(json.loads(line))
+        for line in read(store.folder(run) / ROWS).splitlines(keepends=True):
+            rows.extend(validation.rows(line, len(rows) + 1))
     return rows
 
 
@@ -85,16 +87,24 @@ def print_status(store: Store, console: Console) -> int:
     for here in all_of:
         if here.state == "failed":
             say(console, f"failed: {here.record.run}: {here.record.reason}")
+        elif here.record.error:
+            say(console, damaged(here.record))
         elif here.age is not None:
             where = f"epoch {min(len(here.rows) + 1, here.record.run.epochs)} of {here.record.run.epochs}"
             word = "running" if here.state == "running" else "waiting, begun"
             say(console, f"{word}: {here.record.run}: {where}, last sign {duration(here.age)} ago")
-    for note in mixtures(records):
+    for note in [*store.problems(), *mixtures(records)]:
         say(console, note)
     say(console, _time(all_of, counts["running"]))
     if not counts["running"] and any(here.epochs_left for here in all_of):
-        say(console, f"nothing runs; go on with: {store.commands[-1]}")
+        command = store.commands[-1] if store.commands else f"rectified study ... --out {store.out}"
+        say(console, f"nothing runs; go on with: {command}")
     return int(counts["failed"] > 0)
+
+
+def damaged(record: Record) -> str:
+    """That a run's results are not as they were written, for a terminal."""
+    return f"damaged: {record.run}: {record.reason}; it runs again"
 
 
 def _time(all_of: Sequence[Standing], running: int) -> str:

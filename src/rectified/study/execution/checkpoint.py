@@ -1,14 +1,14 @@
 """The checkpoint of a run under way: one file, whole or known not to be."""
 
+import errno
 import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...files import write
+from ...files import read, write
 
 NAME = "checkpoint.pt"
 
@@ -41,13 +41,18 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / NAME
     try:
-        content = path.read_bytes()
+        content = read(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            raise CheckpointError(f"{path} is a link or a pipe, and not what was written") from None
+        raise
     digest, body = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         raise CheckpointError(f"{path} is damaged: its {len(content)} bytes are not those that were written")
     try:
         return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read by this torch: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever a file of another torch, or one that was made to fail, leads to
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read by this torch: {why}") from None

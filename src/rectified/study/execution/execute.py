@@ -8,7 +8,6 @@ execute        claims the folder, begins or resumes, then passes on what `train`
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -18,11 +17,12 @@ from typing import IO, Any, Literal, NamedTuple
 
 import torch
 
-from ...files import sweep, sync
+from ...files import open_to_append, sweep, sync
 from ..config.runs import Run
 from ..storage.locks import LOCK, locked
 from ..storage.records import Row
-from ..storage.store import ROWS, write_json
+from ..storage.run_folder import CONFIG, DONE, ROWS, clear, digests, refuse_link
+from ..storage.store import write_json
 from . import checkpoint
 from .checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from .first_steps import write_steps
@@ -57,8 +57,8 @@ def execute(
 
     Args:
         data: what the task's ``load`` returned.
-        folder: the run's; made if absent. Everything in it but a checkpoint of this run is removed; done.json is
-            written into it last.
+        folder: the run's; made if absent. What an earlier call wrote into it is removed, but for a checkpoint of this
+            run; done.json is written into it last.
         attempt: counts from 1, for done.json.
         device: where to train, as torch names it.
         ranks: who trains it; this process is the first of them.
@@ -70,7 +70,7 @@ def execute(
     # Of several ranks, an error may be no more than another's death: what becomes of the checkpoint their worker says.
     guard = start_over_after_a_bug(folder) if ranks.count == 1 else nullcontext()
     with guard, claimed(folder) as rows:
-        (folder / "done.json").unlink(missing_ok=True)
+        (folder / DONE).unlink(missing_ok=True)
         training, note = _begin(run, data, folder, device, ranks)
         if note:
             yield note
@@ -105,8 +105,8 @@ def execute(
             write_histograms(folder, training.gradients)
         os.fsync(rows.fileno())  # done.json vouches for it
         done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
-        done |= {"attempts": attempt, **provenance(), "versions": training.versions}
-        write_json(folder / "done.json", done)
+        done |= {"attempts": attempt, **provenance(), "versions": training.versions, "sha256": digests(folder)}
+        write_json(folder / DONE, done)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
     yield Progress("done" if status == "done" else "diverged")
 
@@ -207,7 +207,7 @@ def start_over_after_a_bug(folder: Path) -> Iterator[None]:
         yield
     except (TimeLimitError, OSError):
         raise
-    except Exception:
+    except (Exception, SystemExit):
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         raise
 
@@ -219,8 +219,9 @@ def claimed(folder: Path) -> Iterator[IO[str]]:
     A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_link(folder)
     sync(folder.parent)
-    with locked(folder, wait=True), (folder / ROWS).open("a+") as rows:
+    with locked(folder, wait=True), open_to_append(folder / ROWS) as rows:
         yield rows
 
 
@@ -242,12 +243,10 @@ def _begin(run: Run, data: Any, folder: Path, device: str, ranks: Ranks) -> tupl
 
 def _make_new(folder: Path, training: Training) -> None:
     """The folder of a run before its first step."""
-    for path in folder.iterdir():
-        if path.name not in (ROWS, LOCK):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    clear(folder, keep=(ROWS, LOCK))
     run = training.run
     config = {"run": run.key.as_dict(), "versions": training.versions, "command": run.command}
-    write_json(folder / "config.json", config)
+    write_json(folder / CONFIG, config)
 
 
 def _write_rows(file: IO[str], rows: list[Row]) -> None:

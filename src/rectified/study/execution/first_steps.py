@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...files import write
+from ...files import read, write
 
 NAME = "steps.csv"
 EVERY_STEP = 200  # that are recorded one by one; from there on as many for each doubling of the step, at the most
@@ -53,8 +53,8 @@ def read_steps(folder: Path) -> list[StepRecord]:
         ValueError: the file is not what was written.
     """
     try:
-        with (folder / NAME).open(newline="") as file:
-            rows: Sequence[Sequence[str]] = list(csv.reader(file))[1:]
+        text = read(folder / NAME).decode()
     except FileNotFoundError:
         return []
+    rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
     return [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...files import write
+from ...files import read, write
 
 NAME = "gradients.csv"
 LOWEST, HIGHEST, PER_DECADE = -16, 4, 4
@@ -70,12 +70,19 @@ def write_histograms(folder: Path, found: Sequence[Histogram]) -> None:
 
 
 def read_histograms(folder: Path) -> list[Histogram]:
-    """What a run's folder has of them; nothing where none were recorded."""
+    """What a run's folder has of them; nothing where none were recorded.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
     try:
-        with (folder / NAME).open(newline="") as file:
-            return [Histogram(int(row[0]), int(row[1]), tuple(map(int, row[2:]))) for row in list(csv.reader(file))[1:]]
+        text = read(folder / NAME).decode()
     except FileNotFoundError:
         return []
+    numbers = [list(map(int, row)) for row in list(csv.reader(text.splitlines()))[1:]]
+    if any(len(row) != 2 + _BINS or min(row) < 0 for row in numbers):
+        raise ValueError(f"{NAME} has a row that is no histogram")
+    return [Histogram(step, zeros, tuple(counts)) for step, zeros, *counts in numbers]
 
 
 def show(board: Any, found: Iterable[Histogram]) -> None:

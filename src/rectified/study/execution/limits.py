@@ -35,12 +35,16 @@ class Limits:
 
     def __post_init__(self) -> None:
         every, minutes = self.checkpoint_every, self.minutes
-        if every is not None and not 0 <= every < math.inf:
+        if every is not None and not (_is_number(every) and 0 <= every < math.inf):
             raise InvalidOption("checkpoint_every", every, "it must be a number of seconds, 0 or more")
-        if minutes is not None and not 0 < minutes < math.inf:
+        if minutes is not None and not (_is_number(minutes) and 0 < minutes < math.inf):
             raise InvalidOption("run_minutes", minutes, "it must be a positive number")
-        if self.gradients < 0:
+        if isinstance(self.gradients, bool) or not isinstance(self.gradients, int) or self.gradients < 0:
             raise InvalidOption("gradients", self.gradients, "it must be 0 or a number of steps")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 ANY = Limits()

@@ -182,8 +182,17 @@ class Training:
         """Become the run that state was taken of.
 
         Raises:
-            CheckpointError: it is of another run, or of versions that may compute otherwise. This one is then unusable.
+            CheckpointError: it is of another run, or of versions that may compute otherwise, or is no such state. This
+                one is then unusable.
         """
+        try:
+            self._load(state)
+        except CheckpointError:
+            raise
+        except Exception as error:  # a checkpoint that this program did not write
+            raise CheckpointError(f"its checkpoint is no state of a run: {error!r}") from None
+
+    def _load(self, state: dict[str, Any]) -> None:
         theirs = RunKey(**(state["run"] if "run" in state else state["cell"]))  # as it was called in earlier versions
         if theirs != self.run.key:
             raise CheckpointError(f"its checkpoint is of another run, {theirs}")

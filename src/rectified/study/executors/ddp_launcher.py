@@ -26,7 +26,7 @@ from ..config.errors import InvalidOption
 from ..config.runs import Run
 from ..execution.execute import Progress, start_over_after_a_bug
 from ..execution.limits import Limits, TimeLimitError
-from .parcels import Parcel, pack
+from .parcels import Parcel
 
 # Python's arguments, for the launcher and for a rank.
 PROGRAM: Sequence[str] = ("-P", "-m", "rectified.study.executors.ddp_worker")
@@ -83,7 +83,7 @@ def execute_on(
         TimeLimitError, OSError: as there.
     """
     check_ranks(len(devices), [run.batch_size])
-    parcel = base64.b64encode(pack(Parcel.of(run, folder, attempt))).decode()
+    parcel = base64.b64encode(Parcel.of(run, folder, attempt).packed()).decode()
     job = json.dumps({"devices": devices, "shared": str(shared), "parcel": parcel, "limits": asdict(limits)})
     with start_over_after_a_bug(folder):
         heard = _Heard()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...files import FULL
+from ...messages import text_of
 from ...workloads.batches import examples, moved, part
 from ...workloads.sharding import needed, share
 from ...workloads.tasks import BaseTask
@@ -196,8 +197,8 @@ def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
         if error.errno in FULL:
             return "full", str(error.strerror)
         return "os error", traceback.format_exc()
-    except Exception as error:
-        gone = isinstance(error, dist.DistError) or "gloo" in str(error)
+    except BaseException as error:  # a task may raise SystemExit
+        gone = isinstance(error, dist.DistError) or "gloo" in text_of(error)
         kind = "cut" if gone else "raised" if cause_of(error) == "run" else "no memory"
         return kind, traceback.format_exc()
 

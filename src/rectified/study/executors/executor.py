@@ -8,12 +8,15 @@ from typing import Literal, Protocol
 
 import torch
 
+from ...files import FULL, open_to_append
+from ...messages import text_of
 from ..config.runs import Run, RunKey
 from ..execution import checkpoint
 from ..execution.limits import Limits, TimeLimitError
 from ..execution.provenance import provenance
-from ..storage.records import Cause, Row
-from ..storage.store import ROWS, Store, write_json
+from ..storage.records import Cause, Record, Row
+from ..storage.run_folder import DONE, ROWS, refuse_link
+from ..storage.store import Store, write_json
 
 ATTEMPTS = 3  # that a run has to reach its next checkpoint
 
@@ -32,13 +35,13 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "st
 def cause_of(error: BaseException) -> Cause:
     """Whether the run's own code is to blame for what it raised, or the machine: time, memory, a disk, Ctrl-C.
 
-    >>> cause_of(ZeroDivisionError()), cause_of(RuntimeError("CUDA out of memory")), cause_of(ConnectionResetError())
+    >>> cause_of(SystemExit(3)), cause_of(RuntimeError("CUDA out of memory")), cause_of(ConnectionResetError())
     ('run', 'machine', 'machine')
     """
-    machine = (OSError, MemoryError, torch.cuda.OutOfMemoryError, TimeLimitError)
-    if isinstance(error, machine) or not isinstance(error, Exception):
+    machine = (OSError, MemoryError, torch.cuda.OutOfMemoryError, TimeLimitError, KeyboardInterrupt)
+    if isinstance(error, machine):
         return "machine"
-    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    text = text_of(error).lower() if isinstance(error, RuntimeError) else ""
     return "machine" if any(words in text for words in _NO_MEMORY) else "run"
 
 
@@ -113,14 +116,20 @@ class Attempts:
         return self.fail(run, f"{text}, {ATTEMPTS} times without a new checkpoint in between", "machine")
 
     def fail(self, run: RunKey, text: str, cause: Cause) -> Event:
-        """Make the run a failed one, for that reason."""
-        write_failure(self.store.folder(run), text, self.begun[run], cause)
+        """Make the run a failed one, for that reason; where its folder cannot be written, in this call alone."""
+        try:
+            write_failure(self.store.folder(run), text, self.begun[run], cause)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            text = f"{text.rstrip()}\nand that could not be written down: {error}"
+            self.store.lost[run] = Record(run, "failed", error=text, cause=cause, attempts=self.begun[run])
         return Event("failed", run, text=text)
 
     def _checkpoint(self, run: RunKey) -> int:
         try:
             return (self.store.folder(run) / checkpoint.NAME).stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:  # there is none, or no way to it
             return 0
 
 
@@ -130,7 +139,9 @@ def write_failure(folder: Path, error: str, attempts: int, cause: Cause = "machi
     Args:
         cause: see :class:`~..storage.records.Record`.
     """
+    error = error.encode(errors="backslashreplace").decode()  # a user's text may hold what UTF-8 cannot
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ROWS).touch()
+    refuse_link(folder)
+    open_to_append(folder / ROWS).close()
     done = {"status": "failed", "error": error, "cause": cause, "attempts": attempts, **provenance()}
-    write_json(folder / "done.json", done)
+    write_json(folder / DONE, done)

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,15 +28,16 @@ from typing import Any
 import torch
 
 from ...files import FULL
+from ...workloads.tasks import load_data
 from ..config.errors import InvalidOption
-from ..config.runs import Run, slug
+from ..config.runs import Run
 from ..execution.execute import execute
 from ..execution.limits import ANY, Limits, TimeLimitError
 from ..storage.records import Row
 from ..storage.store import Store
 from .ddp_launcher import RankDiedError, RankError, ended, execute_on
 from .executor import ENDS, FAILURES, Attempts, Event, failure
-from .parcels import Parcel, pack, read_shared, unpack, write_shared
+from .parcels import Parcel, own_path, path_for_children, read_shared, unpack, write_shared
 
 # glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
 # step of a small convolutional network. It reads these when a process starts.
@@ -46,6 +48,8 @@ if sys.platform == "win32":  # where check_system refuses before anybody needs i
     FORKS = None
 else:
     FORKS = multiprocessing.get_context("forkserver")  # workers' imports happen once, and a new one is there at once
+_STARTS, _PAUSE = 5, 0.2  # attempts to start a worker; seconds between them
+
 IMPORTED = [__name__, "torch.utils.tensorboard"]
 
 
@@ -86,26 +90,47 @@ def without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+def _started(limits: Limits, devices: Sequence[str]) -> tuple[Connection, BaseProcess]:
+    """A worker process, and the connection to it.
+
+    Raises:
+        ChildProcessError: none can be started.
+    """
+    for attempt in range(_STARTS):
+        get_ready()
+        ours, theirs = FORKS.Pipe()
+        process: BaseProcess = FORKS.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
+        try:
+            with without_main():
+                process.start()
+            return ours, process
+        except (OSError, EOFError) as error:  # the process that workers are forks of has been killed
+            ours.close()
+            if attempt + 1 == _STARTS:
+                raise ChildProcessError(f"no worker process can be started: {error or type(error).__name__}") from None
+            time.sleep(_PAUSE)  # the system may still list it as alive
+        finally:
+            theirs.close()
+    raise AssertionError("the last attempt has returned or raised")
+
+
 class _Worker:
     """A process that executes the runs it is sent, and the run it is at."""
 
     def __init__(self, limits: Limits, grace: float, devices: Sequence[str]) -> None:
-        get_ready()
-        self.connection, theirs = FORKS.Pipe()
-        self.process: BaseProcess = FORKS.Process(target=_serve, args=(theirs, limits, devices), daemon=True)
-        with without_main():
-            self.process.start()
-        theirs.close()
+        self.connection, self.process = _started(limits, devices)
         self.run: Run | None = None
         self.limits, self.grace, self.devices = limits, grace, devices
         self.deadline = math.inf
 
-    def give(self, run: Run, shared: Path, folder: Path, attempt: int) -> None:
+    def give(self, run: Run, shared: int, folder: Path, attempt: int) -> None:
         self.run = run
         minutes = self.limits.minutes
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.grace
+        packed = Parcel.of(run, folder, attempt).packed()
         with suppress(ConnectionError):  # it has died; that is noticed where its answers are read
-            self.connection.send((shared, pack(Parcel.of(run, folder, attempt))))
+            self.connection.send((run.task.name, packed))
+            send_handle(self.connection, shared, self.process.pid)
 
     @property
     def late(self) -> bool:
@@ -225,38 +250,37 @@ def _listen(pool: list[_Worker], queue: deque[Run], attempts: Attempts) -> Gener
 
 
 @contextmanager
-def shared(runs: Sequence[Run], data: Mapping[str, Path], out: Path) -> Iterator[dict[str, Path]]:
-    """A file for each task of the runs, by its name: the task and its data, for the workers to map."""
-    files: dict[str, Path] = {}
-    try:
+def shared(runs: Sequence[Run], data: Mapping[str, Path], out: Path) -> Iterator[dict[str, int]]:
+    """An open file for each task of the runs, by its name: the task and its data, for the workers to map."""
+    with ExitStack() as stack:
+        files: dict[str, int] = {}
         for task in {run.task.name: run.task for run in runs}.values():
-            files[task.name] = out / f".{slug(task.name)}.{os.getpid()}"  # the next call's sweep removes it
-            write_shared(files[task.name], task, task.load(data[task.name]))
+            files[task.name] = write_shared(out, task, load_data(task, data[task.name]))
+            stack.callback(os.close, files[task.name])
         yield files
-    finally:
-        for file in files.values():
-            file.unlink(missing_ok=True)
 
 
 def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
-    mapped: tuple[Path | None, Any, Any] = (None, None, None)
+    mapped: tuple[str | None, Any, Any] = (None, None, None)
     with suppress(EOFError):  # the parent is gone
         while True:
-            file, packed = connection.recv()
+            task, packed = connection.recv()
+            file = recv_handle(connection)
             try:
-                if mapped[0] != file:
-                    mapped = (file, *read_shared(file))
+                if mapped[0] != task:
+                    mapped = (task, *read_shared(own_path(file)))
                 parcel: Parcel = unpack(packed)
                 run = parcel.run(mapped[1])
                 if len(devices) > 1:
-                    news = execute_on(devices, run, file, parcel.folder, parcel.attempt, limits)
+                    with path_for_children(file) as path:
+                        for progress in execute_on(devices, run, path, parcel.folder, parcel.attempt, limits):
+                            connection.send(tuple(progress))
                 else:
-                    news = execute(run, mapped[2], parcel.folder, parcel.attempt, limits, devices[0])
-                for progress in news:
-                    connection.send(tuple(progress))
+                    for progress in execute(run, mapped[2], parcel.folder, parcel.attempt, limits, devices[0]):
+                        connection.send(tuple(progress))
             except RankDiedError as error:
                 connection.send(("died", None, str(error)))
             except TimeLimitError as error:
@@ -264,11 +288,13 @@ def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> No
             except RankError as error:  # its text is a whole traceback, in which words say nothing of the cause
                 machine = isinstance(error, OSError | MemoryError)
                 connection.send(("failed" if machine else "raised", None, str(error)))
-            except Exception as error:
+            except BaseException as error:  # a task may raise SystemExit, which is no reason for a worker to end
                 if isinstance(error, OSError) and error.errno in FULL:
                     connection.send(("full", None, str(error.strerror)))
                 else:
                     connection.send((failure(error), None, traceback.format_exc()))
+            finally:
+                os.close(file)
 
 
 def _die_with_parent() -> None:

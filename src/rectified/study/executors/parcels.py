@@ -5,7 +5,12 @@ script or a notebook needs no ``__main__`` guard.
 """
 
 import io
+import os
 import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +18,10 @@ from typing import Any
 import cloudpickle
 import torch
 
+from ...messages import shown
 from ...workloads.tasks import BaseTask
-from ..config.methods import Method
+from ...workloads.user_code import users_code
+from ..config.method import Method
 from ..config.runs import Run
 
 
@@ -40,6 +47,15 @@ class Parcel:
         """The run, packed."""
         return cls(run.method, run.lr, run.seed, run.epochs, run.batch_size, folder, attempt)
 
+    def packed(self) -> bytes:
+        """The parcel as bytes.
+
+        Raises:
+            ValueError: the user's optimizer or warmup cannot be pickled.
+        """
+        with users_code(f"method {shown(self.method.name)} cannot be sent to another process"):
+            return pack(self)
+
     def run(self, task: BaseTask) -> Run:
         """The run, unpacked."""
         return Run(task, self.method, self.lr, self.seed, self.epochs, self.batch_size)
@@ -55,13 +71,53 @@ def unpack(content: bytes) -> Any:
     return pickle.loads(content)
 
 
-def write_shared(path: Path, task: BaseTask, data: Any) -> None:
-    """Write a task and its data to a file that any number of workers map, so that tensors are in memory once."""
+def write_shared(folder: Path, task: BaseTask, data: Any) -> int:
+    """Write a task and its data to a file that any number of workers map, so that tensors are in memory once.
+
+    The file has no name: workers unpickle what is in it, and whoever may write to the folder could put another in its
+    place. It is gone once every process that has it open has ended, however that ends.
+
+    Args:
+        folder: on the disk that is to hold it.
+
+    Returns:
+        The file's descriptor, for the caller to close.
+
+    Raises:
+        ValueError: something of the user's cannot be pickled.
+        OSError: the disk is full, or the folder cannot be written.
+    """
     content = io.BytesIO()  # to a file, torch.save would not report a full disk in words
-    torch.save((task, data), content, pickle_module=cloudpickle, pickle_protocol=pickle.DEFAULT_PROTOCOL)
-    path.write_bytes(content.getbuffer())
+    with users_code(f"task {shown(task.name)} cannot be sent to another process"):
+        torch.save((task, data), content, pickle_module=cloudpickle, pickle_protocol=pickle.DEFAULT_PROTOCOL)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file, content.getbuffer() as left:
+        while left:
+            left = left[file.write(left) :]
+        return os.dup(file.fileno())
 
 
 def read_shared(path: Path) -> tuple[BaseTask, Any]:
-    """Map what :func:`write_shared` wrote. It unpickles: the file is one that the parent process has just written."""
+    """Map what :func:`write_shared` wrote.
+
+    Args:
+        path: from :func:`own_path` or :func:`path_for_children`; nobody else can put a file there.
+    """
     return torch.load(path, mmap=True, weights_only=False)  # type: ignore[no-any-return]
+
+
+def own_path(descriptor: int) -> Path:
+    """Where this process can open a file again that it has open."""
+    return Path(f"/dev/fd/{descriptor}")
+
+
+@contextmanager
+def path_for_children(descriptor: int) -> Iterator[Path]:
+    """Where the processes that this one starts can open a file that it has open: the file, or a private copy of it."""
+    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    if path.exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rectified-") as private:  # macOS has no such path
+        copy = Path(private, "shared")
+        shutil.copyfile(own_path(descriptor), copy)
+        yield copy

@@ -21,13 +21,17 @@ from pathlib import Path
 from textwrap import shorten
 from typing import IO, Any, ClassVar
 
-from ...files import write
+from ...files import FULL, read, write
+from ...messages import shown
+from ...workloads.tasks import BaseTask, load_data
+from ...workloads.user_code import users_code
 from ..config.errors import InvalidOption
 from ..config.runs import Run
 from ..execution import checkpoint
 from ..execution.execute import claimed
 from ..execution.limits import ANY, Limits
-from ..storage.store import ROWS, Store
+from ..storage.run_folder import ROWS, is_ours, refuse_link
+from ..storage.store import Store
 from .executor import ATTEMPTS, ENDS, FAILURES, Attempts, Event
 from .local import MALLOC
 from .parcels import Parcel, pack
@@ -82,7 +86,7 @@ class RayExecutor:
         """
         with self._connected() as ray:
             tasks = {run.task.name: run.task for run in runs}
-            there = {name: ray.put(pack((task, task.load(data[name])))) for name, task in tasks.items()}
+            there = {name: ray.put(_packed(task, data[name])) for name, task in tasks.items()}
             pool = _Pool(ray, self, deque(runs), there, limits, Attempts(store))
             try:
                 yield from pool.events()
@@ -113,6 +117,12 @@ class RayExecutor:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _packed(task: BaseTask, folder: Path) -> bytes:
+    data = load_data(task, folder)
+    with users_code(f"task {shown(task.name)} cannot be sent to another process"):
+        return pack((task, data))
 
 
 @dataclass(eq=False)
@@ -156,7 +166,7 @@ class _Pool:
         yield from self._note_no_room()
         while self.queue or any(slot.run for slot in self.slots):
             for slot in self.slots:
-                if slot.answer is None and self.queue:
+                while slot.answer is None and self.queue:  # again where its folder cannot be written
                     yield self._give(slot, self.queue.popleft())
             self._resize()
             answers = [slot.answer for slot in self.slots]
@@ -202,10 +212,16 @@ class _Pool:
     def _give(self, slot: _Slot, run: Run) -> Event:
         key = run.key
         folder, minutes = self.store.folder(key), self.limits.minutes
-        slot.run, slot.rows = run, slot.claim.enter_context(claimed(folder))
+        try:
+            rows = slot.claim.enter_context(claimed(folder))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            return self.attempts.fail(key, f"{type(error).__name__}: {error}", "machine")
+        slot.run, slot.rows = run, rows
         slot.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.executor.grace
-        files = {name: (folder / name).read_bytes() for name in stamps(folder)}
-        parcel = pack(Parcel.of(run, folder, self.attempts.begin(key)))
+        files = {name: read(folder / name) for name in stamps(folder)}
+        parcel = Parcel.of(run, folder, self.attempts.begin(key)).packed()
         slot.answer = slot.actor.give.remote(parcel, [self.data[key.task]], files)
         return Event("started", key)
 
@@ -223,7 +239,14 @@ class _Pool:
             self.stillborn = 0
             return
         folder = self.store.folder(run.key)
-        _write(folder, files, slot.rows)
+        try:
+            _write(folder, files, slot.rows)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            self._dismiss(slot)  # what it goes on to write could not be kept either
+            yield self.attempts.fail(run.key, f"{type(error).__name__}: {error}", "machine")
+            return
         for kind, row, text in news:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
@@ -252,7 +275,9 @@ class _Pool:
 
 
 def _write(folder: Path, files: Files, rows: IO[str] | None) -> None:
-    """Make a study's folder what its run's is on the node."""
+    """Make a study's folder what its run's is on the node, as far as this program's files go."""
+    refuse_link(folder)
+    files = {name: content for name, content in files.items() if is_ours(name)}
     for name in sorted(files, key=lambda name: (files[name] is None, _LAST.get(name, 0))):
         content = files[name]
         if content is None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from stat import S_ISREG
 from threading import Thread
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..execution import checkpoint
 from ..execution.execute import execute
 from ..execution.limits import Limits, TimeLimitError
 from ..storage.records import Row
+from ..storage.run_folder import is_ours
 from .executor import ENDS, FAILURES, failure
 from .parcels import Parcel, unpack
 
@@ -82,7 +84,7 @@ class RayWorker:
                 self.reports.put((progress.kind, progress.row, progress.text))
         except TimeLimitError as error:
             self.reports.put(("failed", None, str(error)))
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end this thread without a word
             if isinstance(error, OSError) and error.errno in FULL:
                 self.reports.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
             else:
@@ -101,10 +103,11 @@ class RayWorker:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The files by name, each with what changes when it does; without those that are just being written."""
+    """This program's files by name, each with what changes when it does; without those that are just being written."""
     found: dict[str, tuple[int, ...]] = {}
-    for path in filter(Path.is_file, folder.glob("[!.]*")):
+    for path in folder.glob("[!.]*"):
         with suppress(FileNotFoundError):
-            stat = path.stat()
-            found[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            stat = path.lstat()
+            if is_ours(path.name) and S_ISREG(stat.st_mode):
+                found[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..analysis.groups import band
-from ..config.methods import Method
+from ..config.method import Method
 from ..storage.records import Record
 
 FAR = 5  # a value this many times a typical run's largest is left out of the axes

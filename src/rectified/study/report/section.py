@@ -15,7 +15,8 @@ from ..analysis.groups import Group
 from ..analysis.outcomes import Fate, Metric
 from ..analysis.results import FinalMetric, Setting, SettingResults
 from ..analysis.verdict import Verdict
-from ..config.methods import Method, read_method
+from ..config.method import Method
+from ..config.methods import read_method
 from ..config.runs import slug
 from ..execution.first_steps import EVERY_STEP
 from ..storage.records import Record, Status

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from ...files import open_to_append, open_to_read
+
 LOCK = ".lock"
 
 
@@ -20,7 +22,7 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
     Raises:
         BlockingIOError: somebody else holds it, and ``wait`` is false.
     """
-    with (folder / LOCK).open("a") as file:
+    with open_to_append(folder / LOCK) as file:
         if not lock_descriptor(file.fileno(), blocking=wait):
             raise BlockingIOError(errno.EAGAIN, "it is locked", str(folder))
         yield
@@ -30,11 +32,12 @@ def is_locked(folder: Path) -> bool:
     """Whether somebody holds the folder's lock; changes nothing in there, and needs no more than to read it."""
     path = folder / LOCK
     try:
-        file = path.open("r+")
-    except FileNotFoundError:
-        return False
+        file = open_to_append(path, make=False)
     except OSError:
-        file = path.open()
+        try:
+            file = open_to_read(path)
+        except OSError:  # there is none, or it is no lock of ours
+            return False
     with file:
         try:
             return not lock_descriptor(file.fileno(), blocking=False)

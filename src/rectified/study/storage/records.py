@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...messages import shortened
 from ..config.runs import RunKey
 from ..execution.first_steps import StepRecord
 from ..execution.gradients import Histogram
@@ -52,8 +53,8 @@ class Record:
 
     @property
     def reason(self) -> str:
-        """The error in a line."""
-        return (self.error.strip().splitlines() or [""])[-1]
+        """The error in a line, shortened where that is long."""
+        return shortened((self.error.strip().splitlines() or [""])[-1], 300)
 
 
 def result(record: Record) -> dict[str, Any]:

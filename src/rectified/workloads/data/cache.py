@@ -2,17 +2,24 @@
 
 A data set is made in a hidden folder next to its final place and moved there by one rename. Two processes may fetch the
 same data at once: the first rename wins, and the other process discards its copy.
+
+Only what was made here is ever moved or removed: such a folder has the file MARK in it. Whatever else lies in the cache
+is a user's, and so is a link and what it leads to.
 """
 
+import glob
 import os
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 LONGER_THAN_ANY_FETCH = 24 * 3600.0  # seconds
+MARK = ".made-by-rectified"
+_ABOUT = "rectified has made this folder and may move it. Delete this file to have the folder left alone.\n"
 
 
 def root() -> Path:
@@ -45,10 +52,12 @@ def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], obje
     home.parent.mkdir(parents=True, exist_ok=True)
     _sweep(home)
     with TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as temporary:
+        _mark(Path(temporary))
         made = Path(temporary, name)  # a level deeper: the temporary folder itself is closed to other users
         made.mkdir()
         make(made)
         check(made)
+        _mark(made)
         for path in (*made.iterdir(), made):
             _flush(path)
         try:
@@ -61,23 +70,45 @@ def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], obje
     return home
 
 
-def aside(name: str) -> Path:
-    """The folder to which `set_aside(name)` moves a data set."""
-    return root() / f"{name}-damaged"
+def is_ours(folder: Path) -> bool:
+    """Whether the folder was made here: it has the file MARK in it, and neither of them is a link."""
+    mark = folder / MARK
+    return not folder.is_symlink() and mark.is_file() and not mark.is_symlink()
 
 
-def set_aside(name: str) -> None:
-    """Move the data set `root() / name` to `aside(name)`; what was moved there before is deleted."""
-    shutil.rmtree(aside(name), ignore_errors=True)
-    with suppress(FileNotFoundError):  # another process was quicker
-        (root() / name).rename(aside(name))
+def set_aside(name: str) -> Path | None:
+    """Rename the data set `root() / name`, which must be ours, to the first of name-damaged, name-damaged-2, ...
+
+    Returns:
+        The new path; None if another process was quicker.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    home = root() / name
+    for number in count(1):
+        aside = home.with_name(f"{name}-damaged" + (f"-{number}" if number > 1 else ""))
+        if os.path.lexists(aside):
+            continue
+        try:
+            return home.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if not os.path.lexists(aside):  # else another process has just taken that name
+                raise
+    raise AssertionError("unreachable")
+
+
+def _mark(folder: Path) -> None:
+    (folder / MARK).write_text(_ABOUT)
 
 
 def _sweep(home: Path) -> None:
     """Remove the folders of killed processes, which had no time to clean up."""
-    for left in home.parent.glob(f".{home.name}-*"):
+    for left in home.parent.glob(f".{glob.escape(home.name)}-*"):
         with suppress(OSError):  # its owner may be removing it just now
-            if time.time() - left.stat().st_mtime > LONGER_THAN_ANY_FETCH:
+            if is_ours(left) and time.time() - left.stat().st_mtime > LONGER_THAN_ANY_FETCH:
                 shutil.rmtree(left)
 
 

@@ -10,11 +10,13 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0  # without a single byte
 APT_SECONDS = 300.0  # for one command
 CHUNK = 1 << 20  # bytes
+LIMIT = 1 << 30  # bytes of a download: the largest, CIFAR-10's, has 0.17 GB
 
 APT_CONF = """\
 // The hooks of the system's own updates (clean-ups, messages to desktops) must not run for a private one.
@@ -38,7 +40,7 @@ def download(url: str, path: Path, md5: str | None = None) -> None:
 
     Raises:
         OSError: no connection within CONNECT_SECONDS, no byte for READ_SECONDS, an answer that is cut off, is an error
-            or has another sum, or pooch is not installed. There is no file then.
+            or has another sum, more than LIMIT bytes come, or pooch is not installed. There is no file then.
     """
     try:
         import pooch  # type: ignore[import-untyped]
@@ -48,7 +50,8 @@ def download(url: str, path: Path, md5: str | None = None) -> None:
     # Not pooch.retrieve: the files that it makes can be read by their owner alone, and a cache may be shared.
     get = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=(CONNECT_SECONDS, READ_SECONDS))
     try:
-        get(url, str(path), None)
+        with path.open("wb") as file:
+            get(url, _Limited(file), None)
         if md5 is not None and (found := pooch.file_hash(str(path), alg="md5")) != md5:
             raise OSError(f"its MD5 is {found}, the published one is {md5}")
     except BaseException as failure:
@@ -56,6 +59,18 @@ def download(url: str, path: Path, md5: str | None = None) -> None:
         if isinstance(failure, (OSError, RequestException)):
             raise OSError(f"{url}: {_cause(failure)}") from failure
         raise
+
+
+class _Limited:
+    """What a download is written to: a file that takes LIMIT bytes, so that a server cannot fill the disk."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.flush = file, file.flush
+
+    def write(self, content: bytes) -> int:
+        if self.file.tell() + len(content) > LIMIT:
+            raise OSError(f"it has more than {LIMIT // 10**6:,} MB, which is too much for any of the data sets")
+        return self.file.write(content)
 
 
 def _cause(failure: Exception) -> str:

@@ -1,10 +1,12 @@
 """Find a data set: in the folder that a user names, in the cache, or by fetching it into the cache; always checked."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ... import files
 from . import cache
 
 Say = Callable[[str], None]
@@ -33,9 +35,9 @@ def expanded(path: Path) -> Path:
     'data/x'
     """
     try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataNotFoundError(f"{path}: {error}".rstrip(".")) from None
+        return files.expanded(path)
+    except ValueError as error:
+        raise DataNotFoundError(str(error)) from None
 
 
 def check_named(path: Path | None) -> None:
@@ -60,12 +62,6 @@ def is_archive(file: Path) -> bool:
     with file.open("rb") as content:
         head = content.read(512)
     return head.startswith(_ARCHIVES) or head[257:262] == b"ustar"
-
-
-def unreadable(archive: Path, damage: Exception) -> DataNotFoundError:
-    """What to raise where an archive cannot be read."""
-    what = f"damaged archive ({damage})" if is_archive(archive) else "it is no archive"
-    return DataNotFoundError(f"{archive}: {what}")
 
 
 @dataclass(frozen=True)
@@ -124,24 +120,37 @@ class Place:
         raise DataNotFoundError("\n".join([found, *tried, advice.replace("{cache}", home)]))
 
     def cached(self, say: Say) -> Path:
-        """The data set in the cache; a damaged one is set aside.
+        """The data set in the cache; a damaged one is set aside if rectified made it, and else left as it is.
 
         Raises:
             DataNotFoundError: it is not there, or damaged.
         """
         home = cache.root() / self.name
-        if not home.exists():
+        if not os.path.lexists(home):
             raise DataNotFoundError(f"nothing in {home}")
         try:
             return self.check(home)
         except DataNotFoundError as damage:
-            aside = cache.aside(self.name)
-            say(f"{self.title}: {damage}; setting the folder aside as {aside} and fetching it again")
-            cache.set_aside(self.name)
+            if not cache.is_ours(home):
+                raise DataNotFoundError(
+                    f"{damage}; rectified has not made {home} and leaves it as it is: complete it, or move it away"
+                ) from None
+            if aside := cache.set_aside(self.name):
+                say(f"{self.title}: {damage}; the folder is set aside as {aside}")
             raise
 
     def kept(self, make: Callable[[Path], None], say: Say) -> Path:
-        """Fill an empty folder by `make`, check it, and move it into the cache; returns its place there."""
-        home = cache.fill(self.name, make, self.check)
+        """Fill an empty folder by `make`, check it, and move it into the cache; returns its place there.
+
+        Raises:
+            DataNotFoundError: there is something in that place that does not pass the check; nothing is made then.
+        """
+        home = cache.root() / self.name
+        if os.path.lexists(home):
+            try:
+                return self.check(home)  # another process was quicker
+            except DataNotFoundError:
+                raise DataNotFoundError(f"not tried, since {home} is in its place") from None
+        cache.fill(self.name, make, self.check)
         say(f"{self.title}: kept in {home}")
         return home

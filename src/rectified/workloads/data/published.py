@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import fetch
+from . import archives, fetch
 from .find import DataNotFoundError, Say
-from .text.lines import content, file
+from .text.lines import file
 
 # From a file's name without .gz to its SHA-256; the smallest file first, so that a bad source shows early.
 Sums = Mapping[str, str]
+LIMIT = 1 << 28  # bytes of an unpacked file: the largest one, of Fashion-MNIST, has 47 MB
 
 
 def checked(folder: Path, sums: Sums) -> Path:
@@ -38,7 +39,7 @@ def download(folder: Path, url: str, sums: Sums, title: str, say: Say) -> None:
 
 def _check(folder: Path, name: str, sums: Sums) -> None:
     path = file(folder, name)
-    if what := wrong(content(path), name, sums):
+    if what := wrong(archives.contents(path, LIMIT), name, sums):
         raise DataNotFoundError(f"{path}: {what}")
 
 

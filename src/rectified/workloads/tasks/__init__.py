@@ -1,12 +1,16 @@
 """The tasks: one file each, and the user's own. A task knows data, model and measure, and nothing of optimizers."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..specs import read_options
+from ...messages import shown
+from ..data.find import DataNotFoundError
+from ..specs import check_length, read_options
+from ..user_code import users_code
 from .cifar10 import CIFAR10, FASHION_MNIST_RESNET20
 from .fashion_mnist import FASHION_MNIST, FASHION_MNIST_MINI
 from .imagenet import IMAGENET, TINY_IMAGENET
@@ -35,7 +39,18 @@ TASKS: dict[str, BaseTask] = {
     )
 }
 
-__all__ = ["TASKS", "BaseTask", "Task", "TaskInfo", "built_in_task", "changed_since", "load_task", "parse_task"]
+__all__ = [
+    "TASKS",
+    "BaseTask",
+    "Task",
+    "TaskInfo",
+    "built_in_task",
+    "changed_since",
+    "find_data",
+    "load_data",
+    "load_task",
+    "parse_task",
+]
 
 
 def parse_task(text: str, data: Path | None = None) -> BaseTask:
@@ -56,9 +71,40 @@ def parse_task(text: str, data: Path | None = None) -> BaseTask:
     if is_file_of_a_user(text):
         task = load_task(text)
         if task.name in TASKS:
-            raise ValueError(f"task {text!r} is named {task.name!r}, as a built-in one is; give it a name= of its own")
+            raise ValueError(
+                f"task {shown(text)} is named {task.name!r}, as a built-in one is; give it a name= of its own"
+            )
         return task
     return built_in_task(text, data)
+
+
+def find_data(task: BaseTask, folder: Path | None, say: Callable[[str], None], fetch: bool = True) -> Path:
+    """The task's ``find``, of which nothing but one line comes where it is a user's.
+
+    Raises:
+        ValueError: the user's code raised anything.
+        DataNotFoundError: the data is nowhere to be had.
+        OSError: a built-in task's data cannot be read, or the disk is full.
+    """
+    with users_code(f"task {shown(task.name)} does not find its data", _passed(task)):
+        return task.find(folder, say, fetch)
+
+
+def load_data(task: BaseTask, folder: Path) -> Any:
+    """The task's ``load``, likewise.
+
+    Raises:
+        ValueError, DataNotFoundError, OSError: as :func:`find_data`.
+    """
+    with users_code(f"task {shown(task.name)} does not load its data", _passed(task)):
+        return task.load(folder)
+
+
+def _passed(task: BaseTask) -> tuple[type[Exception], ...]:
+    """The errors that mean something to the caller: what this package's tasks raise, they mean."""
+    if type(task).__module__.startswith("rectified."):
+        return DataNotFoundError, OSError, ValueError
+    return (DataNotFoundError,)
 
 
 def built_in_task(text: str, data: Path | None = None) -> BaseTask:
@@ -83,15 +129,17 @@ def built_in_task(text: str, data: Path | None = None) -> BaseTask:
 @lru_cache
 def _parsed(text: str) -> tuple[BaseTask, dict[str, Any]]:
     """The registered task, and the options that differ from its own."""
+    what = f"task {shown(text)}"
+    check_length(what, text)
     shape = re.fullmatch(r"([a-z0-9-]+)(?:\((.*)\))?", text.strip())
     if shape is None or shape[1] not in TASKS:
-        raise ValueError(f"unknown task {text!r}; there are {', '.join(TASKS)}, or a file of yours such as my_task.py")
+        raise ValueError(f"unknown {what}; there are {', '.join(TASKS)}, or a file of yours such as my_task.py")
     task = TASKS[shape[1]]
-    options = read_options(f"task {text!r}", shape[2] or "")
+    options = read_options(what, shape[2] or "")
     for name, value in options.items():
         if name not in task.options:
-            raise ValueError(f"task {text!r} has no option {name!r}; it has {', '.join(task.options)}")
-        options[name] = _as(type(getattr(task, name)), value, f"task {text!r}: {name}")
+            raise ValueError(f"{what} has no option {shown(name)}; it has {', '.join(task.options)}")
+        options[name] = _as(type(getattr(task, name)), value, f"{what}: {name}")
     return task, {name: value for name, value in options.items() if value != getattr(task, name)}
 
 
@@ -107,5 +155,5 @@ def _as(kind: type, value: Any, what: str) -> Any:
         return float(value)
     if type(value) is not kind:
         kinds = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
-        raise ValueError(f"{what} is {value!r}; it must be {kinds[kind]}")
+        raise ValueError(f"{what} is {shown(value)}; it must be {kinds[kind]}")
     return value

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...messages import shown
 from ..batches import examples
 from .lr_decay import NO_DECAY, LrSchedule
 
@@ -39,7 +40,7 @@ class BaseTask(ABC):
             gradients; the reported loss is without it.
         version: a digest of the user's file that the task comes from, which is part of a run's identity; empty for a
             built-in task.
-        source: what ``rectified study`` takes for the task where that is not its name: ``my_task.py:NAME``.
+        written_as: what ``rectified study`` takes for the task where that is not its name: ``my_task.py:NAME``.
         resumable: whether an epoch can be entered in its middle. If not, checkpoints are written only at the end of an
             epoch, and a run that goes on begins its epoch again.
         options: the names of the attributes that may be set in parentheses after the name.
@@ -65,22 +66,22 @@ class BaseTask(ABC):
     averaged: int = 1
     loss_scale: float = 1.0
     version: str = ""
-    source: str = field(default="", compare=False)
+    written_as: str = field(default="", compare=False)
     resumable: bool = True
 
     def __post_init__(self) -> None:
         for name in ("loss_scale", "margin"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a positive number")
-        if not self.clip > 0:
-            raise ValueError(f"clip is {self.clip!r}; it must be a positive number")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {self.weight_decay!r}; it must be 0 or a positive number")
+            if not (_is_number(getattr(self, name)) and 0 < getattr(self, name) < math.inf):
+                raise ValueError(f"{name} is {shown(getattr(self, name))}; it must be a positive number")
+        if not (_is_number(self.clip) and self.clip > 0):
+            raise ValueError(f"clip is {shown(self.clip)}; it must be a positive number")
+        if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
+            raise ValueError(f"weight_decay is {shown(self.weight_decay)}; it must be 0 or a positive number")
 
     @property
     def spec(self) -> str:
         """The text that names this task to :func:`rectified.workloads.tasks.parse_task`."""
-        return self.source or self.name
+        return self.written_as or self.name
 
     @property
     def chance(self) -> float | None:
@@ -166,6 +167,10 @@ class BaseTask(ABC):
     def final(self, model: nn.Module, data: Any) -> dict[str, float]:
         """What is measured once, after the last epoch, of the mean of the last `averaged` epochs' weights."""
         return {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeGuard
 
-from ..user_code import in_one_line, is_users
+from ...files import expanded
+from ...messages import shortened, shown
+from ..user_code import file_of, in_one_line, is_users
 from .task import BaseTask
 from .user_task import Task
 
@@ -70,14 +73,15 @@ def load_task(text: str) -> BaseTask:
     text = text.strip()
     if shape := _OPTIONS.fullmatch(text):
         raise ValueError(
-            f"task {text!r} has options in parentheses, which only built-in tasks take; write the values in the file, "
-            "or a second Task there, and name that one"
+            f"task {shown(text)} has options in parentheses, which only built-in tasks take; write the values in the "
+            "file, or a second Task there, and name that one"
         )
     if shape := _FILE.fullmatch(text):
-        path = Path(shape["file"]).expanduser()
-        if not path.is_file():
+        path = expanded(shape["file"])
+        if not _is_file(path):
+            where = shortened(str(path), 80)
             raise ValueError(
-                f"task {text!r}: there is no file {path} in {Path.cwd()}; rectified init {path} writes one"
+                f"task {shown(text)}: there is no file {where} in {Path.cwd()}; rectified init {where} writes one"
             )
         loaded = _load(path.resolve(), path.stem, path.resolve().parent, text)
         name = shape["name"]
@@ -85,12 +89,12 @@ def load_task(text: str) -> BaseTask:
         loaded = _load(shape["module"], shape["module"], Path.cwd().resolve(), text)
         name = shape["name"]
     else:
-        raise ValueError(f"{text!r} names no file; write my_task.py, my_task.py:NAME or package.module:NAME")
+        raise ValueError(f"{shown(text)} names no file; write my_task.py, my_task.py:NAME or package.module:NAME")
     _check_names(loaded.modules[0], text)
     task = _named(loaded.modules[0], text, name) if name else _only(loaded.modules[0], text)
-    if (task.version, task.source) != (loaded.version, text):
+    if (task.version, task.written_as) != (loaded.version, text):
         object.__setattr__(task, "version", loaded.version)
-        object.__setattr__(task, "source", text)
+        object.__setattr__(task, "written_as", text)
     return task
 
 
@@ -111,27 +115,29 @@ def changed_since(task: BaseTask, versions: Iterable[str]) -> str | None:
     kinds = ", ".join(dict.fromkeys(version or "none" for version in others))
     what = "it counts" if len(others) == 1 else "they count"
     return (
-        f"{task.source or task.name} has changed since {runs} of {task.name}: {what} as another task's (version "
+        f"{task.written_as or task.name} has changed since {runs} of {task.name}: {what} as another task's (version "
         f"{kinds}; it is {task.version} now)"
     )
 
 
 def _named(module: ModuleType, text: str, name: str) -> BaseTask:
     found = vars(module).get(name)
-    if isinstance(found, BaseTask):
-        return found
+    if issubclass(type(found), BaseTask):
+        return found  # type: ignore[return-value]
     there = ", ".join(_tasks(module)) or "none"
     if name not in vars(module):
-        raise ValueError(f"task {text!r}: there is no {name} in it; its tasks: {there}")
-    raise ValueError(f"task {text!r}: {name} is a {type(found).__name__}, no Task; its tasks: {there}")
+        raise ValueError(f"task {shown(text)}: there is no {shortened(name)} in it; its tasks: {there}")
+    raise ValueError(f"task {shown(text)}: {name} is a {type(found).__name__}, no Task; its tasks: {there}")
 
 
 def _only(module: ModuleType, text: str) -> BaseTask:
     tasks = _tasks(module)
     if not tasks:
-        raise ValueError(f"task {text!r}: the file holds no Task; write task = Task(model=..., train=..., ...) in it")
+        raise ValueError(
+            f"task {shown(text)}: the file holds no Task; write task = Task(model=..., train=..., ...) in it"
+        )
     if len(tasks) > 1:
-        raise ValueError(f"task {text!r}: the file holds {', '.join(tasks)}; name one: {text}:{next(iter(tasks))}")
+        raise ValueError(f"task {shown(text)}: the file holds {', '.join(tasks)}; name one: {text}:{next(iter(tasks))}")
     return next(iter(tasks.values()))
 
 
@@ -139,9 +145,23 @@ def _tasks(module: ModuleType) -> dict[str, Task]:
     """The module's tasks by name, each once."""
     found: dict[int, tuple[str, Task]] = {}
     for name, value in vars(module).items():
-        if isinstance(value, Task):
+        if _is_task(value):
             found.setdefault(id(value), (name, value))
     return dict(found.values())
+
+
+def _is_task(value: Any) -> TypeGuard[Task]:
+    try:
+        return isinstance(value, Task)
+    except Exception:  # a user's object decides what its __class__ is
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long, or its folder is closed
+        return False
 
 
 def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
@@ -155,16 +175,19 @@ def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
     already = set(sys.modules)
     try:
         module = _run(key, _free(name)) if isinstance(key, Path) else importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a module may raise anything
         for new in set(sys.modules) - already:
             if _is_own(sys.modules[new], folder):
                 del sys.modules[new]
-        hidden = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == name
-        advice = f"; the file hides the package {name}: give it another name" if hidden else ""
-        raise ValueError(f"task {text!r} does not load: {in_one_line(error)}{advice}") from error
-    if not str(getattr(module, "__file__", None)).endswith(".py"):
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name  # there is no such file
+        hidden = isinstance(error, ImportError) and not absent and (error.name or "").partition(".")[0] == name
+        advice = f"; the file hides the package {shortened(name)}: give it another name" if hidden else ""
+        raise ValueError(f"task {shown(text)} does not load: {in_one_line(error)}{advice}") from error
+    if not (file_of(module) or "").endswith(".py"):
         raise ValueError(
-            f"task {text!r}: {name} is no module with a file of Python; name the module that holds the Task"
+            f"task {shown(text)}: {name} is no module with a file of Python; name the module that holds the Task"
         )
     loaded_now = [sys.modules[each] for each in sorted(set(sys.modules) - already)]
     others = {id(each): each for each in [*loaded_now, *_imported(module, folder)] if _is_own(each, folder)}
@@ -235,8 +258,8 @@ def _names(module: ModuleType) -> Iterator[str]:
 
 def _is_own(module: ModuleType, folder: Path) -> bool:
     """Whether a module's file is beneath the folder, and not installed."""
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py") or module.__name__ == "__main__":
+    file = file_of(module)
+    if not file or not file.endswith(".py") or vars(module).get("__name__") == "__main__":
         return False
     return is_users(file) and Path(file).resolve().is_relative_to(folder)
 
@@ -272,6 +295,6 @@ def _check_names(module: ModuleType, text: str) -> None:
         other = by_name.setdefault(task.name, variable)
         if other != variable:
             raise ValueError(
-                f"task {text!r}: {other} and {variable} are both named {task.name!r}; give each its own, "
+                f"task {shown(text)}: {other} and {variable} are both named {task.name!r}; give each its own, "
                 f'{variable} = Task("{variable.lower()}", ...)'
             )

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...messages import shown
 from ..batches import examples
+from ..numbers import learning_rate
 from ..sources import Collate, Source, kind
 from ..specs import split
-from ..user_code import in_one_line
+from ..user_code import users_code
 from .lr_decay import NO_DECAY, LrSchedule
 from .task import BaseTask, Say
 from .user_data import source
@@ -140,8 +142,7 @@ class Task(BaseTask):
             name=name, title=title or name, metric=found.name, metric_label=found.label,
             larger_is_better=found.larger_is_better, margin=found.margin,
             methods=tuple(split(methods) if isinstance(methods, str) else methods),
-            lrs=tuple(map(float, [lrs] if isinstance(lrs, int | float) else lrs)),
-            seeds=tuple([seeds] if isinstance(seeds, int) else seeds),
+            lrs=_lrs(lrs), seeds=tuple([seeds] if isinstance(seeds, int) else seeds),
             epochs=epochs, batch_size=size, weight_decay=weight_decay, clip=clip, schedule=schedule,
             resumable=data.resumable,
         )  # fmt: skip
@@ -188,12 +189,9 @@ class Task(BaseTask):
             raise ValueError(f"task {self.name} has data of its own; --data goes with a built-in task")
         for note in self._train.notes if fetch else ():
             say(f"{self.name}: {note}")
-        try:
-            with torch.random.fork_rng(devices=[]):
-                model, data = self.model(None), self.load(Path())
-                self.loss(model, next(self.batches(data, self.batch_size, torch.Generator())))
-        except Exception as error:
-            raise ValueError(f"task {self.name} does not run: {in_one_line(error)}") from error
+        with users_code(f"task {self.name} does not run"), torch.random.fork_rng(devices=[]):
+            model, data = self.model(None), self.load(Path())
+            self.loss(model, next(self.batches(data, self.batch_size, torch.Generator())))
         return Path()
 
     def load(self, folder: Path) -> Any:
@@ -262,6 +260,13 @@ class Task(BaseTask):
             if not math.isfinite(value):
                 raise ValueError(f"evaluate returned {name}={value} for an untrained model; it must be a finite number")
         return measured
+
+
+def _lrs(given: Any) -> tuple[float, ...]:
+    try:
+        return tuple(map(learning_rate, [given] if isinstance(given, int | float) else given))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"lrs is {shown(given)}: {error}") from None
 
 
 def _check_name(name: Any) -> None:

@@ -8,8 +8,6 @@ dictionaries of the same, pickled, which are read without running anything.
 import hashlib
 import io
 import pickle
-import tarfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import fetch
-from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr, unreadable
+from .. import archives, fetch
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
 from .pictures import Pictures
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive there, as published on the data set's page
+LIMIT = 1 << 29  # bytes of an unpacked archive: either version has 0.19 GB
 PIXELS = 3 * 32 * 32
 
 # MD5 of each file, the training ones in their order. Of the archives as published on the data set's page; of the
@@ -56,7 +55,7 @@ def load(folder: Path) -> Pictures:
     """Read the six files in the folder or archive that `find()` returned.
 
     Raises:
-        DataNotFoundError: a file is missing.
+        DataNotFoundError: a file is missing, or the archive is damaged.
         ValueError: a file is not in its format; names it.
     """
     folder = expanded(folder)
@@ -87,8 +86,8 @@ def _downloaded(say: Say) -> Path:
         say(f"CIFAR-10: downloading {URL}, 170 MB")
         archive = folder / "cifar-10-binary.tar.gz"
         fetch.download(URL, archive, MD5)
-        for name, content in _packed(archive, BINARY).items():
-            (folder / name).write_bytes(content())
+        for name, content in archives.read(archive, BINARY, LIMIT).items():
+            (folder / name).write_bytes(content)
         archive.unlink()
 
     return _PLACE.kept(make, say)
@@ -110,7 +109,8 @@ def _files(place: Path) -> tuple[Mapping[str, str], dict[str, Callable[[], bytes
     """The MD5 sums of the version in a folder or archive, and a reader for each of its files, in order."""
     if place.is_file():
         sums = PYTHON if "python" in place.name else BINARY
-        return sums, _packed(place, sums)
+        packed = archives.read(place, sums, LIMIT)
+        return sums, {name: io.BytesIO(content).getvalue for name, content in packed.items()}
     if not place.is_dir():
         raise DataNotFoundError(f"{place}: no such folder or archive")
     sums = max((BINARY, PYTHON), key=lambda sums: sum((place / name).is_file() for name in sums))
@@ -118,22 +118,6 @@ def _files(place: Path) -> tuple[Mapping[str, str], dict[str, Callable[[], bytes
     if missing:
         raise DataNotFoundError(f"{place}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     return sums, {name: (place / name).read_bytes for name in sums}
-
-
-def _packed(archive: Path, names: Mapping[str, str]) -> dict[str, Callable[[], bytes]]:
-    """A reader for each of the files in an archive, which is unpacked at once: a gzipped tar has no other way."""
-    found = {}
-    try:
-        with tarfile.open(archive) as members:
-            for member in members:
-                name = Path(member.name).name
-                if name in names and (content := members.extractfile(member)):
-                    found[name] = content.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as damage:
-        raise unreadable(archive, damage) from damage
-    if missing := [name for name in names if name not in found]:
-        raise DataNotFoundError(f"{archive}: holds no {', '.join(missing)}")
-    return {name: io.BytesIO(found[name]).getvalue for name in names}
 
 
 def _read(where: str, content: bytes) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from . import idx
 from .pictures import Pictures
 
 NAME = "fashion-mnist"
-URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+# Zalando's repository has the same files as its bucket, whose website has no https.
+URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 PACKAGE = "dataset-fashion-mnist"
 PLACE = "usr/share/datasets/fashion-mnist"  # where the package has the files
 SYSTEM = Path("/")
@@ -52,7 +53,7 @@ def load(folder: Path) -> Pictures:
     """Read the four files, gzipped or not, from `find()` or `mini()`.
 
     Raises:
-        DataNotFoundError: a file is missing.
+        DataNotFoundError: a file is missing, or a damaged gzip file.
         ValueError: a file is not in the IDX format, or there are not as many labels as pictures.
 
     >>> [tuple(part.shape) for part in load(mini())]

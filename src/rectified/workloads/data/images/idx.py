@@ -5,41 +5,25 @@
 The format is LeCun's, from the page of the first MNIST.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-GZIP = b"\x1f\x8b"
+from .. import archives
+
+LIMIT = 1 << 30  # bytes of an unpacked file: those of EMNIST, the largest relative, have 0.6 GB
 UNSIGNED_BYTE = 0x08
 OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
-
-
-def contents(path: Path) -> bytes:
-    """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
-
-    Its name does not count: browsers unzip a `.gz` and leave the name.
-
-    Raises:
-        ValueError: the gzip stream is damaged, or something follows it.
-    """
-    raw = path.read_bytes()
-    if not raw.startswith(GZIP):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as damage:
-        raise ValueError(f"{path}: damaged gzip file ({damage})") from damage
 
 
 def read(path: Path, dims: int) -> Tensor:
     """Read a file as a uint8 tensor with `dims` dimensions.
 
     Raises:
+        DataNotFoundError: it is a damaged gzip file, or unpacks to more than LIMIT.
         ValueError: it is not IDX, has another type or other dimensions, or bytes are missing or left over; names it.
 
     >>> from rectified.workloads.data.images.fashion_mnist_files import mini
@@ -47,9 +31,9 @@ def read(path: Path, dims: int) -> Tensor:
     [9, 2, 1, 1, 6]
     """
     try:
-        return _unpack(contents(path), dims)
+        return _unpack(archives.contents(path, LIMIT), dims)
     except ValueError as wrong:
-        raise ValueError(str(wrong) if str(path) in str(wrong) else f"{path}: {wrong}") from wrong
+        raise ValueError(f"{path}: {wrong}") from wrong
 
 
 def pack(array: Tensor) -> bytes:

@@ -5,17 +5,13 @@ and 50,000 to test, in 1,000 classes. Tiny ImageNet (Stanford's course CS231n) h
 Nobody may hand either on, so nothing is fetched here. Their layouts are in image_folder.py.
 """
 
-import gzip
 import hashlib
 import os
-import tarfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import cache
-from ..find import DataNotFoundError, Place, Say, expanded, to_stderr, unreadable
+from .. import archives, cache
+from ..find import DataNotFoundError, Place, Say, expanded, to_stderr
 from .image_folder import index
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -29,11 +25,13 @@ class ImageNetSource:
         name: in the cache; in the user's folder, names of folders and archives that begin with it are looked into.
         title: in messages.
         origin: where to get it, for messages.
+        limit: bytes of an unpacked archive.
     """
 
     name: str
     title: str
     origin: str
+    limit: int
 
     def find(self, folder: Path | None, images: int, say: Say = to_stderr) -> Path:
         """Find the folder with `images` training pictures, in either layout: in the user's `folder`, or in the cache.
@@ -50,7 +48,7 @@ class ImageNetSource:
 
         def check(place: Path) -> Path:
             if place.name.endswith(ARCHIVES) and place.is_file():
-                place = _unpacked(place, say)
+                place = _unpacked(place, self.limit, say)
             found = len(index(place).train.labels)
             if found != images:
                 raise DataNotFoundError(
@@ -87,15 +85,17 @@ IMAGENET = ImageNetSource(
     "ImageNet",
     "register at https://image-net.org/download.php for ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar,\n"
     "    unpack them into train/CLASS/*.JPEG and val/CLASS/*.JPEG",
+    limit=400 * 10**9,  # with the test pictures it has 160
 )
 TINY_IMAGENET = ImageNetSource(
     "tiny-imagenet",
     "Tiny ImageNet",
-    "fetch http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB, for research only) on any machine",
+    "fetch https://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB, for research only) on any machine",
+    limit=4 * 10**9,  # it has about 0.25
 )
 
 
-def _unpacked(archive: Path, say: Say) -> Path:
+def _unpacked(archive: Path, limit: int, say: Say) -> Path:
     """Unpack an archive into the cache, once for its name and content; returns the folder in it that has `train`."""
     with archive.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -103,17 +103,7 @@ def _unpacked(archive: Path, say: Say) -> Path:
 
     def make(folder: Path) -> None:
         say(f"{archive}: unpacking it into {cache.root()}, once")
-        try:
-            if suffix == ".zip":
-                with zipfile.ZipFile(archive) as members:
-                    members.extractall(folder)
-            else:
-                with tarfile.open(archive) as members:
-                    members.extractall(
-                        folder, filter="data"
-                    )  # writes nothing outside of the folder, and no links to there
-        except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as damage:
-            raise unreadable(archive, damage) from damage
+        archives.unpack(archive, folder, limit)
         os.sync()  # the cache syncs files one by one; for a hundred thousand files this is faster
 
     def inner(folder: Path) -> Path:

@@ -1,13 +1,13 @@
 """Text files as lines, gzipped or not, and lines that are translations of each other."""
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..find import DataNotFoundError, unreadable
-from ..images.idx import contents
+from .. import archives
+from ..find import DataNotFoundError
+
+LIMIT = 1 << 33  # bytes of an unpacked file: WMT'14's English and French have about 6 GB a side
 
 
 class Lines(NamedTuple):
@@ -49,27 +49,9 @@ def content(path: Path) -> bytes:
     """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
 
     Raises:
-        DataNotFoundError: it is damaged.
+        DataNotFoundError: it is damaged, or unpacks to more than LIMIT.
     """
-    try:
-        return contents(path)
-    except ValueError as damage:
-        raise DataNotFoundError(str(damage)) from damage
-
-
-def unzipped(archive: Path, name: str) -> bytes:
-    """The bytes of a member of a zip file.
-
-    Raises:
-        DataNotFoundError: there is no such member, or it is damaged.
-    """
-    try:
-        with zipfile.ZipFile(archive) as members:
-            return members.read(name)
-    except KeyError:
-        raise DataNotFoundError(f"{archive}: holds no {name}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as damage:
-        raise unreadable(archive, damage) from damage
+    return archives.contents(path, LIMIT)
 
 
 def lines(path: Path, text: bytes) -> list[str]:

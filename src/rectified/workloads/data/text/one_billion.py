@@ -21,7 +21,7 @@ from .words import Corpus, corpus
 
 NAME = "one-billion-word"
 FOLDER = "1-billion-word-language-modeling-benchmark-r13output"
-URL = f"http://www.statmt.org/lm-benchmark/{FOLDER}.tar.gz"
+URL = f"https://www.statmt.org/lm-benchmark/{FOLDER}.tar.gz"
 LAYOUTS = ("", FOLDER)
 
 SHARDS = 99  # to train on
@@ -98,7 +98,7 @@ def _survey(path: Path) -> tuple[bytes, int]:
         DataNotFoundError: the last line has no end.
     """
     with path.open("rb") as file:
-        first = last = file.readline()
+        first = last = file.readline(1 << 20)  # without ends of lines it would be all of the file
         count = first.count(b"\n")
         while part := file.read(1 << 20):
             count += part.count(b"\n")

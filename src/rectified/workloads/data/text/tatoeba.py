@@ -3,10 +3,12 @@
 import hashlib
 from pathlib import Path
 
+from .. import archives
 from ..find import DataNotFoundError
-from .lines import Lines, ParallelText, content, lines, unzipped
+from .lines import Lines, ParallelText, content, lines
 
 HELD_OUT = 1000  # pairs, for valid and for test each
+LIMIT = 1 << 30  # bytes of an unpacked archive: the largest ones have about 0.1 GB
 CODES = {"de": "deu", "fr": "fra", "es": "spa", "it": "ita", "nl": "nld", "pt": "por", "ru": "rus", "cs": "ces"}
 
 
@@ -26,7 +28,7 @@ def read(place: Path, source: str, target: str) -> ParallelText | None:
     if path is None:
         return None
     pairs = []
-    text = unzipped(path, names[1]) if path.suffix == ".zip" else content(path)
+    text = archives.read(path, names[1:], LIMIT)[names[1]] if path.suffix == ".zip" else content(path)
     for number, line in enumerate(lines(path, text), 1):
         columns = line.split("\t")
         if len(columns) not in (2, 3):  # the third names the authors

@@ -5,18 +5,16 @@ line is a paragraph, a heading or empty, and ends with <eos>; rare words are <un
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from .. import fetch, published
-from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr, unreadable
+from .. import archives, fetch, published
+from ..find import DataNotFoundError, Place, Say, Way, expanded, to_stderr
 from .words import Corpus, corpus
 
 NAME, TITLE = "wikitext-2", "WikiText-2"
 ARCHIVE = "wikitext-2-v1.zip"
+LIMIT = 1 << 27  # bytes of the unpacked archive: it has 13 MB
 URL = f"https://s3.amazonaws.com/research.metamind.io/wikitext/{ARCHIVE}"
 
 # SHA-256 of the files in the archive as published.
@@ -68,8 +66,8 @@ def _downloaded(say: Say) -> Path:
         say(f"{TITLE}: downloading {URL}, 4 MB")
         archive = folder / ARCHIVE
         fetch.download(URL, archive)
-        for name, content in _packed(archive).items():
-            (folder / name).write_bytes(content())
+        for name, content in archives.read(archive, [*SUMS], LIMIT).items():
+            (folder / name).write_bytes(content)
         archive.unlink()
 
     return _PLACE.kept(make, say)
@@ -86,32 +84,13 @@ def _check(place: Path) -> Path:
 def _files(place: Path) -> dict[str, Callable[[], bytes]]:
     """A reader for each of the three files in a folder or archive, in order."""
     if place.is_file():
-        return _packed(place)
+        packed = archives.read(place, [*SUMS], LIMIT)
+        return {name: io.BytesIO(content).getvalue for name, content in packed.items()}
     if not place.is_dir():
         raise DataNotFoundError(f"{place}: no such folder or archive")
     if missing := [name for name in SUMS if not (place / name).is_file()]:
         raise DataNotFoundError(f"{place}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     return {name: (place / name).read_bytes for name in SUMS}
-
-
-def _packed(archive: Path) -> dict[str, Callable[[], bytes]]:
-    """A reader for each of the three files in an archive, in order."""
-
-    def read(member: str) -> bytes:
-        try:
-            with zipfile.ZipFile(archive) as members:
-                return members.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as damage:
-            raise unreadable(archive, damage) from damage
-
-    try:
-        with zipfile.ZipFile(archive) as members:
-            found = {Path(member).name: member for member in members.namelist()}
-    except zipfile.BadZipFile as damage:
-        raise unreadable(archive, damage) from damage
-    if missing := [name for name in SUMS if name not in found]:
-        raise DataNotFoundError(f"{archive}: holds no {', '.join(missing)}")
-    return {name: partial(read, found[name]) for name in SUMS}
 
 
 _PLACE = Place(NAME, TITLE, _check)

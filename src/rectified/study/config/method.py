@@ -1,0 +1,217 @@
+"""A method as a value: an optimizer with its options and its warmup."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ...messages import shown
+from ...optim import Adam, RAdam, rectify
+from ...optim.explain import omegas_of
+from ...warmup import Warmup, first_at
+from ...workloads.numbers import learning_rate
+from ...workloads.user_code import users_code
+from .controls import MeanOmega, SmallerLr, control_name
+
+_SWITCHES = ("foreach", "fused", "capturable", "differentiable", "maximize")  # None is the optimizer's own choice
+
+
+@dataclass(frozen=True)
+class PartOfRun:
+    """A warmup whose length is a part of the run that it is in.
+
+    >>> from rectified.warmup import Linear
+    >>> PartOfRun(Linear, 0.1).over(3000)
+    Linear(steps=300)
+    """
+
+    kind: Callable[[int], Warmup]
+    part: float
+
+    def over(self, steps: int) -> Warmup:
+        """The warmup of a run of that many steps; it lasts for one step at least."""
+        return self.kind(max(1, round(self.part * steps)))
+
+
+@dataclass(frozen=True)
+class Method:
+    """An optimizer with its options and its warmup, as a study names it.
+
+    Attributes:
+        options: keywords of the optimizer, without its lr and the warmup.
+        lr: its own; None where it takes the study's.
+        warmup: in front of its updates; None for what the optimizer does by itself. One that depends on the length of
+            the run, such as :class:`PartOfRun`, becomes a warmup by :meth:`over`.
+
+    >>> from rectified.study.config.methods import parse
+    >>> method = parse("adam+linear-500(beta2=0.95)")
+    >>> method.name, method.omega(100), method.lr
+    ('adam+linear-500(beta2=0.95)', 0.2, None)
+    """
+
+    name: str
+    optimizer: type[torch.optim.Optimizer]
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    lr: float | None = None
+    warmup: Warmup | PartOfRun | MeanOmega | None = None
+
+    def over(self, steps: int) -> "Method":
+        """The method as a run of that many steps has it.
+
+        >>> from rectified.study.config.methods import parse
+        >>> parse("adam+linear-10%").over(2000).omega(100)
+        0.5
+        """
+        return self if self.warmup is None or isinstance(self.warmup, Warmup) else self._over(self.warmup, steps)
+
+    def _over(self, warmup: PartOfRun | MeanOmega, steps: int) -> "Method":
+        return replace(self, warmup=warmup.over(steps))
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether it has a warmup, that a control could do without."""
+        if self.warmup is None:
+            return issubclass(self.optimizer, RAdam)
+        return not isinstance(self.warmup, SmallerLr | MeanOmega)
+
+    def control(self) -> "Method":
+        """The same without the warmup, at lr times its mean omega over the run.
+
+        >>> from rectified.study.config.methods import parse
+        >>> round(parse("adam+linear-10%").control().over(2000).omega(1), 2)
+        0.95
+
+        Raises:
+            ValueError: it has no warmup.
+        """
+        if not self.warms_up:
+            raise ValueError(f"method {shown(self.name)} has no warmup, so there is nothing to match")
+        warmup = MeanOmega(replace(self, name=""))
+        if not issubclass(self.optimizer, RAdam):
+            return replace(self, name=control_name(self.name), warmup=warmup)
+        options = {"eps_hat": True, **self.options}  # as RAdam's default
+        kept = {name: value for name, value in options.items() if name in keywords(Adam)}
+        return Method(control_name(self.name), Adam, kept, self.lr, warmup)
+
+    def build(
+        self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
+        """The optimizer over params.
+
+        Args:
+            weight_decay: for a method that takes it and has none of its own among its options: decoupled where that
+                is an option, otherwise whatever the optimizer makes of it, as SGD and most of torch.optim.
+
+        Raises:
+            ValueError: the warmup depends on the length of the run; call :meth:`over` first.
+        """
+        if self.warmup is not None and not isinstance(self.warmup, Warmup):
+            raise ValueError(f"method {shown(self.name)}: its warmup depends on the run, whose steps are not known yet")
+        options, takes = dict(self.options), keywords(self.optimizer)
+        if weight_decay and "weight_decay" not in options and "weight_decay" in takes:
+            options["weight_decay"] = weight_decay
+            if "decoupled_weight_decay" in takes:
+                options.setdefault("decoupled_weight_decay", True)
+        if "lr" in takes:
+            options["lr"] = lr
+        if self.warmup is None:
+            return self.optimizer(params, **options)
+        if "warmup" in takes:
+            return self.optimizer(params, **options, warmup=self.warmup)  # type: ignore[call-arg]
+        return rectify(self.optimizer(params, **options), self.warmup, on_zero="hold")
+
+    def dummy(self, lr: float = 0.1) -> torch.optim.Optimizer:
+        """The optimizer over two small parameters of zeros."""
+        return self.build([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))], lr)
+
+    def same_as(self, other: "Method") -> bool:
+        """Whether it does the same at the same lr, under whatever name.
+
+        >>> from rectified.study.config.methods import parse
+        >>> parse("adam").same_as(parse("adam(eps=1e-8)")), parse("adam").same_as(parse("adam-eps"))
+        (True, False)
+        """
+        if self.optimizer != other.optimizer:
+            return False
+        if "warmup" not in keywords(self.optimizer) and self.warmup != other.warmup:
+            return False
+        ours, theirs = ({**method.dummy().param_groups[0], "params": None} for method in (self, other))
+        return ours == theirs
+
+    def omega(self, t: int) -> float:
+        """The factor in front of step t's update; 1 for an optimizer without a warmup."""
+        return self.omegas([t])[0]
+
+    def omegas(self, steps: Iterable[int]) -> list[float]:
+        """:meth:`omega` at each of the steps."""
+        return list(map(self.omega_function(), steps))
+
+    def omega_function(self) -> Callable[[int], float]:
+        """:meth:`omega`, quicker where it is asked for many steps."""
+        return omegas_of(self.dummy(), 0)
+
+    def warm_at(self) -> int | None:
+        """The first step with omega >= 0.9; None if there is none."""
+        return first_at(self.omega_function(), level=0.9)
+
+    def check(self) -> None:
+        """Build the optimizer over two small parameters and take a step, so that what cannot run is not planned.
+
+        Raises:
+            ValueError: the lr is none, or the optimizer refuses, ignores or fails with one of the options.
+        """
+        what, takes = f"method {shown(self.name)}", keywords(self.optimizer)
+        if self.lr is not None:
+            try:
+                learning_rate(self.lr)
+            except ValueError as error:
+                raise ValueError(f"{what}: lr is {shown(self.lr)}: {error}") from None
+        if self.optimizer.__module__.startswith(("rectified.", "torch.")):  # who knows what others' options mean
+            _check_kinds(what, self.options, takes)
+        with users_code(what):
+            built = self.over(1000).dummy(0.1 if self.lr is None else self.lr)
+            ignored = [
+                key for key in self.options if not (key in takes or key in built.defaults or hasattr(built, key))
+            ]
+        if ignored:
+            names = ", ".join(key for key in takes if key not in ("params", "kwargs", "warmup"))
+            raise ValueError(
+                f"{what}: {self.optimizer.__name__} makes nothing of {shown(ignored[0])}; it takes {names}"
+            )
+        with users_code(f"{what} fails at its first step"), torch.random.fork_rng(devices=[]), _no_warnings():
+            _step(built)
+
+
+def _check_kinds(what: str, options: dict[str, Any], takes: dict[str, Any]) -> None:
+    """Refuse a number for a switch, and True or False for a number: Python would take either for the other."""
+    for name, value in options.items():
+        default = takes.get(name)
+        switch = isinstance(default, bool) or name in _SWITCHES
+        if switch and not isinstance(value, bool) and value is not default:
+            raise ValueError(f"{what}: {name} is {shown(value)}; it must be True or False")
+        if isinstance(value, bool) and not switch and isinstance(default, int | float):
+            raise ValueError(f"{what}: {name} is {value}; it must be a number")
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning is for the run to give
+        yield
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = torch.ones_like(p)
+    if callable(switch := getattr(optimizer, "train", None)):
+        switch()
+    optimizer.step()
+
+
+def keywords(optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
+    """The arguments that its constructor takes, with their defaults."""
+    return {name: x.default for name, x in inspect.signature(optimizer).parameters.items()}

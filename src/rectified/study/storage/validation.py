@@ -1,0 +1,212 @@
+"""Checks of what was read from a study's folder, before it is used: it may be damaged, or come from a stranger."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ...workloads.tasks.task_info import TaskInfo
+from ..config.runs import RunKey
+from .records import Row
+
+T = TypeVar("T")
+
+
+def parsed(content: bytes) -> Any:
+    """The value that a JSON text stands for.
+
+    Raises:
+        ValueError: it is no JSON, or is nested more deeply than anything that is written here.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+
+
+def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: the value is something else.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is {_short(value)}; it must be an object")
+    return value
+
+
+def run_key(value: Any) -> RunKey:
+    """The identity of a run.
+
+    Raises:
+        ValueError: something is missing, or is no such value.
+
+    >>> run_key({"task": "t", "method": "adam", "lr": 0.1, "seed": "0", "epochs": 1, "batch_size": 10})
+    Traceback (most recent call last):
+    ValueError: seed is '0'; it must be a whole number
+    """
+    given = mapping(value)
+    return RunKey(
+        task=_get(given, "task", text),
+        method=_get(given, "method", text),
+        lr=_get(given, "lr", _positive),
+        seed=_get(given, "seed", _whole),
+        epochs=_get(given, "epochs", _count),
+        batch_size=_get(given, "batch_size", _count),
+        version=_get(given, "version", text, ""),
+    )
+
+
+def task_info(value: Any) -> TaskInfo:
+    """What is known of a task.
+
+    Raises:
+        ValueError: something is missing, or is no such value.
+    """
+    given = dict(mapping(value))
+    for name in ("name", "title", "metric", "metric_label"):
+        given[name] = _get(given, name, text)
+    given["version"] = _get(given, "version", text, "")
+    given["larger_is_better"] = _get(given, "larger_is_better", _flag)
+    given["margin"] = _get(given, "margin", _number, 1.0)
+    if given.get("chance") is not None:
+        given["chance"] = _get(given, "chance", _number)
+    try:
+        info = TaskInfo.from_dict(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"it is no task's: {error}") from None
+    pairs = [pair for pair in (info.compared, info.chosen_by, *info.final_metrics) if pair]
+    for word in (word for pair in pairs for word in pair):
+        text(word, "a metric")
+    return info
+
+
+def ending(value: Any) -> dict[str, Any]:
+    """How a run ended, as its done.json has it: the fields of a record, and ``rows`` and ``sha256``.
+
+    Raises:
+        ValueError: there is no such status, or a field is no such value.
+
+    >>> ending({"status": "finished"})
+    Traceback (most recent call last):
+    ValueError: status is 'finished'; it must be done, diverged or failed
+    """
+    given = mapping(value)
+    status = given.get("status")
+    if status not in ("done", "diverged", "failed"):
+        raise ValueError(f"status is {_short(status)}; it must be done, diverged or failed")
+    cause = given.get("cause")
+    rows = given.get("rows")
+    return {
+        "status": status,
+        "cause": cause if cause in ("run", "machine") else "",
+        "error": _get(given, "error", lines, ""),
+        "step": _get(given, "step", _count, 0),
+        "seconds": _get(given, "seconds", _not_negative, 0.0),
+        "attempts": _get(given, "attempts", _count, 0),
+        "ended": _get(given, "ended", text, ""),
+        "host": _get(given, "host", text, ""),
+        "versions": texts(given.get("versions", {}), "versions"),
+        "rows": None if rows is None else _count(rows, "rows"),
+        "sha256": texts(given.get("sha256", {}), "sha256"),
+    }
+
+
+def rows(content: bytes, first: int = 1) -> list[Row]:
+    """The epochs' rows, a line of JSON each: numbers by name.
+
+    Args:
+        first: the epoch of the first of them.
+
+    Raises:
+        ValueError: a line is none, or its epochs do not count on from there.
+    """
+    found = []
+    for i, line in enumerate(content.splitlines(), first):
+        row = {text(name, "a name"): _real(x, name) for name, x in mapping(parsed(line), f"row {i}").items()}
+        if row.get("epoch") != i:
+            raise ValueError(f"row {i} is not of epoch {i}")
+        _number(row.get("step"), f"step of row {i}")
+        found.append(row)
+    return found
+
+
+def texts(value: Any, what: str) -> dict[str, str]:
+    """Texts by name."""
+    return {text(name, what): text(each, what) for name, each in mapping(value, what).items()}
+
+
+def text(value: Any, what: str) -> str:
+    """A line of text without control characters, which a terminal would obey."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{what} is {_short(value)}; it must be a line of text")
+    return value
+
+
+def lines(value: Any, what: str) -> str:
+    """Text of any number of lines, with its control characters replaced."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is {_short(value)}; it must be text")
+    return "".join(x if x.isprintable() or x in "\n\t" else "\N{REPLACEMENT CHARACTER}" for x in value)
+
+
+def _get(given: Mapping[str, Any], name: str, check: Callable[[Any, str], T], default: T | None = None) -> T:
+    if name not in given and default is not None:
+        return default
+    if name not in given:
+        raise ValueError(f"{name} is missing")
+    return check(given[name], name)
+
+
+def _real(value: Any, what: str) -> float:
+    """A number; it may be NaN or infinite, which whoever reads it judges."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{what} is {_short(value)}; it must be a number")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{what} is beyond all floats") from None
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if not math.isfinite(_real(value, what)):
+        raise ValueError(f"{what} is {value!r}; it must be finite")
+    return float(value)
+
+
+def _positive(value: Any, what: str) -> float:
+    if not _number(value, what) > 0:
+        raise ValueError(f"{what} is {value!r}; it must be above 0")
+    return value  # type: ignore[no-any-return]  # an int stays one: it is part of the identity
+
+
+def _not_negative(value: Any, what: str) -> float:
+    if _number(value, what) < 0:
+        raise ValueError(f"{what} is {value!r}; it must be 0 or more")
+    return float(value)
+
+
+def _whole(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**64:
+        raise ValueError(f"{what} is {_short(value)}; it must be a whole number")
+    return value
+
+
+def _count(value: Any, what: str) -> int:
+    if _whole(value, what) < 0:
+        raise ValueError(f"{what} is {value!r}; it must be 0 or more")
+    return int(value)
+
+
+def _flag(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is {_short(value)}; it must be true or false")
+    return value
+
+
+def _short(value: Any) -> str:
+    said = ascii(value)
+    return said if len(said) <= 60 else f"{said[:57]}..."

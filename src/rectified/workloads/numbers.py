@@ -1,0 +1,60 @@
+"""Numbers that a user writes: in a flag, a column, a file or Python."""
+
+import math
+import re
+from typing import Any
+
+from ..messages import shown
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,100}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
+
+
+def number(text: str) -> float:
+    """The number that a text is: ASCII digits, a point, an exponent; or inf or nan.
+
+    Raises:
+        ValueError: it is something else, also what only Python's ``float`` takes, such as 1_000.
+
+    >>> number(" 1e-3"), number("-inf")
+    (0.001, -inf)
+    """
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{shown(text)} is no number")
+    return float(text)
+
+
+def whole_number(text: str) -> int:
+    """The whole number that a text is, without a point or an exponent.
+
+    Raises:
+        ValueError: it is something else, or has more than 100 digits.
+
+    >>> whole_number("-7")
+    -7
+    """
+    if not _WHOLE.fullmatch(text.strip()):
+        raise ValueError(f"{shown(text)} is no whole number")
+    return int(text)
+
+
+def learning_rate(value: Any) -> float:
+    """The value as a learning rate, wherever it is from.
+
+    Raises:
+        ValueError: it is no number, or not above 0 and finite.
+
+    >>> learning_rate(1)
+    1.0
+    """
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("it must be a number")
+    try:
+        lr = float(value)
+    except OverflowError:
+        lr = math.inf
+    except Exception:  # whatever float makes of an object
+        raise ValueError("it must be a number") from None
+    if not 0 < lr < math.inf:
+        raise ValueError("a learning rate is a positive number" + ", and finite" * (lr == math.inf))
+    return lr
