@@ -1,4 +1,4 @@
-"""Remakes what is made: the committed studies' reports and tables, the README's picture, the tables in the pages.
+"""Remakes what is made: the committed studies' reports and tables, the pictures, the tables in the pages.
 
     make docs
 
@@ -14,7 +14,6 @@ import tables
 from rectified.bench.picture import picture as bench_picture
 from rectified.bench.ratios import Results
 from rectified.bench.tables import remarks, sheets
-from rectified.figures.table import markdown
 from rectified.files import write
 from rectified.study.analysis.results import StudyResults
 from rectified.study.report import write_figures, write_report
@@ -70,8 +69,6 @@ def main() -> None:
     bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
     found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
     insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})
-    peers, width = sheets(bench, quartiles=False)["peers"], 1 + len(bench.outcomes)
-    insert("../README.md", {"bench": markdown(peers.heads[:width], [row[:width] for row in peers.rows])})
     write(HERE / "pictures" / "bench.svg", bench_picture(bench))
     store = Store.open(HERE / "studies" / "fashion-mnist")
     write_figures(StudyResults.read(store), store.out)
@@ -100,6 +97,7 @@ def make_reproduction() -> None:
                 [("adam", "radam"), ("radam", "adam+linear-500"), ("adam+untuned-linear", "adam+linear-500")],
                 "valid_loss",
             ),
+            "translation control": tables.beyond_lr(transformer),
             "gradients": tables.first_gradients(transformer, (1, 2, 5, 10, 50, 100), ["adam", *warmed]),
             "bleu": tables.ends(bleu, {"bleu": "BLEU", "valid_ppl": "validation perplexity"}, seed=0),
             "other methods": tables.ends(
