@@ -33,7 +33,7 @@ check: .venv/dev ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: .venv/dev ## remake the pictures of README and docs
+docs: .venv/dev ## remake the tables and pictures of docs and README
 	$(BIN)/python docs/make.py
 
 bench: .venv-bench/done .venv-timm/done ## step times and memory against torch and peers, most of an hour
