@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -129,6 +130,8 @@ CONTENTS = {
     "a newer version": lambda rng, content: content.replace(b'"format": 2', b'"format": 3').replace(b"done", b"won"),
     "words": lambda rng, content: content.replace(b": 1", b': "one"'),
 }
+_LONGEST = 120  # seconds for a trial, which takes two: a pipe could be waited for without end
+
 OTHERS = ("gone", "a folder", "a link", "a pipe", "a link to nowhere")
 
 
@@ -198,6 +201,10 @@ def trial(rng, original, reference, place):
     return name, how, "whole"
 
 
+def _too_long(*_):
+    raise TimeoutError("a command waits")
+
+
 def trials(count, seed, place, broken=()):
     """That many trials; a count by what was damaged and what came of it.
 
@@ -207,13 +214,17 @@ def trials(count, seed, place, broken=()):
     rng, found = random.Random(seed), Counter()
     originals = [begun(place / "finished", True), begun(place / "interrupted", False)]
     reference = (originals[0] / "results.csv").read_bytes()
+    signal.signal(signal.SIGALRM, _too_long)
     for i in range(count):
         here = place / str(i)
         here.mkdir()
+        signal.alarm(_LONGEST)
         try:
             name, how, end = trial(rng, originals[i % 2], reference, here)
         except broken as error:
             name, how, end = type(error).__name__, "", "broken"
+        finally:
+            signal.alarm(0)
         found[name, how if end != "whole" else "", end] += 1
         shutil.rmtree(here)
     return found
