@@ -169,7 +169,7 @@ def trial(rng, original, reference, place):
     Returns:
         What was damaged, how, and what came of it: ``"whole"`` where the study's call ended with the results of one
         that was never damaged, ``"refused"`` where it said in a line why it could not, ``"failed"`` where runs are
-        named that could not be run.
+        named that could not be run, ``"noted"`` where a changed study.json is said to be one.
     """
     out, outside = place / "out", place / "outside"
     outside.mkdir()
@@ -178,8 +178,10 @@ def trial(rng, original, reference, place):
     (out / "runs" / "mine.txt").write_text("mine")
     name, how, path = damage(rng, out, outside)
     before, links = whole(outside), {p: p.readlink() for p in out.rglob("*") if p.is_symlink()}
+    told = ""
     for command in ("status", "report", "export"):
         status, said = commanded(command, out)
+        told += said
         assert status in (0, 1, 2), (name, how, command, said)
         assert status != 2 or len(said.strip().splitlines()) <= 2, (name, how, command, said)
     status, said = call(out)
@@ -197,7 +199,11 @@ def trial(rng, original, reference, place):
         assert "failed: " in said or "lost: " in said, (name, how, said)
         return name, how, "failed"
     assert status == 0, (name, how, status, said)
-    assert (out / "results.csv").read_bytes() == reference, (name, how, said)
+    if (out / "results.csv").read_bytes() != reference:
+        # A changed digit may make a run of study.json another one, which then waits to be run.
+        assert name == "study.json", (name, how, said)
+        assert "study.json is not as it was written" in told, (name, how, told)
+        return name, how, "noted"
     return name, how, "whole"
 
 

@@ -21,12 +21,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="studies need PO
 @pytest.mark.slow
 def test_of_a_hundred_random_damages_none_loses_anything_or_stops_a_command(tmp_path):
     found = damage.trials(100, 23, tmp_path)
-    ends = {end: sum(n for (*_, each), n in found.items() if each == end) for end in ("whole", "failed", "refused")}
+    ends = {
+        end: sum(n for (*_, each), n in found.items() if each == end) for end in ("whole", "noted", "failed", "refused")
+    }
     assert sum(ends.values()) == 100
     assert ends["whole"] > 70
     # What is in the way of this program's files and is not its own is named, and stays.
     for (name, how, end), _ in found.items():
-        assert end == "whole" or how in damage.OTHERS, (name, how, end)
+        assert end in ("whole", "noted") or how in damage.OTHERS, (name, how, end)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,19 @@ def test_a_flipped_digit_in_the_results_is_not_believed(out):
     assert status == 0
     assert "3 of 4 runs are there already" in said
     assert (out / "results.csv").read_bytes() == reference
+
+
+def test_a_changed_digit_of_the_study_is_named(out):
+    path = out / "study.json"
+    assert Store.open(out).problems() == []
+    path.write_text(path.read_text().replace('"chance": 10.0', '"chance": 70.0'))
+    status, said = damage.commanded("status", out)
+    assert status == 0
+    assert f"{path} is not as it was written: damaged, or changed by hand" in said
+    status, said = damage.call(out)
+    assert status == 0
+    assert "study.json is not as it was written" in said
+    assert Store.open(out).problems() == [], "it is written again"
 
 
 @pytest.mark.parametrize("entry", [None, 5, [], {}, {"task": "x"}, {"lr": "0.1"}, {"lr": True}, {"seed": 0.5}])

@@ -159,6 +159,8 @@ def _run_study(
     }
     note_long_warmups(runs, console)
     with store.locked():
+        for problem in store.problems() if store.exists else ():
+            say(console, problem)
         for task in study.tasks:
             earlier = [key.version for key in store.runs() if key.task == task.name] if store.exists else []
             if task.version and (note := changed_since(task, earlier)):

@@ -12,6 +12,7 @@ A folder may come from a stranger: reading it imports nothing that it names, fol
 from it that was not checked. What is damaged is named, and a damaged run runs again with the next call.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -135,6 +136,7 @@ class Store:
             "tasks": [info.as_dict() for info in infos.values()],
             "cells" if first else "runs": [key.as_dict() for key in keys],
         }
+        value["sha256"] = _digest(value)
         self._added = value
         write_json(self.out / "study.json", value)
 
@@ -153,7 +155,11 @@ class Store:
     def problems(self) -> list[str]:
         """What of study.json is damaged, a line each."""
         entries = self._entries(*_RUNS, check=validation.run_key)[1]
-        return [*entries, *self._entries("tasks", check=validation.task_info)[1]]
+        entries += self._entries("tasks", check=validation.task_info)[1]
+        study = self._read()
+        if not entries and study.get("sha256", digest := _digest(study)) != digest:
+            entries.append(f"{self.out / 'study.json'} is not as it was written: damaged, or changed by hand")
+        return entries
 
     def _entries(self, *names: str, check: Callable[[Any], T]) -> tuple[list[T], list[str]]:
         """The values of the first of these lists in study.json that is there, and what is wrong with the others."""
@@ -279,6 +285,12 @@ class Store:
         if version > _FORMAT:
             raise NotAStudyError(f"{path} was written by a newer version of rectified; update this one to read it")
         return study  # type: ignore[return-value]
+
+
+def _digest(study: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a study.json holds, but for its own."""
+    text = json.dumps({name: value for name, value in study.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
