@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from .messages import shortened
 
+LIMIT = 1 << 28  # bytes: no text that this program writes comes near it
+
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the errno of an OSError where there is no room left
 
 # Windows has none of the last three, and opens text where it is not told otherwise.
@@ -59,13 +61,19 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
     sync(path.parent)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, limit: int | None = LIMIT) -> bytes:
     """Read a file that :func:`write` may have written.
 
+    Args:
+        limit: in bytes; None is none.
+
     Raises:
-        OSError: it cannot be read, or is a link, a pipe or a device, which somebody else must have put there.
+        OSError: it is larger than the limit, cannot be read, or is a link, a pipe or a device, which somebody else
+            must have put there.
     """
     with _regular(path, os.O_RDONLY, "rb") as file:
+        if limit is not None and os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit / 1e6:.0f} MB", str(path))
         return file.read()  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from rectified.files import write
 from rectified.study import Study
+from rectified.study.execution.checkpoint import read_checkpoint, write_checkpoint
 from rectified.study.execution.limits import ANY
 from rectified.study.storage.store import Store
 
@@ -106,6 +107,69 @@ def test_a_changed_digit_of_the_study_is_named(out):
     assert Store.open(out).problems() == [], "it is written again"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("metric", "/../../../outside/mine"), ("metric", ""), ("metric_label", ""), ("margin", 0), ("margin", "1")],
+        *[("steps_per_epoch", [[-5, -1]]), ("steps_per_epoch", [[1000, 10**400]]), ("title", "\x1b[31m")],
+    ],
+)
+def test_a_bad_task_of_the_study_is_named_and_left_out(name, value, out):
+    path = out / "study.json"
+    study = json.loads(path.read_text())
+    study["tasks"][0][name] = value
+    path.write_text(json.dumps(study))
+    for command in ("status", "report", "export"):
+        status, said = damage.commanded(command, out)
+        assert status == 0
+        if command == "status":
+            assert f"{path}: entry 1 of tasks is left out: " in said
+
+
+@pytest.mark.parametrize(("name", "value"), [("ended", "soon"), ("ended", "2026-11-28T12:00:00"), ("attempts", -1)])
+def test_a_bad_field_of_an_ending_makes_the_run_missing(name, value, out):
+    path = run_folder(out) / "done.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    for command in ("status", "report", "export"):
+        assert damage.commanded(command, out)[0] == 0
+    assert "missing" in {record.status for record in Store.open(out).records()}
+
+
+@pytest.mark.parametrize("name", ["done.json", "rows.jsonl"])
+def test_a_file_of_terabytes_is_not_read(name, out):
+    with (run_folder(out) / name).open("r+b") as file:
+        file.truncate(1 << 42)
+    status, said = damage.commanded("status", out)
+    assert status == 0
+    assert "larger than 268 MB" in said
+
+
+def test_a_study_without_runs_is_one_line(out):
+    path = out / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"runs": []}))
+    assert damage.commanded("status", out)[0] == 0
+    status, said = damage.commanded("report", out)
+    assert (status, said) == (2, "rectified: the study has no runs, so there is nothing to report\n")
+
+
+def test_a_method_is_no_markup(out):
+    path = out / "study.json"
+    path.write_text(path.read_text().replace('"adam"', '"[/red]"'))
+    status, said = damage.commanded("status", out)
+    assert status == 0
+    assert "[/red]" in said
+
+
+@pytest.mark.parametrize("change", [{"rows": [5]}, {"step": "x"}, {"step": -10}, {"seconds": "x"}, {"rows": None}])
+def test_a_checkpoint_that_is_no_state_of_a_run_begins_it_again(change, tmp_path):
+    out = damage.begun(tmp_path / "out", finished=False)
+    folder = next(out.glob("runs/*/checkpoint.pt")).parent
+    write_checkpoint(folder, read_checkpoint(folder) | change)
+    status, said = damage.call(out)
+    assert status == 0
+    assert "its checkpoint is no state of a run" in said
+
+
 @pytest.mark.parametrize("entry", [None, 5, [], {}, {"task": "x"}, {"lr": "0.1"}, {"lr": True}, {"seed": 0.5}])
 def test_a_bad_entry_of_the_study_is_named_and_its_run_found_again(entry, out):
     path = out / "study.json"
@@ -177,7 +241,7 @@ class RemovingAll(Removing):
 def test_what_is_removed_while_a_study_runs_strands_no_run(executor, tmp_path, monkeypatch):
     monkeypatch.setattr(damage, "Here", executor)
     status, said = damage.call(tmp_path / "out")
-    assert "study.json was removed meanwhile; it is written again" in said
+    assert "study.json was removed or changed meanwhile; it is written again" in said
     lost = 0 if executor is Removing else 2
     assert status == bool(lost)
     assert said.count("lost: ") == lost

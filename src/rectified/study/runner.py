@@ -192,7 +192,7 @@ def _run_study(
             interrupted = True
             say(console, "stopping, and writing the report")
         if store.restore():
-            say(console, f"note: {out / 'study.json'} was removed meanwhile; it is written again")
+            say(console, f"note: {out / 'study.json'} was removed or changed meanwhile; it is written again")
         results = StudyResults.read(store)
         store.write_tables(results.by_key)
         page = write_report(results, out)

@@ -198,7 +198,7 @@ def grid(
                 measured = [values[run] for run in here if run in values]
                 mean = f" {number(fmean(measured))}" if measured else ""
                 cells.append("".join(_GLYPHS[status[run]] for run in here) + mean)
-            table.add_row(method, *cells)
+            table.add_row(Text(method), *cells)
         parts += [Text(setting.title), table]
         if values:
             parts.append(Text(f"numbers: {label}, mean over seeds", style="dim"))
@@ -235,13 +235,13 @@ def summary(results: StudyResults) -> rich.console.Group:
         for lr in s.lrs:
             table.add_column(f"lr {lr:g}", justify="right")
         for method in s.methods:
-            table.add_row(method, *(_summed(s.group(method, lr)) for lr in s.lrs))
+            table.add_row(Text(method), *(_summed(s.group(method, lr)) for lr in s.lrs))
         for final in s.final:
             table.add_section()
             for method in s.methods:
                 means = [final.group(method, lr) for lr in s.lrs]
                 row = [number(group.mean) if group and group.values else "" for group in means]
-                table.add_row(f"{method}, {final.label}", *row)
+                table.add_row(Text(f"{method}, {final.label}"), *row)
         caption = f"{s.metric.label} at the end: mean over seeds, lowest to highest"
         parts += [Text(s.setting.title), table, Text(caption, style="dim")]
     return rich.console.Group(*parts)

@@ -57,8 +57,8 @@ def standing(store: Store, results: StudyResults, run: RunKey, running: bool) ->
         return Standing(record, "waiting")
     found = []
     for name in (ROWS, checkpoint.NAME):
-        with suppress(FileNotFoundError):
-            found.append((folder / name).stat().st_mtime)
+        with suppress(OSError):
+            found.append((folder / name).lstat().st_mtime)
     age = max(0.0, time.time() - max(found, default=time.time()))
     return Standing(record, "running" if running else "waiting", _whole_rows(store, run), age)
 

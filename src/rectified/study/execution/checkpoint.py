@@ -41,7 +41,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / NAME
     try:
-        content = read(path)
+        content = read(path, limit=None)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,6 +8,7 @@ execute        claims the folder, begins or resumes, then passes on what `train`
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -260,7 +261,9 @@ def _board(folder: Path, training: Training) -> Iterator["_Board"]:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
 
     drawn = int(training.rows[-1]["step"]) if training.rows else 0
-    with closing(SummaryWriter(str(folder), purge_step=drawn + 1 if training.step else None)) as writer:
+    purge = drawn + 1 if training.step else None
+    suffix = f".{secrets.token_hex(8)}"  # the rest of the name can be guessed, and a link be laid under it
+    with closing(SummaryWriter(str(folder), purge_step=purge, filename_suffix=suffix)) as writer:
         yield _Board(writer, drawn)
 
 

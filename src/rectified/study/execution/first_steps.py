@@ -56,5 +56,8 @@ def read_steps(folder: Path) -> list[StepRecord]:
         text = read(folder / NAME).decode()
     except FileNotFoundError:
         return []
-    rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
+    try:
+        rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
+    except csv.Error as error:
+        raise ValueError(f"{NAME}: {error}") from None
     return [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]

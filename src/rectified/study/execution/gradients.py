@@ -79,8 +79,11 @@ def read_histograms(folder: Path) -> list[Histogram]:
         text = read(folder / NAME).decode()
     except FileNotFoundError:
         return []
-    numbers = [list(map(int, row)) for row in list(csv.reader(text.splitlines()))[1:]]
-    if any(len(row) != 2 + _BINS or min(row) < 0 for row in numbers):
+    try:
+        numbers = [list(map(int, row)) for row in list(csv.reader(text.splitlines()))[1:]]
+    except csv.Error as error:
+        raise ValueError(f"{NAME}: {error}") from None
+    if any(len(row) != 2 + _BINS or min(row) < 0 or max(row) >= 2**63 for row in numbers):
         raise ValueError(f"{NAME} has a row that is no histogram")
     return [Histogram(step, zeros, tuple(counts)) for step, zeros, *counts in numbers]
 

@@ -1,5 +1,6 @@
 """The state of a run under way: all that its future depends on."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.runs import Run, RunKey
+from ..storage import validation
 from ..storage.records import Row
 from .checkpoint import CheckpointError
 from .first_steps import StepRecord, is_recorded
@@ -210,7 +212,13 @@ class Training:
             raise CheckpointError(f"its checkpoint is of another model or optimizer: {error}") from None
         if any(commits):
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
-        self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
+        # Its digest finds damage; a stranger's checkpoint may hold anything.
+        validation.texts(self.versions, "versions")
+        self.rows = validation.rows("\n".join(map(json.dumps, state["rows"])).encode())
+        self.step, self.seconds = (
+            validation.count(state["step"], "step"),
+            validation.seconds(state["seconds"], "seconds"),
+        )
         self.losses, self.order = state["losses"].tolist(), state["order"]
         self.mean = state["mean"] if self.ranks.first else {}  # the rank that measures also averages
         self.steps = [StepRecord(int(step), *rest) for step, *rest in state.get("steps", torch.empty(0, 4)).tolist()]

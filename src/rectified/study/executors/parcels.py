@@ -90,6 +90,7 @@ def write_shared(folder: Path, task: BaseTask, data: Any) -> int:
     content = io.BytesIO()  # to a file, torch.save would not report a full disk in words
     with users_code(f"task {shown(task.name)} cannot be sent to another process"):
         torch.save((task, data), content, pickle_module=cloudpickle, pickle_protocol=pickle.DEFAULT_PROTOCOL)
+    folder.mkdir(parents=True, exist_ok=True)  # it may have been removed while the data was loaded
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file, content.getbuffer() as left:
         while left:
             left = left[file.write(left) :]

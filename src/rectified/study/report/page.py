@@ -31,6 +31,8 @@ def sections(results: StudyResults) -> list[Section]:
 def page(results: StudyResults) -> str:
     """The report as one HTML text."""
     settings, records = sections(results), results.records
+    if not settings:
+        raise ValueError("the study has no runs, so there is nothing to report")
     looks = settings[0].styles
     return _template().render(
         title=listing(list(dict.fromkeys(s.task.title for s in settings))),

@@ -37,6 +37,9 @@ def write_figures(results: StudyResults, folder: Path) -> Path:
     for section in sections(results):
         for drawing in section.files():
             found |= drawing.files()
+    for name in found:
+        if not _FIGURE.fullmatch(name):  # a measure's name is part of it, and may be a stranger's
+            raise ValueError(f"a figure cannot be called {name!r}")
     figures.mkdir(exist_ok=True)
     for old in _written(figures):
         if old not in found:

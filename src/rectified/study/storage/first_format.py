@@ -48,7 +48,10 @@ def baseline(commands: Sequence[str]) -> str | None:
     'adam'
     """
     for command in reversed(commands):
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError:  # a quotation that does not close: nobody has called it so
+            continue
         for word, following in zip(words, [*words[1:], ""], strict=True):
             if word.startswith("--baseline="):
                 return word.removeprefix("--baseline=")

@@ -137,13 +137,16 @@ class Store:
             "cells" if first else "runs": [key.as_dict() for key in keys],
         }
         value["sha256"] = _digest(value)
-        self._added = value
+        self._added = json.loads(json.dumps(value))  # as it is read
         write_json(self.out / "study.json", value)
 
     def restore(self) -> bool:
-        """Write study.json again where it was removed while the study ran; whether it was."""
-        if self._added is None or self.exists:
+        """Write study.json again where it was removed or changed while the study ran; whether it was."""
+        if self._added is None:
             return False
+        with suppress(NotAStudyError):
+            if self.exists and self._read() == self._added:
+                return False
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / "study.json", self._added)
         return True

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from ...workloads.tasks.task_info import TaskInfo
@@ -53,8 +54,8 @@ def run_key(value: Any) -> RunKey:
         method=_get(given, "method", text),
         lr=_get(given, "lr", _positive),
         seed=_get(given, "seed", _whole),
-        epochs=_get(given, "epochs", _count),
-        batch_size=_get(given, "batch_size", _count),
+        epochs=_get(given, "epochs", count),
+        batch_size=_get(given, "batch_size", count),
         version=_get(given, "version", text, ""),
     )
 
@@ -78,8 +79,14 @@ def task_info(value: Any) -> TaskInfo:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"it is no task's: {error}") from None
     pairs = [pair for pair in (info.compared, info.chosen_by, *info.final_metrics) if pair]
-    for word in (word for pair in pairs for word in pair):
-        text(word, "a metric")
+    for key, label in [(info.metric, info.metric_label), *pairs]:
+        if not key.isidentifier() or not label.strip():
+            raise ValueError(
+                f"metric is {_short(key)} with the label {_short(label)}; it must be a plain name, and have one"
+            )
+        text(label, "a label")
+    if info.margin <= 0 or any(not 0 < n < 2**63 for pair in info.steps_per_epoch for n in pair):
+        raise ValueError("margin, batch sizes and steps must be above 0")
     return info
 
 
@@ -103,13 +110,13 @@ def ending(value: Any) -> dict[str, Any]:
         "status": status,
         "cause": cause if cause in ("run", "machine") else "",
         "error": _get(given, "error", lines, ""),
-        "step": _get(given, "step", _count, 0),
-        "seconds": _get(given, "seconds", _not_negative, 0.0),
-        "attempts": _get(given, "attempts", _count, 0),
-        "ended": _get(given, "ended", text, ""),
+        "step": _get(given, "step", count, 0),
+        "seconds": _get(given, "seconds", seconds, 0.0),
+        "attempts": _get(given, "attempts", count, 0),
+        "ended": _get(given, "ended", _time, ""),
         "host": _get(given, "host", text, ""),
         "versions": texts(given.get("versions", {}), "versions"),
-        "rows": None if rows is None else _count(rows, "rows"),
+        "rows": None if rows is None else count(rows, "rows"),
         "sha256": texts(given.get("sha256", {}), "sha256"),
     }
 
@@ -160,6 +167,16 @@ def _get(given: Mapping[str, Any], name: str, check: Callable[[Any, str], T], de
     return check(given[name], name)
 
 
+def _time(value: Any, what: str) -> str:
+    """A time in ISO 8601 with its zone; empty where there is none."""
+    try:
+        if value and datetime.fromisoformat(text(value, what)).tzinfo is None:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{what} is {_short(value)}; it must be a time with its zone") from None
+    return str(value)
+
+
 def _real(value: Any, what: str) -> float:
     """A number; it may be NaN or infinite, which whoever reads it judges."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -183,7 +200,8 @@ def _positive(value: Any, what: str) -> float:
     return value  # type: ignore[no-any-return]  # an int stays one: it is part of the identity
 
 
-def _not_negative(value: Any, what: str) -> float:
+def seconds(value: Any, what: str) -> float:
+    """A finite number of 0 or more."""
     if _number(value, what) < 0:
         raise ValueError(f"{what} is {value!r}; it must be 0 or more")
     return float(value)
@@ -195,7 +213,8 @@ def _whole(value: Any, what: str) -> int:
     return value
 
 
-def _count(value: Any, what: str) -> int:
+def count(value: Any, what: str) -> int:
+    """A whole number of 0 or more."""
     if _whole(value, what) < 0:
         raise ValueError(f"{what} is {value!r}; it must be 0 or more")
     return int(value)
