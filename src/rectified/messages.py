@@ -30,6 +30,18 @@ def shown(value: Any, longest: int = LONGEST) -> str:
     return _cut(text if text.isprintable() else repr(text)[1:-1], longest)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """The text with its control characters replaced, which a terminal would obey.
+
+    Args:
+        keep: those to keep.
+
+    >>> printable("a\x1b[31m").encode("ascii", "replace")
+    b'a?[31m'
+    """
+    return "".join(x if x.isprintable() or x in keep else "\N{REPLACEMENT CHARACTER}" for x in text)
+
+
 def _cut(text: str, longest: int) -> str:
     end = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[: longest - 5 - end]} ... {text[-end:]}"

@@ -166,3 +166,14 @@ def test_every_row_counts_once(file):
     rows = list(csv.DictReader(CLEAR.splitlines()))
     assert len(results.runs) == len(rows) == sum(results.settings[0].counts.values())
     assert [run["val_loss"] for run in results.runs] == [float(row["val_loss"]) for row in rows]
+
+
+def test_no_control_characters_reach_the_terminal(tmp_path, capsys):
+    """A CSV may be a stranger's."""
+    path = tmp_path / "results.csv"
+    rows = [f"{method},0.1,{seed},{0.5 + seed / 10}" for method in ("\x1b]0;owned\x07", "sgd") for seed in (0, 1, 2)]
+    path.write_text("\n".join(["method,lr,seed,val_loss", *rows]))
+    assert main(["verdict", str(path), "--metric", "val_loss"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "owned" in said
+    assert not {"\x1b", "\x07"} & set(said)

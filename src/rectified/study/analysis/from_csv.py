@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...messages import shortened, shown, text_of
+from ...messages import printable, shortened, shown, text_of
 from ...workloads.numbers import learning_rate, number, whole_number
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.errors import InvalidOption
@@ -107,7 +107,11 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             rows = [
                 (
                     reader.line_num,
-                    {key: value or "" for key, value in row.items() if key and isinstance(value, str | None)},
+                    {
+                        key: printable(value or "")
+                        for key, value in row.items()
+                        if key and isinstance(value, str | None)
+                    },
                 )
                 for row in reader
             ]

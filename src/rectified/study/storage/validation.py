@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from ...messages import printable, shown
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.runs import RunKey
 from .records import Row
@@ -34,7 +35,7 @@ def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
         ValueError: the value is something else.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is {_short(value)}; it must be an object")
+        raise ValueError(f"{what} is {shown(value)}; it must be an object")
     return value
 
 
@@ -82,7 +83,7 @@ def task_info(value: Any) -> TaskInfo:
     for key, label in [(info.metric, info.metric_label), *pairs]:
         if not key.isidentifier() or not label.strip():
             raise ValueError(
-                f"metric is {_short(key)} with the label {_short(label)}; it must be a plain name, and have one"
+                f"metric is {shown(key)} with the label {shown(label)}; it must be a plain name, and have one"
             )
         text(label, "a label")
     if info.margin <= 0 or any(not 0 < n < 2**63 for pair in info.steps_per_epoch for n in pair):
@@ -103,7 +104,7 @@ def ending(value: Any) -> dict[str, Any]:
     given = mapping(value)
     status = given.get("status")
     if status not in ("done", "diverged", "failed"):
-        raise ValueError(f"status is {_short(status)}; it must be done, diverged or failed")
+        raise ValueError(f"status is {shown(status)}; it must be done, diverged or failed")
     cause = given.get("cause")
     rows = given.get("rows")
     return {
@@ -148,15 +149,15 @@ def texts(value: Any, what: str) -> dict[str, str]:
 def text(value: Any, what: str) -> str:
     """A line of text without control characters, which a terminal would obey."""
     if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"{what} is {_short(value)}; it must be a line of text")
+        raise ValueError(f"{what} is {shown(value)}; it must be a line of text")
     return value
 
 
 def lines(value: Any, what: str) -> str:
     """Text of any number of lines, with its control characters replaced."""
     if not isinstance(value, str):
-        raise ValueError(f"{what} is {_short(value)}; it must be text")
-    return "".join(x if x.isprintable() or x in "\n\t" else "\N{REPLACEMENT CHARACTER}" for x in value)
+        raise ValueError(f"{what} is {shown(value)}; it must be text")
+    return printable(value, keep="\n\t")
 
 
 def _get(given: Mapping[str, Any], name: str, check: Callable[[Any, str], T], default: T | None = None) -> T:
@@ -173,14 +174,14 @@ def _time(value: Any, what: str) -> str:
         if value and datetime.fromisoformat(text(value, what)).tzinfo is None:
             raise ValueError
     except ValueError:
-        raise ValueError(f"{what} is {_short(value)}; it must be a time with its zone") from None
+        raise ValueError(f"{what} is {shown(value)}; it must be a time with its zone") from None
     return str(value)
 
 
 def _real(value: Any, what: str) -> float:
     """A number; it may be NaN or infinite, which whoever reads it judges."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{what} is {_short(value)}; it must be a number")
+        raise ValueError(f"{what} is {shown(value)}; it must be a number")
     try:
         float(value)
     except OverflowError:
@@ -209,7 +210,7 @@ def seconds(value: Any, what: str) -> float:
 
 def _whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**64:
-        raise ValueError(f"{what} is {_short(value)}; it must be a whole number")
+        raise ValueError(f"{what} is {shown(value)}; it must be a whole number")
     return value
 
 
@@ -222,10 +223,5 @@ def count(value: Any, what: str) -> int:
 
 def _flag(value: Any, what: str) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{what} is {_short(value)}; it must be true or false")
+        raise ValueError(f"{what} is {shown(value)}; it must be true or false")
     return value
-
-
-def _short(value: Any) -> str:
-    said = ascii(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
