@@ -105,7 +105,7 @@ def changed_since(task: BaseTask, versions: Iterable[str]) -> str | None:
         versions: of the study's runs of a task of this name, one a run.
 
     >>> from types import SimpleNamespace as Some
-    >>> changed_since(Some(name="gru", source="gru.py", version="b2"), ["a1", "a1", "b2"])
+    >>> changed_since(Some(name="gru", written_as="gru.py", version="b2"), ["a1", "a1", "b2"])
     "gru.py has changed since 2 of this study's runs of gru: they count as another task's (version a1; it is b2 now)"
     """
     others = [version for version in versions if version != task.version]
