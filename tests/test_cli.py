@@ -35,7 +35,7 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
         ([*MINI, "--executor", "slurm"], "--executor is slurm: it must be local or ray"),
         ([*MINI, "--address", "auto"], "--address is auto: it goes with the executor ray"),
         ([*MINI, "--executor", "ray", "--ranks", "2"], "--ranks is 2: several go with the executor local"),
-        ([*MINI, "--ranks", "0"], "--ranks is 0: it must be at least 1"),
+        ([*MINI, "--ranks", "0"], "--ranks is 0: it must be a whole number, at least 1"),
         (["export", "nowhere"], "holds no study"),
         ([*MINI, "--data", "."], "comes with the package"),
         ([*MINI, "--data", "somewhere"], "somewhere: no such folder"),

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from rectified.files import open_to_append, read, write
+from rectified.files import expanded, open_to_append, read, write, write_output
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -50,3 +51,29 @@ def test_what_is_no_regular_file_is_neither_read_nor_appended_to_nor_waited_for(
             with pytest.raises(OSError, match=str(path)):
                 refused(path)
     assert (tmp_path / "file").read_text() == "theirs"
+
+
+def test_a_name_may_be_as_long_as_the_system_takes_it(tmp_path):
+    for name in ("a" * 255, "\u03c8" * 127):
+        write(tmp_path / name, "content")
+        assert (tmp_path / name).read_text() == "content"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links without rights, no /dev")
+def test_a_file_that_the_user_has_named_may_be_their_link_or_a_device(tmp_path):
+    mine, link = tmp_path / "mine", tmp_path / "link"
+    link.symlink_to(mine)
+    for content in ("first", "second"):
+        write_output(link, content)
+        assert link.is_symlink()
+        assert mine.read_text() == content
+    write_output(Path("/dev/null"), "content")
+    assert not Path("/dev/null").is_file()
+    with pytest.raises(IsADirectoryError):
+        write_output(tmp_path, "content")
+
+
+@pytest.mark.parametrize("value", [5, None, b"x", ["x"], True])
+def test_what_is_no_path_is_refused(value):
+    with pytest.raises(ValueError, match="is no path"):
+        expanded(value)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from .messages import shortened
+from .messages import shortened, shown
 
 LIMIT = 1 << 28  # bytes: no text that this program writes comes near it
 
@@ -23,7 +23,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe in the file's place would wait
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.rectified-(\d+)")
 
 
-def expanded(path: Path | str) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with a home folder in place of a leading ~ or ~user.
 
     Raises:
@@ -32,6 +32,8 @@ def expanded(path: Path | str) -> Path:
     >>> expanded("data/x").as_posix()
     'data/x'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{shown(path)} is no path")
     if "\0" in str(path):
         raise ValueError("a path has no null characters")
     try:
@@ -47,7 +49,8 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
         path: a link in its place is replaced, not followed.
         content: text is encoded as UTF-8.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.rectified-{os.getpid()}")
+    name = os.fsencode(path.name)[:100].decode(errors="ignore")  # of 255 bytes that a name may have
+    temporary = path.with_name(f".{name}.{secrets.token_hex(8)}.rectified-{os.getpid()}")
     try:
         # Exclusive: in a shared folder, somebody else's link may lie in wait under a name that can be guessed.
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb") as file:
@@ -59,6 +62,20 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
         with suppress(FileNotFoundError):
             temporary.unlink()
     sync(path.parent)
+
+
+def write_output(path: Path, content: str) -> None:
+    """Write a file that a user has named: the file that a link leads to, and into a device or a pipe.
+
+    Raises:
+        OSError: it cannot be written, or is a folder.
+    """
+    special = path.exists() and not path.is_file()
+    if special or Path("/dev") in path.parents:  # /dev/stdout may lead to a file, of which the shell has an open end
+        with path.open("w", encoding="utf-8") as file:
+            file.write(content)
+    else:
+        write(path.resolve(), content)
 
 
 def read(path: Path, limit: int | None = LIMIT) -> bytes:

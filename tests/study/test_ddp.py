@@ -219,7 +219,7 @@ def test_every_example_is_in_one_part():
 def test_what_cannot_be_is_refused_by_name(tmp_path):
     with pytest.raises(InvalidOption, match=r"^ranks is 3: a batch of 2 has not an example for each of them$"):
         check_ranks(3, [4, 2])
-    with pytest.raises(InvalidOption, match=r"^ranks is 0: it must be at least 1$"):
+    with pytest.raises(InvalidOption, match=r"^ranks is 0: it must be a whole number, at least 1$"):
         LocalExecutor(1, ranks=0)
     with pytest.raises(InvalidOption, match=r"^ranks is 3: there are 2 devices$"):
         LocalExecutor(1, ("cuda:0", "cuda:1"), ranks=3)

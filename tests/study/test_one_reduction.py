@@ -97,6 +97,6 @@ def test_a_study_from_python_returns_its_results(tmp_path, capsys):
     assert results.verdict in (tmp_path / "out/report.html").read_text()
     (command,) = results.commands
     assert command == f"{STUDY.command} --out {tmp_path / 'out'}"
-    with pytest.raises(InvalidOption, match="workers is 0: it must be at least 1"):
+    with pytest.raises(InvalidOption, match="workers is 0: it must be a whole number, at least 1"):
         STUDY.run(tmp_path / "other", workers=0)
     assert not (tmp_path / "other").exists()

@@ -252,7 +252,7 @@ def test_a_cluster_on_which_no_worker_starts_is_told_of(cluster, tmp_path, monke
 
 
 def test_what_cannot_be_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(InvalidOption, match=r"^workers is 0: it must be at least 1$"):
+    with pytest.raises(InvalidOption, match=r"^workers is 0: it must be a whole number, at least 1$"):
         RayExecutor(workers=0)
     with pytest.raises(ValueError, match=r"a worker has 0 CPUs and 0.0 GPUs"):
         RayExecutor(cpus=0)

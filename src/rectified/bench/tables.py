@@ -80,7 +80,7 @@ def show(results: Results, console: Console) -> None:
             table.add_column(head, justify="right")
         for row in sheet.rows:
             table.add_row(*row)
-        console.print(f"[bold]{sheet.title}[/]")
+        console.print(sheet.title, style="bold")
         console.print(table, "")
     for line in remarks(results):
         console.print(line, soft_wrap=True)

@@ -53,7 +53,8 @@ def main(args: list[str] | None = None) -> int:
     if args in (["--version"], ["-V"]):
         print(f"rectified {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
         return 0
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a file has no edge to wrap at
+    # Neither a path nor a user's word is markup, and a file has no edge to wrap at.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
     try:
         call = tyro.cli(Command, prog="rectified", args=args, description=_DESCRIPTION)
         return call(shlex.join(["rectified", *args]), console)

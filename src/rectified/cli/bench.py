@@ -8,6 +8,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ..bench.run import BenchSettings, choose, run_bench
+from ..files import expanded
 
 
 @dataclass(frozen=True)
@@ -33,4 +34,4 @@ class Bench:
 
     def __call__(self, command: str, console: Console) -> int:
         settings = choose(self.models, self.methods, self.rounds, self.device, self.threads, self.also)
-        return run_bench(settings, command, self.out, console)
+        return run_bench(settings, command, self.out and expanded(self.out), console)

@@ -8,7 +8,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from ..files import expanded, write
+from ..files import expanded, write_output
 from ..study.analysis.results import StudyResults
 from ..study.console.live import say
 from ..study.console.status import print_status
@@ -69,5 +69,5 @@ class Export:
         if self.file is None:
             sys.stdout.write(text)
         else:
-            write(expanded(self.file), text)
+            write_output(expanded(self.file), text)
         return 0

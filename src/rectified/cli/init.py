@@ -46,7 +46,7 @@ class Init:
                 file.write(text)
         except FileExistsError:
             raise ValueError(f"{self.file} is there already, and nothing is overwritten; name another file") from None
-        console.print(f"wrote {path}; next: rectified study {self.file} --plan", soft_wrap=True, markup=False)
+        console.print(f"wrote {path}; next: rectified study {self.file} --plan", soft_wrap=True)
         return 0
 
 

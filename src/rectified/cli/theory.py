@@ -8,6 +8,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ..figures import Settings, write_theory
+from ..files import expanded
 
 
 @dataclass(frozen=True)
@@ -27,5 +28,5 @@ class Theory:
 
     def __call__(self, command: str, console: Console) -> int:
         settings = Settings(self.beta2, self.paths, self.steps, self.seed)
-        console.print(f"theory: {write_theory(self.out, settings, command, console)}", soft_wrap=True)
+        console.print(f"theory: {write_theory(expanded(self.out), settings, command, console)}", soft_wrap=True)
         return 0

@@ -86,7 +86,7 @@ def run_from_python(
     folder = expanded(out)
     limits = Limits(checkpoint_every, run_minutes, gradients)
     who = make_executor(executor, workers, device)
-    console = Console(highlight=False, quiet=not progress)
+    console = Console(highlight=False, markup=False, quiet=not progress)
     command = shlex.join([*shlex.split(study.command), "--out", str(folder)])
     if _run_study(study, folder, who, command, console, limits) == 130:
         raise KeyboardInterrupt
@@ -154,7 +154,7 @@ def _run_study(
     check_ranks(executor.ranks, [run.batch_size for run in runs])
     check_named(study.data)
     folders = {
-        name: find_data(task, study.data, lambda line: console.print(line, style="dim", markup=False))
+        name: find_data(task, study.data, lambda line: console.print(line, style="dim"))
         for name, task in {run.task.name: run.task for run in runs}.items()
     }
     note_long_warmups(runs, console)

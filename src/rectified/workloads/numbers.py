@@ -6,6 +6,9 @@ from typing import Any
 
 from ..messages import shown
 
+LARGEST = 1e100
+"""No number of a study is larger in size: of larger ones, sums, squares and ratios would not be finite."""
+
 _WHOLE = re.compile(r"[+-]?[0-9]{1,100}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
@@ -42,7 +45,7 @@ def learning_rate(value: Any) -> float:
     """The value as a learning rate, wherever it is from.
 
     Raises:
-        ValueError: it is no number, or not above 0 and finite.
+        ValueError: it is no number, or not between 1e-100 and 1e100.
 
     >>> learning_rate(1)
     1.0
@@ -55,6 +58,17 @@ def learning_rate(value: Any) -> float:
         lr = math.inf
     except Exception:  # whatever float makes of an object
         raise ValueError("it must be a number") from None
-    if not 0 < lr < math.inf:
-        raise ValueError("a learning rate is a positive number" + ", and finite" * (lr == math.inf))
+    if not lr > 0:
+        raise ValueError("a learning rate is a positive number")
+    if not 1 / LARGEST <= lr <= LARGEST:
+        raise ValueError(f"a learning rate is a positive number, from {1 / LARGEST:g} to {LARGEST:g}")
     return lr
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is finite, and so are squares and sums of such numbers: it is at most 1e100 in size.
+
+    >>> is_finite(-1e100), is_finite(1e101), is_finite(float("nan")), is_finite(10**400)
+    (True, False, False, False)
+    """
+    return abs(value) <= LARGEST

@@ -76,7 +76,7 @@ def test_nan_and_infinity_are_refused_everywhere(function, bad):
 
 @pytest.mark.parametrize("ends", [(math.nan, 1.0), (0.0, math.nan)])
 def test_an_interval_may_be_the_whole_line_but_has_no_end_that_is_nan(ends):
-    assert not Interval(0.5, -math.inf, math.inf, 1).excludes(1e300)
+    assert not Interval(0.5, -math.inf, math.inf, 1).excludes(1e99)
     with pytest.raises(ValueError, match="must be numbers"):
         Interval(0.5, *ends, 2)
 

@@ -7,6 +7,7 @@ import pytest
 import tyro
 from rich.console import Console
 
+from rectified import Adam
 from rectified.cli.study_command import StudyCommand as Flags
 from rectified.study import InvalidOption, Method, Study
 from rectified.study.config.methods import parse
@@ -135,6 +136,34 @@ def test_what_is_wrong_is_refused_by_the_name_of_its_option(asked, says):
     assert says in str(refused.value)
     assert str(refused.value).startswith(f"{refused.value.name} is ")
     assert refused.value.name in asked
+
+
+@pytest.mark.parametrize("workers", ["3", 2.5, 0, -1, True, [2]])
+def test_so_are_its_workers(workers, tmp_path):
+    study = Study("fashion-mnist-mini")
+    with pytest.raises(InvalidOption, match=r"^workers is .*: it must be a whole number, at least 1$"):
+        study.run(tmp_path / "study", workers=workers)
+
+
+@pytest.mark.parametrize("out", [5, None, ["runs"]])
+def test_so_is_its_folder(out):
+    with pytest.raises(ValueError, match="is no path"):
+        Study("fashion-mnist-mini").run(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "says"),
+    [
+        (5, Adam, "a method's name is 5; it must be a line of text"),
+        ("a\nb", Adam, "it must be a line of text"),
+        ("\ud800", Adam, "it must be a line of text"),
+        ("mine", "Adam", "method 'mine': 'Adam' is no class of optimizers"),
+        ("mine", object, "is no class of optimizers"),
+    ],
+)
+def test_a_method_is_a_name_and_a_class_of_optimizers(name, optimizer, says):
+    with pytest.raises(ValueError, match=says):
+        Method(name, optimizer)
 
 
 def test_a_refused_option_is_a_flag_a_line_and_a_keyword():

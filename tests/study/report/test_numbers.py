@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,9 @@ from made_by_hand import results_of
 from rectified.study.analysis.groups import Group, groups
 from rectified.study.analysis.stats import t_interval
 from rectified.study.config.methods import parse
+from rectified.study.execution.gradients import EDGES, Histogram
 from rectified.study.report import plot_data as numbers
+from rectified.study.report.page import sections
 from rectified.study.report.plot_data import beyond, curve, limits, omega_lines, thin
 
 
@@ -156,3 +159,14 @@ def test_omega_is_drawn_up_to_where_its_warmup_is_over_or_else_the_legend_says_l
     assert warm_at == 90 * times
     assert line.steps[-1] == 90 * shown
     assert line.later == (shown < times)
+
+
+def test_no_figure_takes_the_place_of_another_and_none_has_a_name_that_is_too_long(make):
+    methods = [*(f"torch.optim.{letter}dam+linear-10" for letter in "NR"), *("a" * 300 + end for end in "xy"), "adam"]
+    histogram = Histogram(1, 0, (1,) * (len(EDGES) - 1))
+    records = [replace(make(method), gradients=[histogram]) for method in methods]
+    (section,) = sections(results_of(records))
+    found = [name for drawing in section.gradients for name in drawing.files()]
+    assert len(set(found)) == len(found) == 2 * len(methods)
+    assert max(map(len, found)) < 120
+    assert "gradients-adam-0.01.svg" in found

@@ -29,7 +29,7 @@ class Stages:
         began = time.monotonic()
         if not self.console.is_terminal:
             yield lambda: None
-            self.console.print(f"{name}: {time.monotonic() - began:.1f} s", markup=False)
+            self.console.print(f"{name}: {time.monotonic() - began:.1f} s")
             return
         task = self.bar.add_task(name, total=steps)
         yield lambda: self.bar.advance(task)

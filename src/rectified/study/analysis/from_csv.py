@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...messages import printable, shortened, shown, text_of
-from ...workloads.numbers import learning_rate, number, whole_number
+from ...workloads.numbers import LARGEST, is_finite, learning_rate, number, whole_number
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.errors import InvalidOption
 from ..config.runs import RunKey
@@ -90,9 +90,9 @@ def read_csv(
 
 
 def _check_flags(margin: float | None, chance: float | None) -> None:
-    if margin is not None and not (0 < margin < math.inf):
+    if margin is not None and not 1 / LARGEST <= margin <= LARGEST:
         raise InvalidOption("margin", margin, "it must be a positive number")
-    if chance is not None and not math.isfinite(chance):
+    if chance is not None and not is_finite(chance):
         raise InvalidOption(
             "chance", chance, "it must be a finite number, the metric of a model that has learned nothing"
         )
@@ -166,7 +166,7 @@ def _record(path: Path, line: int, row: Mapping[str, str], columns: CsvColumns) 
 
 
 def _status(said: str, value: float | None) -> Status:
-    if said in _DIVERGED or (value is not None and not math.isfinite(value)):
+    if said in _DIVERGED or (value is not None and not is_finite(value)):
         return "diverged"
     if said and said not in _FINISHED:
         return "missing" if said in ("missing", "running", "pending", "waiting") else "failed"

@@ -1,7 +1,6 @@
 """A study's results: the one reduction of its records, which verdict, page, console, export and paper all read."""
 
 import html
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ...messages import shown
+from ...workloads.numbers import is_finite
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.errors import InvalidOption
 from ..config.runs import RunKey
@@ -308,14 +309,20 @@ def _cell(results: SettingResults, method: str, lr: float) -> str:
 
 
 def _measured(record: Record, task: TaskInfo) -> Record:
-    """The record; one that is done without its metrics has failed, for everybody who reads it."""
-    if record.status != "done":
-        return record
+    """The record; one that lacks a metric, or has a number that is not finite, has failed for everybody who reads it.
+
+    A run that comes upon such a number has diverged; its rows are from before that.
+    """
     last = record.rows[-1] if record.rows else {}
-    needed = [task.metric, task.comparison[0], *(task.chosen_by or ())[:1]]
-    for name in dict.fromkeys(needed):
-        value = last.get(name)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            had = f"{name} is {value!r}" if name in last else f"it measured no {name}"
-            return replace(record, status="failed", error=f"it ended, but {had} at the end of the last epoch")
+    needed = [task.metric, task.comparison[0], *(task.chosen_by or ())[:1]] if record.status == "done" else []
+    for name in needed:
+        if name not in last:
+            why = f"it ended, but it measured no {name} at the end of the last epoch"
+            return replace(record, status="failed", error=why)
+    for i, row in enumerate(record.rows, 1):
+        for name, value in row.items():
+            if not isinstance(value, int | float) or not is_finite(value):
+                where = "the last epoch" if row is last else f"epoch {i}"
+                why = f"it ended, but {name} is {shown(value)} at the end of {where}"
+                return replace(record, status="failed", error=why, rows=record.rows[: i - 1])
     return record

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
+from ...workloads.numbers import LARGEST
 from .stats import LEVEL, Interval, no_spread, t_interval, t_p_value
 
 Numbers = NDArray[np.float64]
@@ -61,7 +62,7 @@ class Grid:
             raise ValueError(
                 f"values are {self.values.shape} and choices {self.choices.shape}; both must be seeds x lrs"
             )
-        if not self.values.size or not (np.isfinite(self.values).all() and np.isfinite(self.choices).all()):
+        if not self.values.size or not (np.abs([self.values, self.choices]) <= LARGEST).all():
             raise ValueError("a value is missing, NaN or infinite; a run that diverged counts as chance")
         if self.lost is not None and self.lost.shape != self.values.shape:
             raise ValueError(f"lost is {self.lost.shape} and values {self.values.shape}; both must be seeds x lrs")

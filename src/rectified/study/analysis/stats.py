@@ -10,6 +10,8 @@ from statistics import fmean, stdev
 
 from scipy.special import stdtr, stdtrit  # what scipy.stats calls, which takes a hundred times as long to get there
 
+from ...workloads.numbers import LARGEST, is_finite
+
 LEVEL = 0.95
 _MOST = 10_000  # seeds; advice to run more of them helps nobody
 _EQUAL = 1e-9  # relative: values that differ by less differ by their rounding
@@ -50,13 +52,16 @@ def finite(values: Sequence[float]) -> Sequence[float]:
     """The values.
 
     Raises:
-        ValueError: there is none, or one is NaN or infinite.
+        ValueError: there is none, or one is NaN, infinite or above 1e100 in size.
     """
     if not len(values):
         raise ValueError("no values; there must be at least one")
     for value in values:
-        if not math.isfinite(value):
-            raise ValueError(f"a value is {value}; all must be finite, and a run that diverged counts as chance")
+        if not is_finite(value):
+            raise ValueError(
+                f"a value is {value}; all must be finite, at most {LARGEST:g} in size: "
+                "a run that diverged counts as chance"
+            )
     return values
 
 

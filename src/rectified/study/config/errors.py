@@ -31,3 +31,13 @@ class InvalidOption(ValueError):  # noqa: N818  # a name of the public contract
         """The message, with the option called by another name, such as ``"--batch-sizes"``; long values shortened."""
         value = shortened(self.value) if isinstance(self.value, str) else shown(self.value)
         return f"{label} is {value}: {self.why}"
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no number of things, of which there is at least one.
+
+    Raises:
+        InvalidOption: it is no whole number, or below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidOption(name, value, "it must be a whole number, at least 1")

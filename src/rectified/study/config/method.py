@@ -47,6 +47,9 @@ class Method:
         warmup: in front of its updates; None for what the optimizer does by itself. One that depends on the length of
             the run, such as :class:`PartOfRun`, becomes a warmup by :meth:`over`.
 
+    Raises:
+        ValueError: the name is no line of text, or the optimizer is no class of them.
+
     >>> from rectified.study.config.methods import parse
     >>> method = parse("adam+linear-500(beta2=0.95)")
     >>> method.name, method.omega(100), method.lr
@@ -58,6 +61,12 @@ class Method:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     lr: float | None = None
     warmup: Warmup | PartOfRun | MeanOmega | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise ValueError(f"a method's name is {shown(self.name)}; it must be a line of text")
+        if not isinstance(self.optimizer, type) or not issubclass(self.optimizer, torch.optim.Optimizer):
+            raise ValueError(f"method {shown(self.name)}: {shown(self.optimizer)} is no class of optimizers")
 
     def over(self, steps: int) -> "Method":
         """The method as a run of that many steps has it.

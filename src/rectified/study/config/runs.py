@@ -21,6 +21,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.+-]+", "-", name).strip("-")
 
 
+def digest(text: str) -> str:
+    """Ten hexadecimal digits that tell texts apart whose slugs are the same.
+
+    >>> digest("adam")
+    'f7f376a1fc'
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
 @dataclass(frozen=True)
 class RunKey:
     """What identifies a run: names and numbers, as records and files have them.
@@ -49,7 +58,7 @@ class RunKey:
 
     @property
     def _digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:10]
+        return digest(json.dumps(self.as_dict(), sort_keys=True))
 
     def as_dict(self) -> dict[str, Any]:
         """The key as JSON holds it; without a version where there is none, as in folders of earlier versions."""

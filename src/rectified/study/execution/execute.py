@@ -6,7 +6,6 @@ execute        claims the folder, begins or resumes, then passes on what `train`
 """
 
 import json
-import math
 import os
 import secrets
 import time
@@ -19,6 +18,7 @@ from typing import IO, Any, Literal, NamedTuple
 import torch
 
 from ...files import open_to_append, sweep, sync
+from ...workloads.numbers import is_finite
 from ..config.runs import Run
 from ..storage.locks import LOCK, locked
 from ..storage.records import Row
@@ -168,7 +168,7 @@ def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[Check
         training.switch(training=False)
         row = ranks.from_first(lambda: _measured(training, data))
         training.seconds = clock.seconds
-        if not all(math.isfinite(value) for value in row.values()):
+        if not all(map(is_finite, row.values())):
             yield EpochEnd(row, diverged=True)
             return
         training.end_epoch(row, order)

@@ -3,9 +3,12 @@
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ...files import read, write
+from ...messages import shown
+from ...workloads.numbers import LARGEST, is_finite
 
 NAME = "steps.csv"
 EVERY_STEP = 200  # that are recorded one by one; from there on as many for each doubling of the step, at the most
@@ -60,4 +63,11 @@ def read_steps(folder: Path) -> list[StepRecord]:
         rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
     except csv.Error as error:
         raise ValueError(f"{NAME}: {error}") from None
-    return [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]
+    found = [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]
+    steps = [0, *(s.step for s in found), 2**63]
+    if any(a >= b for a, b in pairwise(steps)):
+        raise ValueError(f"the steps of {NAME} are not in order from 1")
+    for s in found:
+        if not all(map(is_finite, (s.loss, s.omega, s.lr))):
+            raise ValueError(f"{NAME}: the numbers of step {shown(s.step)} must be finite, at most {LARGEST:g} in size")
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...workloads.numbers import is_finite
 from ..config.runs import Run, RunKey
 from ..storage import validation
 from ..storage.records import Row
@@ -87,7 +88,7 @@ class Training:
         task = self.run.task
         loss, whole = self.ranks.loss(task, self.model, batch)
         self.losses.append(whole)
-        if not math.isfinite(whole):
+        if not is_finite(whole):
             return False
         self.optimizer.zero_grad()
         (loss * task.loss_scale).backward()  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ import torch
 
 from ...files import FULL
 from ...workloads.tasks import load_data
-from ..config.errors import InvalidOption
+from ..config.errors import InvalidOption, check_count
 from ..config.runs import Run
 from ..execution.execute import execute
 from ..execution.limits import ANY, Limits, TimeLimitError
@@ -181,10 +181,8 @@ class LocalExecutor:
 
     def __post_init__(self) -> None:
         check_system()
-        if self.workers < 1:
-            raise InvalidOption("workers", self.workers, "it must be at least 1")
-        if self.ranks < 1:
-            raise InvalidOption("ranks", self.ranks, "it must be at least 1")
+        check_count("workers", self.workers)
+        check_count("ranks", self.ranks)
         if self.devices != ("cpu",) and len(self.devices) < self.ranks:
             raise InvalidOption("ranks", self.ranks, f"there are {len(self.devices)} devices")
 

@@ -25,7 +25,7 @@ from ...files import FULL, read, write
 from ...messages import shown
 from ...workloads.tasks import BaseTask, load_data
 from ...workloads.user_code import users_code
-from ..config.errors import InvalidOption
+from ..config.errors import InvalidOption, check_count
 from ..config.runs import Run
 from ..execution import checkpoint
 from ..execution.execute import claimed
@@ -69,8 +69,8 @@ class RayExecutor:
     ranks: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise InvalidOption("workers", self.workers, "it must be at least 1")
+        if self.workers is not None:
+            check_count("workers", self.workers)
         if not (0 < self.cpus < math.inf and 0 <= self.gpus < math.inf):
             raise ValueError(f"a worker has {self.cpus} CPUs and {self.gpus} GPUs; it needs a share of a CPU at least")
         if find_spec("ray") is None:

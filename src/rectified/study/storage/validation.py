@@ -1,12 +1,12 @@
 """Checks of what was read from a study's folder, before it is used: it may be damaged, or come from a stranger."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 from ...messages import printable, shown
+from ...workloads.numbers import LARGEST, is_finite
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.runs import RunKey
 from .records import Row
@@ -72,9 +72,9 @@ def task_info(value: Any) -> TaskInfo:
         given[name] = _get(given, name, text)
     given["version"] = _get(given, "version", text, "")
     given["larger_is_better"] = _get(given, "larger_is_better", _flag)
-    given["margin"] = _get(given, "margin", _number, 1.0)
+    given["margin"] = _get(given, "margin", _positive, 1.0)
     if given.get("chance") is not None:
-        given["chance"] = _get(given, "chance", _number)
+        given["chance"] = _get(given, "chance", _finite)
     try:
         info = TaskInfo.from_dict(given)
     except (TypeError, ValueError, OverflowError) as error:
@@ -86,8 +86,8 @@ def task_info(value: Any) -> TaskInfo:
                 f"metric is {shown(key)} with the label {shown(label)}; it must be a plain name, and have one"
             )
         text(label, "a label")
-    if info.margin <= 0 or any(not 0 < n < 2**63 for pair in info.steps_per_epoch for n in pair):
-        raise ValueError("margin, batch sizes and steps must be above 0")
+    if any(not 0 < n < 2**63 for pair in info.steps_per_epoch for n in pair):
+        raise ValueError("batch sizes and steps must be above 0")
     return info
 
 
@@ -136,7 +136,7 @@ def rows(content: bytes, first: int = 1) -> list[Row]:
         row = {text(name, "a name"): _real(x, name) for name, x in mapping(parsed(line), f"row {i}").items()}
         if row.get("epoch") != i:
             raise ValueError(f"row {i} is not of epoch {i}")
-        _number(row.get("step"), f"step of row {i}")
+        count(row.get("step"), f"step of row {i}")
         found.append(row)
     return found
 
@@ -179,31 +179,27 @@ def _time(value: Any, what: str) -> str:
 
 
 def _real(value: Any, what: str) -> float:
-    """A number; it may be NaN or infinite, which whoever reads it judges."""
+    """A number, also NaN or infinity: what a run measured is judged by who reduces it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is {shown(value)}; it must be a number")
-    try:
-        float(value)
-    except OverflowError:
-        raise ValueError(f"{what} is beyond all floats") from None
-    return value
+    return value  # an int stays one
 
 
-def _number(value: Any, what: str) -> float:
-    if not math.isfinite(_real(value, what)):
-        raise ValueError(f"{what} is {value!r}; it must be finite")
-    return float(value)
+def _finite(value: Any, what: str) -> float:
+    if not is_finite(found := _real(value, what)):
+        raise ValueError(f"{what} is {shown(value)}; it must be finite, at most {LARGEST:g} in size")
+    return found
 
 
 def _positive(value: Any, what: str) -> float:
-    if not _number(value, what) > 0:
-        raise ValueError(f"{what} is {value!r}; it must be above 0")
-    return value  # type: ignore[no-any-return]  # an int stays one: it is part of the identity
+    if not (found := _finite(value, what)) >= 1 / LARGEST:
+        raise ValueError(f"{what} is {value!r}; it must be above 0, {1 / LARGEST:g} or more")
+    return found
 
 
 def seconds(value: Any, what: str) -> float:
     """A finite number of 0 or more."""
-    if _number(value, what) < 0:
+    if _finite(value, what) < 0:
         raise ValueError(f"{what} is {value!r}; it must be 0 or more")
     return float(value)
 
@@ -215,9 +211,9 @@ def _whole(value: Any, what: str) -> int:
 
 
 def count(value: Any, what: str) -> int:
-    """A whole number of 0 or more."""
-    if _whole(value, what) < 0:
-        raise ValueError(f"{what} is {value!r}; it must be 0 or more")
+    """A whole number of 0 or more, and below 2**63."""
+    if not 0 <= _whole(value, what) < 2**63:
+        raise ValueError(f"{what} is {value!r}; it must be 0 or more, and below 2**63")
     return int(value)
 
 

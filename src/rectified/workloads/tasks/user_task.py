@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...messages import shown
 from ..batches import examples
-from ..numbers import learning_rate
+from ..numbers import is_finite, learning_rate
 from ..sources import Collate, Source, kind
 from ..specs import split
 from ..user_code import users_code
@@ -110,7 +110,7 @@ class Task(BaseTask):
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{what} is {value!r}; it must be a whole number, 1 or more")
         if chance is not None and (
-            isinstance(chance, bool) or not isinstance(chance, int | float) or not math.isfinite(chance)
+            isinstance(chance, bool) or not isinstance(chance, int | float) or not is_finite(chance)
         ):
             raise ValueError(
                 f"chance is {chance!r}; it must be a finite number, the metric of a model that has learned nothing, "
@@ -257,7 +257,7 @@ class Task(BaseTask):
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             measured = Measure.read(self._evaluate(self.model(None).eval()), None)
         for name, value in measured.items():
-            if not math.isfinite(value):
+            if not is_finite(value):
                 raise ValueError(f"evaluate returned {name}={value} for an untrained model; it must be a finite number")
         return measured
 
