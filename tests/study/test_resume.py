@@ -291,8 +291,20 @@ def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_pat
         ({"versions": {"rectified": "0.0.1"}}, "rectified 0.0.1, now"),
         ({"run": a_run("adam").key.as_dict()}, "of another run, adam lr 0.01 seed 0"),
         ({"model": {}}, "of another model or optimizer"),
+        ({"losses": torch.tensor([float("nan")])}, "a loss that is not finite"),
+        ({"losses": [0.5]}, "no state of a run"),
+        ({"order": torch.zeros(3)}, "no state of a run"),
+        ({"order": "today's"}, "no state of a run"),
+        ({"mean": {"weight": torch.zeros(3)}}, "the mean weights of another model"),
+        ({"mean": 5}, "no state of a run"),
+        ({"steps": torch.tensor([[2.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])}, "not in order"),
+        ({"steps": torch.tensor([[1.0, float("inf"), 1.0, 1.0]])}, "must be finite"),
+        ({"gradients": [(1, 2, (3.5,))]}, "no histogram"),
+        ({"gradients": [(1, 2)]}, "no state of a run"),
+        ({"step": 10**9}, "beyond the run's end"),
+        ({"seconds": -1.0}, "seconds is -1.0"),
+        ({"random": [torch.zeros(3)]}, "no state of a run"),
     ],
-    ids=["versions", "run", "model"],
 )
 def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, says, tiny, tmp_path, monkeypatch):
     whole, folder = tmp_path / "whole", tmp_path / "folder"

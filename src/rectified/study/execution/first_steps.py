@@ -63,7 +63,16 @@ def read_steps(folder: Path) -> list[StepRecord]:
         rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
     except csv.Error as error:
         raise ValueError(f"{NAME}: {error}") from None
-    found = [StepRecord(int(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows]
+    return checked_steps([(float(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows])
+
+
+def checked_steps(rows: Iterable[Sequence[float]]) -> list[StepRecord]:
+    """The steps that rows of step, loss, omega and lr stand for.
+
+    Raises:
+        ValueError: they are not in order, or a number is not finite.
+    """
+    found = [StepRecord(int(step), loss, omega, lr) for step, loss, omega, lr in rows]
     steps = [0, *(s.step for s in found), 2**63]
     if any(a >= b for a, b in pairwise(steps)):
         raise ValueError(f"the steps of {NAME} are not in order from 1")

@@ -83,9 +83,21 @@ def read_histograms(folder: Path) -> list[Histogram]:
         numbers = [list(map(int, row)) for row in list(csv.reader(text.splitlines()))[1:]]
     except csv.Error as error:
         raise ValueError(f"{NAME}: {error}") from None
-    if any(len(row) != 2 + _BINS or min(row) < 0 or max(row) >= 2**63 for row in numbers):
-        raise ValueError(f"{NAME} has a row that is no histogram")
-    return [Histogram(step, zeros, tuple(counts)) for step, zeros, *counts in numbers]
+    return checked_histograms(numbers)
+
+
+def checked_histograms(rows: Iterable[Sequence[int]]) -> list[Histogram]:
+    """The histograms that rows of step, zeros and counts stand for.
+
+    Raises:
+        ValueError: a row has too few or too many numbers, or one that is no count.
+    """
+    found = []
+    for row in rows:
+        if len(row) != 2 + _BINS or any(type(n) is not int or not 0 <= n < 2**63 for n in row):
+            raise ValueError(f"{NAME} has a row that is no histogram")
+        found.append(Histogram(row[0], row[1], tuple(row[2:])))
+    return found
 
 
 def show(board: Any, found: Iterable[Histogram]) -> None:

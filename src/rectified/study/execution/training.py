@@ -15,8 +15,8 @@ from ..config.runs import Run, RunKey
 from ..storage import validation
 from ..storage.records import Row
 from .checkpoint import CheckpointError
-from .first_steps import StepRecord, is_recorded
-from .gradients import Histogram, histogram
+from .first_steps import StepRecord, checked_steps, is_recorded
+from .gradients import Histogram, checked_histograms, histogram
 from .provenance import versions
 from .ranks import ALONE, Ranks, device_of
 
@@ -220,10 +220,21 @@ class Training:
             validation.count(state["step"], "step"),
             validation.seconds(state["seconds"], "seconds"),
         )
-        self.losses, self.order = state["losses"].tolist(), state["order"]
+        if self.step > self.run.steps or self.epoch > self.run.epochs:
+            raise CheckpointError(f"its checkpoint is of epoch {self.epoch}, step {self.step}, beyond the run's end")
+        self.losses = state["losses"].tolist()
+        if not all(map(is_finite, self.losses)):
+            raise CheckpointError("its checkpoint has a loss that is not finite")
+        self.order = torch.Generator().set_state(state["order"]).get_state()
         self.mean = state["mean"] if self.ranks.first else {}  # the rank that measures also averages
-        self.steps = [StepRecord(int(step), *rest) for step, *rest in state.get("steps", torch.empty(0, 4)).tolist()]
-        self.gradients = [Histogram(*values) for values in state["gradients"]]
+        if self.mean and _shapes(self.mean) != _shapes(self.model.state_dict()):
+            raise CheckpointError("its checkpoint has the mean weights of another model")
+        self.steps = checked_steps(state.get("steps", torch.empty(0, 4)).tolist())
+        self.gradients = checked_histograms([step, zeros, *counts] for step, zeros, counts in state["gradients"])
         torch.set_rng_state(self.ranks.own(state["random"]))
         if state["random_on_device"] is not None:
             torch.cuda.set_rng_state(self.ranks.own(state["random_on_device"]), self.device)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (values.shape, values.dtype) for name, values in state.items()}
