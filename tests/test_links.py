@@ -8,7 +8,9 @@ import pytest
 import pages
 
 ROOT = pages.DOCS.parent
-PAGES = sorted([ROOT / "README.md", *pages.DOCS.glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob(".github/**/*.md"), *pages.DOCS.glob("*.md")]
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -22,7 +24,7 @@ def anchors(path):
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         if "://" in target:

@@ -1,4 +1,4 @@
-"""rectified: adaptive optimizers that start cold."""
+"""rectified: PyTorch optimizers with learning rate warmup built in."""
 
 from . import theory, warmup
 from .optim import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop, WarmupLR, explain, linear_scaling, rectify
