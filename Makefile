@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ENV = .venv-torch-$(VERSION)
+ENV_PYTHON = $(ENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # What needs neither the study nor a trainer.
 OPTIM_TESTS := tests/optim tests/theory $(patsubst %,tests/test_%.py,warmup clocks files import links) \
 	src/rectified/optim src/rectified/theory src/rectified/warmup.py
@@ -24,9 +25,9 @@ test-slow: .venv/dev ## the tests that take minutes
 
 test-torch: ## the optimizer tests on torch VERSION=2.6.0 [PYTHON=python3.12] [ENV=folder]; first installs 5 to 6 GB on Linux
 	$(if $(VERSION),,$(error name a torch, for example: make test-torch VERSION=2.6.0))
-	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
-	$(ENV)/bin/python -m pytest -q -n 2 --dist worksteal -rs $(OPTIM_TESTS)
+	test -x $(ENV_PYTHON) || $(PYTHON) -m venv $(ENV)
+	$(ENV_PYTHON) -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
+	$(ENV_PYTHON) -m pytest -q -n 2 --dist worksteal -rs $(OPTIM_TESTS)
 
 check: .venv/dev ## format, lint, types
 	$(BIN)/ruff format --check .

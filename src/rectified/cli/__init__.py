@@ -38,7 +38,9 @@ Command = (
     | Annotated[Bench, subcommand("bench")]
 )
 
-_DESCRIPTION = "Compare optimizers, warmups and learning rates. `rectified COMMAND --help` has a command's flags; --version."
+_DESCRIPTION = (
+    "Compare optimizers, warmups and learning rates. `rectified COMMAND --help` has a command's flags; --version."
+)
 _BLOCKED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 

@@ -24,6 +24,7 @@ from rectified.workloads.specs import split
         ("radam", rectified.RAdam, {"warmup": Rectified("first-order", 5.0, "momentum"), "eps_hat": True}),
         ("radam-paper", rectified.RAdam, {"warmup": Rectified("first-order", 4.0, "momentum")}),
         ("radam-exact", rectified.RAdam, {"warmup": Rectified("exact", 2.0, "momentum")}),
+        ("radam-ema", rectified.RAdam, {"warmup": Rectified("ema", 2.0, "momentum")}),
         ("radam-hold", rectified.RAdam, {"warmup": Rectified("first-order", 5.0, "hold")}),
         ("radam-4hold", rectified.RAdam, {"warmup": Rectified("first-order", 4.0, "hold"), "eps_hat": True}),
         ("radam-4adam", rectified.Adam, {"warmup": Unrectified(1, 4), "eps_hat": True}),
