@@ -110,7 +110,7 @@ def places_of_a_warmup(name, kind):
         f"src/rectified/warmup.py, KINDS: {name}, so that a checkpoint can hold it": kind in warmup.KINDS,
         f"src/rectified/study/config/methods.py, _WARMUPS or _LONG_WARMUPS: a name for {name}": plain
         or short is not None,
-        f"src/rectified/cli/study_command.py, the help of --methods: adam+(the name of {name})": plain or in_help,
+        f"src/rectified/cli/study_command.py, the help of --methods: adam+{short or 'its name'}": plain or in_help,
         f"docs/architecture.md, the table of methods: a row with {name}": in_file("docs/architecture.md", name),
         f"docs/choosing-a-warmup.md, the table of warmups: a row with {name}": (
             re.search(rf"^\| `{name}\(", text("docs/choosing-a-warmup.md"), re.MULTILINE) is not None
