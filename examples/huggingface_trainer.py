@@ -6,7 +6,7 @@ python examples/huggingface_trainer.py       (needs: pip install 'rectified[trai
 import tempfile
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainingArguments, set_seed
 
 import rectified
 from rectified.trainers.huggingface import log_warmup
@@ -40,10 +40,11 @@ with tempfile.TemporaryDirectory() as folder:
         train_dataset=train_set,
         optimizer_cls_and_kwargs=(rectified.AdamW, {"lr": 5e-3, "warmup": Linear(30)}),
     )
+    trainer.remove_callback(PrinterCallback)  # the log is printed below
     log_warmup(trainer)  # adds omega and effective_lr to every log of the loss
     trainer.train()
 
 for entry in trainer.state.log_history:
     if "loss" in entry:
         omega, lr = (entry[f"{name}/group0"] for name in ("omega", "effective_lr"))
-        print(f"step {entry['step']:3}  loss {float(entry['loss']):.3f}  omega {omega:.2f}  effective lr {lr:.5f}")
+        print(f"step {entry['step']:3}  loss {float(entry['loss']):.3f}  omega {omega:.2f}  effective lr {lr:.1e}")
