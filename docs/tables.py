@@ -17,7 +17,7 @@ from rectified.study.analysis.formatting import number
 from rectified.study.analysis.results import SettingResults, StudyResults
 from rectified.study.execution.gradients import read_histograms
 from rectified.study.report.drawings.gradient_histograms import median
-from rectified.study.report.export import sheets
+from rectified.study.report.export import group_mean, sheets
 from rectified.study.storage.store import Store
 from rectified.theory.simulation import Gradients, simulate
 
@@ -89,13 +89,19 @@ def _only_setting(store: Store) -> SettingResults:
 
 
 def intervals(store: Store, metric: str = "", methods: Sequence[str] = ()) -> str:
-    """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what is left out."""
+    """The metric at the end: mean over seeds with its 95 % t interval, by method and lr; and what became of the rest.
+
+    What methods are compared by counts runs that were lost as chance, and then has no interval.
+    """
     results = _only_setting(store)
     metric, methods, lrs = metric or results.task.metric, methods or results.methods, results.lrs
     rows = []
     for method in methods:
         row = []
         for lr in lrs:
+            if metric == results.metric.key:
+                row.append(group_mean(results.group(method, lr)))
+                continue
             runs = [record for record in results.records if (record.run.method, record.run.lr) == (method, lr)]
             values = [record.rows[-1][metric] for record in runs if record.status == "done"]
             gone = "" if len(values) == len(runs) else f", {len(runs) - len(values)} of {len(runs)} diverged"

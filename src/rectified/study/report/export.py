@@ -49,7 +49,7 @@ def _means(s: SettingResults) -> Sheet:
     for method in s.methods:
         best = s.comparison.best[method]
         at_best = f"{number(best.mean)} (lr {best.lr:g}{f', the {best.end}' if best.end else ''})" if best else "–"
-        rows.append([method, *(_mean(s.group(method, lr)) for lr in s.lrs), at_best])
+        rows.append([method, *(group_mean(s.group(method, lr)) for lr in s.lrs), at_best])
     left = sum(group.runs - len(group.values) for group in s.groups)
     have = "has" if left == 1 else "have"
     missing = f" {left} of {count(len(s.records), 'run')} {have} no result yet." if left else ""
@@ -75,7 +75,8 @@ def _final_mean(group: Group | None) -> str:
     return _half(group.interval) if group.interval else "–"
 
 
-def _mean(group: Group | None) -> str:
+def group_mean(group: Group | None) -> str:
+    """A mean ± half of its interval, which has none where a run counts as chance; and what became of the others."""
     if group is None:
         return ""
     gaps = [*group.gaps[:-1], f"{group.gaps[-1]} of {group.runs}"] if group.gaps else []
