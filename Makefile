@@ -9,7 +9,7 @@ OPTIM_TESTS := tests/optim tests/theory $(patsubst %,tests/test_%.py,warmup cloc
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-slow test-torch check docs bench clean
+.PHONY: help study test test-slow test-torch check docs site bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,13 +37,16 @@ check: .venv/dev ## format, lint, types
 docs: .venv/dev ## remake the tables and pictures of docs and README
 	$(BIN)/python docs/make.py
 
+site: .venv/docs ## the docs site, into build/site; a warning is an error
+	$(BIN)/python -m sphinx -b html -q -E -n -W --keep-going -c docs/site -d build/doctrees . build/site
+
 bench: .venv-bench/done .venv-timm/done ## step times and memory against torch and peers, most of an hour
 	.venv-bench/bin/rectified bench --also .venv-timm/bin/python --out runs/bench
 
 clean: ## remove what the targets made, but not your runs
 	rm -rf .venv .venv-bench .venv-timm .venv-torch-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# One environment; each stamp says which extra it holds. `dev` contains `study`.
+# One environment; each stamp says which extra it holds. `dev` contains `study` and `docs`.
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 

@@ -115,6 +115,8 @@ def places_of_a_warmup(name, kind):
         f"docs/choosing-a-warmup.md, the table of warmups: a row with {name}": (
             re.search(rf"^\| `{name}\(", text("docs/choosing-a-warmup.md"), re.MULTILINE) is not None
         ),
+        f"docs/reference/warmups.md: an autoclass of {name}": in_file("docs/reference/warmups.md", name),
+        f"docs/site/static/warmups.js, all: {name} for the explorer": in_file("docs/site/static/warmups.js", name),
         f"tests/test_warmup.py, WARMUPS: {name} with its twin from tests/reference.py": in_file(
             "tests/test_warmup.py", name
         ),
@@ -142,6 +144,9 @@ def places_of_an_optimizer(name, kind):
     return {
         "src/rectified/optim/__init__.py, __all__": name in optim.__all__,
         "src/rectified/study/config/methods.py, _OPTIMIZERS: its name in a study": kind in built,
+        "docs/reference/optimizers.md or contrib.md: an autoclass of it": any(
+            in_file(f"docs/reference/{page}.md", name) for page in ("optimizers", "contrib")
+        ),
         "tests/everyone.py, EVERYONE": in_file("tests/everyone.py", name),
         "tests/reference_variants.py, and tests/optim/test_variants.py or test_contrib.py: its textbook twin": any(
             in_file(each, name) for each in tests

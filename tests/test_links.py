@@ -8,9 +8,8 @@ import pytest
 import pages
 
 ROOT = pages.DOCS.parent
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob(".github/**/*.md"), *pages.DOCS.glob("*.md")]
-)
+FOLDERS = ("*.md", "examples/*.md", ".github/**/*.md", "docs/*.md", "docs/reference/*.md")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(folder))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

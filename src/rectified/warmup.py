@@ -36,6 +36,7 @@ __all__ = [
     "steps_until",
 ]
 
+#: What a step does while omega is 0, ``"momentum"`` (theta <- theta - lr * m_hat) or ``"hold"`` (theta stands still).
 Start = Literal["momentum", "hold"]
 
 
@@ -107,10 +108,14 @@ def as_warmup(given: Any) -> Warmup:
 
 @dataclass(frozen=True)
 class Constant(Warmup):
-    """No warmup: omega = 1. Plain Adam.
+    r"""No warmup: plain Adam.
+
+    .. math:: \omega_t = 1
 
     >>> Constant().omega(1, beta2=0.999)
     1.0
+
+    Reference: arXiv:1412.6980, Algorithm 1.
     """
 
     def omega(self, t: int, beta2: float) -> float:
@@ -134,6 +139,7 @@ class Rectified(Warmup):
         start: ``"momentum"`` (the paper, torch.optim) or ``"hold"`` (the authors' code).
 
     Raises:
+        TypeError: the threshold is no number.
         ValueError: an unknown variance or start, or a threshold below what the variance allows (4, or 2); from
             ``omega``, a beta2 at which rho_t never exceeds the threshold.
 
@@ -236,6 +242,13 @@ class Linear(Warmup):
 
     .. math:: \omega_t = \min(1, t / T_w)
 
+    Args:
+        steps: T_w, at least 1.
+
+    Raises:
+        TypeError: steps is no number.
+        ValueError: steps is below 1, or infinite.
+
     >>> Linear(100).omega(1, beta2=0.999)
     0.01
 
@@ -258,7 +271,16 @@ class Linear(Warmup):
 
 @dataclass(frozen=True)
 class SecondMomentOnly(Warmup):
-    """Adam-2k: in the first steps only v moves; then plain Adam, whose m begins there (omega = 0, then 1).
+    r"""Adam-2k: in the first steps only v moves; then plain Adam, whose m begins there.
+
+    .. math:: \omega_t = 0 \quad (t \le T), \qquad \omega_t = 1 \quad (t > T)
+
+    Args:
+        steps: T, at least 0.
+
+    Raises:
+        TypeError: steps is no number.
+        ValueError: steps is below 0, or infinite.
 
     >>> [SecondMomentOnly(2000).omega(t, beta2=0.999) for t in (2000, 2001)]
     [0.0, 1.0]
@@ -325,6 +347,7 @@ def effective_period(warmup: Warmup, beta2: float) -> float:
         Steps; infinite where the sum diverges: omega does not reach 1, or approaches it as slowly as 1/t.
 
     Raises:
+        TypeError: the warmup has no ``omega``.
         ValueError: beta2 is outside its range, also the one that the warmup itself allows.
 
     >>> effective_period(Linear(100), beta2=0.999), effective_period(SecondMomentOnly(2000), beta2=0.999)

@@ -54,8 +54,8 @@ class Adam(BaseOptimizer):
         foreach, fused: ``None`` takes torch's fused op, on copies of what it cannot take as it is, and foreach ops for
             tensor subclasses and devices that it does not know; ``foreach=True`` or ``fused=False`` takes foreach ops
             throughout.
-        decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; omega does
-            not scale it.
+        decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; omega
+            does not scale it.
         warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
             :mod:`rectified.warmup`; ``None`` is plain Adam.
         eps_hat: add eps to sqrt(v) before its bias correction (torch's RAdam, Adam-eps), instead of after.

@@ -185,7 +185,7 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
 
     .. math:: m_t = (1 - \beta_1^t)\,\hat m_t \qquad v_t = (1 - \beta_2^t)\,\hat v_t
 
-    Weight decay is carried over in all its forms; fully decoupled, theta *= 1 - lr / max_lr * lambda, is decoupled
+    Weight decay is carried over in all its forms; fully decoupled, ``theta *= 1 - lr / max_lr * lambda``, is decoupled
     with lambda / max_lr. Kahan's compensations are ours, and bring ``rounding="kahan"`` with them.
 
     Args:

@@ -45,6 +45,8 @@ def variance_ema(t: float, beta2: float) -> float:
 
     >>> [round(variance_ema(t, 0.999), 4) for t in (2, 3, 6)]
     [inf, 1.0901, 0.1746]
+
+    Reference: docs/mathematics.md, "The exponential average's own variance".
     """
     check_beta2(beta2)
     if t != math.inf:

@@ -168,8 +168,8 @@ def truncated_variance(bound: float) -> float:
         = \sqrt{\frac{2}{\pi}}\, b\, e^{-1/(2 b^2)} - \mathrm{erfc}\frac{1}{\sqrt{2}\, b}, \qquad
         \mathrm{E}[\psi; \psi \le b] = \frac{1}{\sqrt{2 \pi}} E_1\Big(\frac{1}{2 b^2}\Big)
 
-    So the variance of Adam's first adaptive learning rate, 1/|g_1|, is infinite: sqrt(2/pi) b - O(log(b)^2) has no
-    limit.
+    So the variance of Adam's first adaptive learning rate, 1 / abs(g_1), is infinite: sqrt(2/pi) b - O(log(b)^2) has
+    no limit.
 
     Args:
         bound: the largest psi that counts, at least 1.

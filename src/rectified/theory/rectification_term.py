@@ -62,13 +62,21 @@ _OF_RHO: dict[str, Callable[[float], float]] = {"first-order": psi.variance_firs
 
 @lru_cache
 def limiting_variance(beta2: float, variance: Variance = "first-order") -> float:
-    """Variance of psi for large t: what :func:`rectification` brings every step's down to (the paper's C_var).
+    r"""Variance of psi for large t: what :func:`rectification` brings every step's down to.
+
+    .. math:: C_\mathrm{var} = \mathrm{Var}[\psi]|_{\rho_\infty}
+
+    Args:
+        beta2: decay rate of the second moment, as in :func:`rectification`.
+        variance: which one, as in :func:`rectification`.
 
     Raises:
         ValueError: beta2 is outside its range, at which it would be infinite, or variance is unknown.
 
     >>> limiting_variance(0.999) == psi.variance_first_order(rho_inf(0.999))
     True
+
+    Reference: arXiv:1908.03265, section 4.2.
     """
     if variance not in VARIANCES:
         raise ValueError(f"variance is {variance!r}; it must be one of {', '.join(map(repr, VARIANCES))}")

@@ -3,16 +3,11 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
-]
+from browser import CHROMIUM, QUIET
 
 EXCESS = "page.scrollWidth - page.clientWidth"  # by how much the content is wider than the window
 # Of every cell of the heat map the contrast of its text, as the browser mixed the colors.

@@ -83,7 +83,8 @@ class RandomV0Adam(Adam):
         sigma: above 0. The paper scales it by task.
 
     Raises:
-        ValueError: sigma is not positive; the others as :class:`rectified.Adam`.
+        ValueError: sigma is not positive; otherwise as :class:`rectified.Adam`.
+        RuntimeError: as :class:`rectified.Adam`.
 
     The z are drawn by torch's global generator when a parameter has its first gradient.
 

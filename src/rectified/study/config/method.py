@@ -45,7 +45,7 @@ class Method:
         options: keywords of the optimizer, without its lr and the warmup.
         lr: its own; None where it takes the study's.
         warmup: in front of its updates; None for what the optimizer does by itself. One that depends on the length of
-            the run, such as :class:`PartOfRun`, becomes a warmup by :meth:`over`.
+            the run, such as :class:`~rectified.study.config.method.PartOfRun`, becomes a warmup by :meth:`over`.
 
     Raises:
         ValueError: the name is no line of text, or the optimizer is no class of them.

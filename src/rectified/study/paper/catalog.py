@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+#: Of an experiment, ``"cpu"`` (made for two cores, minutes to hours) or ``"paper"`` (the paper's own).
 Scale = Literal["cpu", "paper"]
 Picture = Literal["", "loss", "gradients", "robustness"]
 
@@ -17,7 +18,7 @@ class Scaled:
     """What is run at one scale.
 
     Attributes:
-        grid: keywords of :class:`~..config.study.Study`: tasks, methods, lrs, seeds, epochs.
+        grid: keywords of :class:`rectified.study.Study`: tasks, methods, lrs, seeds, epochs.
         differs: from the paper's setting, in a line.
         needs: data and hardware, where they are not at hand everywhere.
         gradients: of how many first steps to record them.
@@ -98,6 +99,7 @@ _IWSLT = {
 }
 _FIRST_STEPS = "radam-paper,radam-4hold,radam-4adam,radam-4momentum-4adam"
 
+#: The paper's tables and figures by name, and the authors' ablation of the first steps.
 EXPERIMENTS: Mapping[str, Experiment] = {
     found.name: found
     for found in (

@@ -27,6 +27,7 @@ def write_figures(results: StudyResults, folder: Path) -> Path:
 
     Raises:
         OSError: the folder cannot be written, or figures/ is a link.
+        ValueError: a measure's name makes no file name.
     """
     from .page import sections
 

@@ -21,6 +21,7 @@ from .translation import TRANSLATION, TRANSLATION_IWSLT, TRANSLATION_WMT
 from .user_files import changed_since, is_file_of_a_user, load_task
 from .user_task import Task
 
+#: The built-in tasks by name, each with its own options at their defaults.
 TASKS: dict[str, BaseTask] = {
     task.name: task
     for task in (
@@ -58,7 +59,7 @@ def parse_task(text: str, data: Path | None = None) -> BaseTask:
 
     Args:
         text: the name of a built-in task, such as ``"cifar10(subset=5000)"``; with options the task's own name holds
-            them. Or a file or module that holds a :class:`Task`: see :func:`load_task`.
+            them. Or a file or module that holds a :class:`rectified.study.Task`: see :func:`load_task`.
         data: the folder that a user names; see :func:`built_in_task`.
 
     Raises:

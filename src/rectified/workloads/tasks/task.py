@@ -44,6 +44,9 @@ class BaseTask(ABC):
         resumable: whether an epoch can be entered in its middle. If not, checkpoints are written only at the end of an
             epoch, and a run that goes on begins its epoch again.
         options: the names of the attributes that may be set in parentheses after the name.
+
+    Raises:
+        ValueError: loss_scale, margin, clip or weight_decay is outside its range.
     """
 
     options: ClassVar[tuple[str, ...]] = ("loss_scale",)
@@ -157,7 +160,11 @@ class BaseTask(ABC):
         """A mean over the batch's examples, or over what `weight` counts."""
 
     def weight(self, batch: Any) -> int:
-        """How many things the loss is a mean over: several ranks weight their parts of a batch by that."""
+        """How many things the loss is a mean over: several ranks weight their parts of a batch by that.
+
+        Raises:
+            ValueError: no tensor in the batch has a dimension.
+        """
         return examples(batch)
 
     @abstractmethod
