@@ -77,7 +77,7 @@ def test_a_bad_run_is_named_and_runs_again(name, content, out):
     status, said = damage.commanded("status", out)
     assert status == 0
     assert "damaged: adam lr 0.01 seed 1: its " in said
-    assert "it runs again" in said
+    assert "it will run again" in said
 
 
 def test_a_flipped_digit_in_the_results_is_not_believed(out):
@@ -86,11 +86,11 @@ def test_a_flipped_digit_in_the_results_is_not_believed(out):
     i = text.index('"test_accuracy": ') + len('"test_accuracy": ')
     rows.write_text(text[:i] + str((int(text[i]) + 1) % 10) + text[i + 1 :])
     (found,) = [record for record in Store.open(out).records() if record.status == "missing"]
-    assert found.error == "its results: rows.jsonl is not as it was written"
+    assert found.error == "its results: rows.jsonl was changed after it was written"
     reference = (out / "results.csv").read_bytes()
     status, said = damage.call(out)
     assert status == 0
-    assert "3 of 4 runs are there already" in said
+    assert "3 of 4 runs are already finished" in said
     assert (out / "results.csv").read_bytes() == reference
 
 
@@ -100,11 +100,11 @@ def test_a_changed_digit_of_the_study_is_named(out):
     path.write_text(path.read_text().replace('"chance": 10.0', '"chance": 70.0'))
     status, said = damage.commanded("status", out)
     assert status == 0
-    assert f"{path} is not as it was written: damaged, or changed by hand" in said
+    assert f"{path} is damaged or was changed by hand" in said
     status, said = damage.call(out)
     assert status == 0
-    assert "study.json is not as it was written" in said
-    assert Store.open(out).problems() == [], "it is written again"
+    assert "study.json is damaged or was changed by hand" in said
+    assert Store.open(out).problems() == [], "it has been rewritten"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_bad_task_of_the_study_is_named_and_left_out(name, value, out):
         status, said = damage.commanded(command, out)
         assert status == 0
         if command == "status":
-            assert f"{path}: entry 1 of tasks is left out: " in said
+            assert f"{path}: entry 1 of tasks is ignored: " in said
 
 
 @pytest.mark.parametrize(("name", "value"), [("ended", "soon"), ("ended", "2026-11-28T12:00:00"), ("attempts", -1)])
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_is_no_state_of_a_run_begins_it_again(change, tmp_path
     write_checkpoint(folder, read_checkpoint(folder) | change)
     status, said = damage.call(out)
     assert status == 0
-    assert "its checkpoint is no state of a run" in said
+    assert "its checkpoint is not the state of a run" in said
 
 
 @pytest.mark.parametrize("entry", [None, 5, [], {}, {"task": "x"}, {"lr": "0.1"}, {"lr": True}, {"seed": 0.5}])
@@ -179,7 +179,7 @@ def test_a_bad_entry_of_the_study_is_named_and_its_run_found_again(entry, out):
     path.write_text(json.dumps(study))
     status, said = damage.commanded("status", out)
     assert status == 0
-    assert f"{path}: entry 1 of runs is left out: " in said
+    assert f"{path}: entry 1 of runs is ignored: " in said
     assert "3 runs: 3 done" in said
     assert damage.call(out)[0] == 0
     assert {record.status for record in Store.open(out).records()} == {"done"}
@@ -194,11 +194,11 @@ def test_a_study_json_that_is_none_is_one_line_and_its_runs_can_be_taken_up(cont
         status, said = damage.commanded(command, out)
         assert status == 2
         assert len(said.strip().splitlines()) == 1
-        assert "move it away and call the study again, which takes its runs up" in said
+        assert "move it away and repeat the study's command, which recovers its runs" in said
     path.unlink()
     status, said = damage.call(out)
     assert status == 0
-    assert "4 of 4 runs are there already" in said
+    assert "4 of 4 runs are already finished" in said
 
 
 def test_runs_of_other_calls_are_found_too_where_study_json_is_gone(out):
@@ -241,7 +241,7 @@ class RemovingAll(Removing):
 def test_what_is_removed_while_a_study_runs_strands_no_run(executor, tmp_path, monkeypatch):
     monkeypatch.setattr(damage, "Here", executor)
     status, said = damage.call(tmp_path / "out")
-    assert "study.json was removed or changed meanwhile; it is written again" in said
+    assert "study.json was removed or changed during the study; it has been rewritten" in said
     lost = 0 if executor is Removing else 2
     assert status == bool(lost)
     assert said.count("lost: ") == lost
@@ -249,7 +249,7 @@ def test_what_is_removed_while_a_study_runs_strands_no_run(executor, tmp_path, m
     monkeypatch.undo()
     status, said = damage.call(tmp_path / "out")
     assert status == 0
-    assert f"{4 - lost} of 4 runs are there already" in said
+    assert f"{4 - lost} of 4 runs are already finished" in said
 
 
 def test_a_run_that_failed_because_its_folder_cannot_be_written_is_a_failed_one(out):
@@ -273,7 +273,7 @@ def test_a_runs_folder_that_is_a_link_is_not_emptied_at_its_target(out, tmp_path
     status, said = damage.call(out)
     assert status == 1
     assert "failed: adam lr 0.01 seed 1: " in said
-    assert "a link, and no run is written through one; move it away" in said
+    assert "a link; runs are not written through links, so move it away" in said
     assert {path.name: path.read_text() for path in thesis.iterdir()} == dict.fromkeys(
         ("chapter1.tex", "done.json", "config.json"), "years of work"
     )

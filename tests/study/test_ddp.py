@@ -132,7 +132,7 @@ def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
     state = read_checkpoint(folder)
     write_checkpoint(folder, state | {"versions": state["versions"] | {"ranks": "2"}})
     told = run(a_run(), TINY.load(None), folder)
-    assert told[0][2] == "its checkpoint is of ranks 2, now none; the run starts over"
+    assert told[0][2] == "its checkpoint has other versions: ranks 2, now none; the run starts over"
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_every_example_is_in_one_part():
 
 
 def test_what_cannot_be_is_refused_by_name(tmp_path):
-    with pytest.raises(InvalidOption, match=r"^ranks is 3: a batch of 2 has not an example for each of them$"):
+    with pytest.raises(InvalidOption, match=r"^ranks is 3: a batch of 2 has fewer examples than that$"):
         check_ranks(3, [4, 2])
     with pytest.raises(InvalidOption, match=r"^ranks is 0: it must be a whole number, at least 1$"):
         LocalExecutor(1, ranks=0)
     with pytest.raises(InvalidOption, match=r"^ranks is 3: there are 2 devices$"):
         LocalExecutor(1, ("cuda:0", "cuda:1"), ranks=3)
     study = Study("fashion-mnist-mini", "adam", 0.01, 0, epochs=1, batch_sizes=500)
-    with pytest.raises(InvalidOption, match=r"^ranks is 501: a batch of 500 has not an example for each of them$"):
+    with pytest.raises(InvalidOption, match=r"^ranks is 501: a batch of 500 has fewer examples than that$"):
         run_study(study, tmp_path / "out", LocalExecutor(1, ranks=501), "rectified study ...", Console())
     assert not (tmp_path / "out").exists()
 

@@ -100,7 +100,7 @@ def test_a_worker_that_hangs_is_killed_when_its_time_is_over(store):
                 os.kill(child.pid, signal.SIGSTOP)
     assert kinds == ["started", "failed"]
     record = store.record(RUNS[0].key)
-    assert "killed: it was not done 0 s after its time, --run-minutes 0.02" in record.error
+    assert "killed: it was still running 0 s after its limit, --run-minutes 0.02" in record.error
     assert record.cause == "machine"
 
 
@@ -130,7 +130,7 @@ def test_an_exception_fails_its_run_at_once_with_the_traceback_kept(store):
         (RuntimeError("CUDA error: out of memory"), "machine"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "machine"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "machine"),
-        (TimeLimitError("it has had 1 minute"), "machine"),
+        (TimeLimitError("it ran for 1 minute"), "machine"),
         (KeyboardInterrupt(), "machine"),
     ],
 )
@@ -214,7 +214,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert "Traceback" not in rest
-        assert "go on with: rectified study fashion-mnist-mini" in rest
+        assert "continue with: rectified study fashion-mnist-mini" in rest
     deadline = time.monotonic() + 20
     while any(alive(child) for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -222,7 +222,7 @@ def test_an_interrupted_study_leaves_no_process_and_goes_on_to_the_same_results(
     assert not any(alive(child) for child in children)
 
     again = subprocess.run(call(tmp_path / "out"), check=True, capture_output=True, text=True)
-    assert "runs are there already" in again.stdout
+    assert "runs are already finished" in again.stdout
     assert (tmp_path / "out" / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
 
 
@@ -261,7 +261,7 @@ def test_a_failed_run_makes_the_exit_status_1_is_named_and_runs_again_on_the_nex
     assert "[1/1]" in said
     status, said = study(LocalExecutor(1))
     assert status == 0
-    assert "1 of 1 runs are there already" in said
+    assert "1 of 1 runs are already finished" in said
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -277,7 +277,7 @@ def test_a_run_out_of_time_is_failed_by_name_and_goes_on_where_a_call_gives_it_m
     assert status == 1
     (record,) = Store.open(tmp_path / "out").records()
     assert (record.status, record.cause) == ("failed", "machine")
-    assert "failed: adam lr 0.01 seed 0: it has had 0.00" in said
+    assert "failed: adam lr 0.01 seed 0: it ran for 0.00" in said
     assert "and --run-minutes is 0.005: stopped in epoch 1 of 2, after step " in said
     status, said = study()
     assert status == 0

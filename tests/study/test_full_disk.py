@@ -55,7 +55,7 @@ def test_a_worker_that_finds_the_disk_full_stops_the_study_and_it_goes_on_with_r
     status, said = study(out)
     assert status == 1
     assert f"the disk of {out} is full" in said
-    assert "go on with: rectified study ..." in said
+    assert "continue with: rectified study ..." in said
     assert bystander.read_text() == "years of work"
     left = [path for path in out.rglob("*") if path.is_file()]
     assert not [path for path in left if path.name.startswith(".") and path.name != ".lock"]
@@ -82,5 +82,5 @@ def test_the_parent_says_it_too(name, tmp_path, monkeypatch):
             STUDY.run(tmp_path / "out", workers=1, progress=False)
     assert status == 1
     assert f"{name}'): stopped" in said
-    assert "go on with: rectified study ..." in said
+    assert "continue with: rectified study ..." in said
     assert study(tmp_path / "out")[0] == 0

@@ -87,4 +87,4 @@ def test_a_table_with_such_numbers_has_a_verdict_or_is_refused_by_its_line(value
         assert "adam" in said
     else:
         assert status == 2
-        assert "a learning rate is a positive number, from 1e-100 to 1e+100" in said
+        assert "a learning rate must be a positive number, from 1e-100 to 1e+100" in said

@@ -14,7 +14,7 @@ from rectified.study.paper.result_files import write_result
 from rectified.study.storage.store import Store, write_json
 
 STUDY = Study("fashion-mnist-mini", "adam,radam", 0.1, [0, 1], epochs=1)
-WHY = "it ended, but test_accuracy is nan at the end of the last epoch"
+WHY = "the run ended, but test_accuracy is nan after the last epoch"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_it_is_failed_in_the_results_and_in_the_verdict(store):
     results = StudyResults.read(store)
     assert [record.status for record in results.records] == ["done", "done", "done", "failed"]
     assert results.records[-1].reason == WHY
-    assert "1 of 4 runs has no result yet (1 failed), which may change all of this." in results.settings[0].verdict.runs
+    assert "1 of 4 runs has no result yet (1 failed), so all of this may change." in results.settings[0].verdict.runs
     assert statuses(results.csv()) == ["done", "done", "done", "failed"]
 
 
@@ -82,7 +82,7 @@ def test_the_next_call_runs_it_again_and_nothing_else(store, capsys):
     axes = ["--methods", "adam,radam", "--lrs", "0.1", "--seeds", "0,1", "--epochs", "1", "--workers", "1"]
     assert cli.main(["study", "fashion-mnist-mini", *axes, "--out", str(store.out)]) == 0
     said = capsys.readouterr().out
-    assert "3 of 4 runs are there already" in said
+    assert "3 of 4 runs are already finished" in said
     assert "[4/4] radam lr 0.1 seed 1: done test_accuracy " in said
     assert statuses((store.out / "results.csv").read_text()) == ["done"] * 4
 

@@ -166,7 +166,7 @@ def test_a_run_out_of_time_is_failed_and_goes_on_later_and_closing_leaves_nothin
     store = new_store(tmp_path / "study", [LONG])
     kinds = [event.kind for event in RayExecutor(cluster.address).run([LONG], store, DATA, Limits(minutes=0.005))]
     assert kinds[-1] == "failed"
-    assert store.record(LONG.key).reason.startswith("it has had 0.0")
+    assert store.record(LONG.key).reason.startswith("it ran for 0.0")
     assert (store.folder(LONG.key) / checkpoint.NAME).exists()
     with closing(RayExecutor(cluster.address).run([LONG], store, DATA)) as events:
         assert [next(events).kind for _ in range(3)] == ["started", "resumed", "row"]
@@ -192,7 +192,7 @@ def test_a_run_that_does_not_end_with_its_time_is_killed(cluster, tmp_path, monk
     store = new_store(tmp_path / "study", [LONG])
     events = RayExecutor(cluster.address, grace=1.0).run([LONG], store, DATA, Limits(minutes=0.01))
     assert [event.kind for event in events] == ["started", "failed"]
-    assert store.record(LONG.key).reason == "killed: it was not done 1 s after its time, --run-minutes 0.01"
+    assert store.record(LONG.key).reason == "killed: it was still running 1 s after its limit, --run-minutes 0.01"
     wait_for_no_workers()
 
 
@@ -200,7 +200,7 @@ def test_a_run_that_does_not_end_with_its_time_is_killed(cluster, tmp_path, monk
 def test_a_study_that_finds_no_room_says_so_and_waits_for_it(cluster, tmp_path):
     store = new_store(tmp_path / "study", RUNS[:1])
     with closing(RayExecutor(cluster.address, gpus=2).run(RUNS[:1], store, DATA)) as events:
-        assert next(events).text == "no node of the Ray cluster has 1 CPU and 2 GPU for a run: it waits"
+        assert next(events).text == "no node of the Ray cluster has 1 CPU and 2 GPU for a run; waiting"
 
 
 def test_a_worker_that_finds_its_disk_full_says_so(monkeypatch):
@@ -214,7 +214,7 @@ def test_a_worker_that_finds_its_disk_full_says_so(monkeypatch):
     parcel = pack(Parcel.of(RUNS[0], Path("nowhere"), attempt=1))
     files, told = worker.give(parcel, ["the workload"], {checkpoint.NAME: b"of before"})
     assert files == {}
-    assert told == [("full", None, f"No space left on device, on the node {socket.gethostname()}")]
+    assert told == [("full", None, f"No space left on device, on node {socket.gethostname()}")]
 
 
 @pytest.mark.slow
@@ -226,11 +226,11 @@ def test_a_full_disk_on_a_node_stops_the_study_and_fails_nothing(cluster, tmp_pa
             return {}, [("ready", None, "")]
 
         def give(self, *_):
-            return {}, [("full", None, "No space left on device, on the node there")]
+            return {}, [("full", None, "No space left on device, on node there")]
 
     monkeypatch.setattr(executor_module, "RayWorker", RayWorker)
     store = new_store(tmp_path / "study", RUNS)
-    with pytest.raises(OSError, match="No space left on device, on the node there") as caught:
+    with pytest.raises(OSError, match="No space left on device, on node there") as caught:
         list(RayExecutor(cluster.address).run(RUNS, store, DATA))
     assert caught.value.errno == errno.ENOSPC
     assert {record.status for record in store.records()} == {"missing"}
@@ -256,7 +256,7 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch):
         RayExecutor(workers=0)
     with pytest.raises(ValueError, match=r"a worker has 0 CPUs and 0.0 GPUs"):
         RayExecutor(cpus=0)
-    with pytest.raises(InvalidOption, match=r"^address is 127.0.0.1:1: no Ray cluster answers there: "):
+    with pytest.raises(InvalidOption, match=r"^address is 127.0.0.1:1: no Ray cluster answers at this address: "):
         list(RayExecutor("127.0.0.1:1").run(RUNS, new_store(tmp_path / "study", RUNS), DATA))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InvalidOption, match=r"^executor is ray: Ray is not installed; pip install 'rectified\[ray\]'"):

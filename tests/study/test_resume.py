@@ -289,21 +289,21 @@ def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_pat
     ("change", "says"),
     [
         ({"versions": {"rectified": "0.0.1"}}, "rectified 0.0.1, now"),
-        ({"run": a_run("adam").key.as_dict()}, "of another run, adam lr 0.01 seed 0"),
-        ({"model": {}}, "of another model or optimizer"),
+        ({"run": a_run("adam").key.as_dict()}, "belongs to another run, adam lr 0.01 seed 0"),
+        ({"model": {}}, "belongs to another model or optimizer"),
         ({"losses": torch.tensor([float("nan")])}, "a loss that is not finite"),
-        ({"losses": [0.5]}, "no state of a run"),
-        ({"order": torch.zeros(3)}, "no state of a run"),
-        ({"order": "today's"}, "no state of a run"),
+        ({"losses": [0.5]}, "not the state of a run"),
+        ({"order": torch.zeros(3)}, "not the state of a run"),
+        ({"order": "today's"}, "not the state of a run"),
         ({"mean": {"weight": torch.zeros(3)}}, "the mean weights of another model"),
-        ({"mean": 5}, "no state of a run"),
+        ({"mean": 5}, "not the state of a run"),
         ({"steps": torch.tensor([[2.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])}, "not in order"),
         ({"steps": torch.tensor([[1.0, float("inf"), 1.0, 1.0]])}, "must be finite"),
-        ({"gradients": [(1, 2, (3.5,))]}, "no histogram"),
-        ({"gradients": [(1, 2)]}, "no state of a run"),
-        ({"step": 10**9}, "beyond the run's end"),
+        ({"gradients": [(1, 2, (3.5,))]}, "not a histogram"),
+        ({"gradients": [(1, 2)]}, "not the state of a run"),
+        ({"step": 10**9}, "beyond the end of the run"),
         ({"seconds": -1.0}, "seconds is -1.0"),
-        ({"random": [torch.zeros(3)]}, "no state of a run"),
+        ({"random": [torch.zeros(3)]}, "not the state of a run"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_told_and_the_run_begins_anew(change, says, tiny, tmp_path, monkeypatch):
@@ -413,7 +413,7 @@ def test_time_is_counted_over_calls(tiny, tmp_path, monkeypatch):
     state = checkpoint.read_checkpoint(tmp_path)
     checkpoint.write_checkpoint(tmp_path, state | {"seconds": 3600.0})
     shutil.copytree(tmp_path, tmp_path / "copy")
-    with pytest.raises(TimeLimitError, match=r"it has had 60 minutes"):
+    with pytest.raises(TimeLimitError, match=r"it ran for 60 minutes"):
         run(a_run(), tiny, tmp_path / "copy", limits=Limits(minutes=59))
     run(a_run(), tiny, tmp_path)
     assert json.loads((tmp_path / "done.json").read_text())["seconds"] > 3600

@@ -1,4 +1,4 @@
-"""Studies: which optimizer, which warmup, which lr, on a real task, over seeds.
+"""Studies that compare optimizers, warmups and learning rates on a real task, over seeds.
 
 >>> from rectified.study import Study
 >>> study = Study("fashion-mnist-mini", methods=["adam", "radam"], lrs=[0.01], seeds=[0, 1, 2])

@@ -1,4 +1,4 @@
-"""From a study to its report: find the data, execute what is missing, write the tables."""
+"""Running a study: find the data, execute the missing runs, write the tables and the report."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ from .storage.store import Store
 
 
 def cores() -> int:
-    """Those that this process may use, where the system says; all of the machine's elsewhere."""
+    """The number of CPU cores that this process may use, or that the machine has if the former is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -42,10 +42,10 @@ def make_executor(
     ranks: int = 1,
     address: str | None = None,
 ) -> LocalExecutor | RayExecutor:
-    """The executor of that name; a local one gets ready meanwhile.
+    """Make the executor with that name; a local one starts its server process in the background.
 
     Raises:
-        InvalidOption: a value is out of its range, or two do not go together.
+        InvalidOption: a value is out of range, or two options are incompatible.
         ValueError: this system has no POSIX processes.
     """
     check_system()
@@ -53,12 +53,12 @@ def make_executor(
         raise InvalidOption("device", device, "it must be cpu or cuda")
     if name == "ray":
         if ranks != 1:
-            raise InvalidOption("ranks", ranks, "several go with the executor local")
+            raise InvalidOption("ranks", ranks, "several ranks need --executor local")
         return RayExecutor(address, workers, gpus=float(device == "cuda"))
     if name != "local":
         raise InvalidOption("executor", name, "it must be local or ray")
     if address is not None:
-        raise InvalidOption("address", address, "it goes with the executor ray")
+        raise InvalidOption("address", address, "it needs --executor ray")
     devices: tuple[str, ...] = ("cpu",)
     slots = cores()
     if device == "cuda":
@@ -82,7 +82,7 @@ def run_from_python(
     gradients: int,
     progress: bool,
 ) -> StudyResults:
-    """See :meth:`Study.run`."""
+    """Run a study from Python; see :meth:`Study.run`."""
     folder = expanded(out)
     limits = Limits(checkpoint_every, run_minutes, gradients)
     who = make_executor(executor, workers, device)
@@ -94,12 +94,12 @@ def run_from_python(
 
 
 def default_folder(name: str) -> Path:
-    """Where a study goes for which no folder is named."""
+    """The folder of a study that names none."""
     return Path("runs") / slug(name.lower())
 
 
 def task_infos(runs: Sequence[Run]) -> list[TaskInfo]:
-    """What is to be known of the runs' tasks to read their results."""
+    """The descriptions of the runs' tasks, which are needed to read their results."""
     sizes: dict[tuple[str, str], list[int]] = {}
     tasks = {(run.task.name, run.task.version): run.task for run in runs}
     for run in runs:
@@ -123,11 +123,11 @@ def run_study(
 
     Returns:
         The exit status: 0, or 1 if a run failed or the disk is full, or 130 after Ctrl-C. A run that diverged is a
-        result.
+        result, not a failure.
 
     Raises:
-        NotAStudyError: out holds something else.
-        DataNotFoundError: the data is nowhere to be had.
+        NotAStudyError: out holds something that is not a study.
+        DataNotFoundError: the data is not here and cannot be fetched.
     """
     try:
         return _run_study(study, out, executor, command, console, limits)
@@ -136,8 +136,8 @@ def run_study(
             raise
         say(
             console,
-            f"the disk of {out} is full ({error}): stopped. What is there is whole, and unfinished runs go on "
-            f"from their last checkpoint. Make room, then go on with: {command}",
+            f"the disk of {out} is full ({error}): stopped. Finished results are intact, and unfinished runs resume "
+            f"from their last checkpoint. Free some space, then continue with: {command}",
         )
         return 1
 
@@ -173,7 +173,7 @@ def _run_study(
             if record.finished:
                 store.prune(record.run)
         if len(missing) < len(runs):
-            console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
+            console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are already finished")
         for record in records:
             if record.status == "missing" and record.error:
                 say(console, damaged(record))
@@ -190,9 +190,9 @@ def _run_study(
                             ended.add(event.run)
         except KeyboardInterrupt:
             interrupted = True
-            say(console, "stopping, and writing the report")
+            say(console, "stopping and writing the report")
         if store.restore():
-            say(console, f"note: {out / 'study.json'} was removed or changed meanwhile; it is written again")
+            say(console, f"note: {out / 'study.json'} was removed or changed during the study; it has been rewritten")
         results = StudyResults.read(store)
         store.write_tables(results.by_key)
         page = write_report(results, out)
@@ -206,24 +206,24 @@ def _run_study(
         lost = [record for record in left if record.status == "missing" and record.run in ended]
         for record in lost:
             why = record.reason or "its folder was removed"
-            say(console, f"lost: {record.run} ended, but {why}; it runs again with the next call")
+            say(console, f"lost: {record.run} ended, but {why}; it will run again with the next call")
         if interrupted:
             unfinished = sum(not record.finished for record in left)
-            say(console, f"stopped with {unfinished} runs to go; go on with: {command}")
+            say(console, f"stopped with {unfinished} runs left; continue with: {command}")
             return 130
         return int(any(record.status == "failed" for record in left) or bool(lost))
 
 
 def _of(results: StudyResults, runs: Sequence[Run]) -> StudyResults:
-    """The results of these runs alone."""
+    """The results restricted to these runs."""
     records = [results.by_key[run.key] for run in runs]
     return StudyResults.of(records, {(s.task.name, s.task.version): s.task for s in results.settings})
 
 
 def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
-    """Say which warmups outlast their runs.
+    """Print a note about each warmup that outlasts its run.
 
-    A warmup counts as over where omega reaches 0.9: RAdam's and the exponential one never quite reach 1.
+    A warmup counts as over when omega reaches 0.9: RAdam's and the exponential one never quite reach 1.
     """
     for method, steps in {(run.method.name, run.steps): (run.method, run.steps) for run in runs}.values():
         if not method.warms_up:
@@ -240,7 +240,7 @@ def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
 
 
 def amiss(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
-    """What went wrong, a line each: runs that failed, and versions that are mixed."""
+    """Lines about what went wrong: runs that failed, and runs with different versions."""
     for run in runs:
         record = results.by_key[run.key]
         if record.status == "failed":

@@ -41,7 +41,10 @@ def test_a_larger_metric_may_be_the_better_one(file):
 
 def test_a_metric_whose_name_does_not_say_which_way_is_better_is_asked_for(file):
     path = file(CLEAR.replace("val_loss", "quality"))
-    with pytest.raises(InvalidOption, match="say which way is better: --larger-is-better or --no-larger-is-better"):
+    with pytest.raises(
+        InvalidOption,
+        match="its name does not say which way is better; add --larger-is-better or --no-larger-is-better",
+    ):
         read_csv(path, CsvColumns("quality"))
 
 
@@ -122,8 +125,8 @@ def test_our_own_results_csv_is_read_too(file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it has no rows below its header"),
-        (HEAD, "it has no rows below its header"),
+        ("", "no rows below the header"),
+        (HEAD, "no rows below the header"),
         (
             "method,lr,seed,loss\nadam,0.1,0,1\n",
             "metric is val_loss: .* has no such column; it has method, lr, seed, loss",
@@ -131,9 +134,9 @@ def test_our_own_results_csv_is_read_too(file, tmp_path):
         ("lr,seed,val_loss\n0.1,0,1\n", "method is method: .* has no such column"),
         ("method,lr,val_loss\nadam,0.1,1\n", "runs are paired by their seed"),
         (HEAD + "adam,fast,0,1\n", "line 2: lr is 'fast'; it must be a number"),
-        (HEAD + "adam,0.1,0,1\nadam,-1,0,1\n", "line 3: lr is -1; a learning rate is a positive number"),
-        (HEAD + "adam,0.1,0.5,1\n", "line 2: seed is 0.5; a seed is a whole number"),
-        (HEAD + "adam,0.1,0,1\nadam,0.1,0,2\n", "adam lr 0.1 seed 0 is there twice"),
+        (HEAD + "adam,0.1,0,1\nadam,-1,0,1\n", "line 3: lr is -1; a learning rate must be a positive number"),
+        (HEAD + "adam,0.1,0.5,1\n", "line 2: seed is 0.5; it must be a whole number"),
+        (HEAD + "adam,0.1,0,1\nadam,0.1,0,2\n", "adam lr 0.1 seed 0 appears twice"),
         (HEAD + "adam,0.1,0,low\n", "line 2: val_loss is 'low'; it must be a number"),
     ],
 )

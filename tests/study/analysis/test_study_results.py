@@ -82,7 +82,7 @@ def test_a_run_that_failed_counts_only_if_its_own_code_did(cause, counts_as, say
 
 
 def test_another_baseline_than_the_first_one_is_said_to_be_exploratory():
-    said = "The study began with adam as its baseline. What is said of radam as a baseline is exploratory"
+    said = "The study began with adam as its baseline. Comparisons with radam as the baseline are exploratory"
     assert said in results_of(TWO, "radam").verdict
     assert "exploratory" not in results_of(TWO, "adam").verdict
     assert "exploratory" not in results_of(TWO).verdict
@@ -105,7 +105,7 @@ def test_what_a_setting_knows():
 
 
 def test_the_verdict_is_a_paragraph_for_each_setting():
-    assert results_of(TWO).verdict.startswith("At its best learning rate radam has the highest mean test accuracy: 86")
+    assert results_of(TWO).verdict.startswith("At its best learning rate, radam has the highest mean test accuracy: 86")
     several = results_of([*TWO, record("adam", epochs=9)]).verdict.splitlines()
     assert [line.partition(": ")[0] for line in several] == [
         "Fashion-MNIST, 6,000 images, 2 epochs, batch size 100",
@@ -162,7 +162,7 @@ def test_a_notebook_is_shown_the_verdict_and_the_means_escaped():
     html = results_of([*TWO, record(evil, value=12.0), record("sgd", status="failed")])._repr_html_()
     assert "<script" not in html
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in html
-    assert "At its best learning rate radam has the highest mean test accuracy" in html
+    assert "At its best learning rate, radam has the highest mean test accuracy" in html
     assert "<tr><th>radam</th><td>86.17</td></tr>" in html
     assert "<tr><th>sgd</th><td>1 failed</td></tr>" in html
     assert html.count("<tr") == html.count("</tr>") == 5
@@ -171,11 +171,11 @@ def test_a_notebook_is_shown_the_verdict_and_the_means_escaped():
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({}, "it ended, but it measured no test_accuracy at the end of the last epoch"),
-        ({"test_accuracy": float("nan")}, "it ended, but test_accuracy is nan at the end of the last epoch"),
-        ({"test_accuracy": float("inf")}, "it ended, but test_accuracy is inf at the end of the last epoch"),
-        ({"test_accuracy": None}, "it ended, but test_accuracy is None at the end of the last epoch"),
-        ({"test_accuracy": "90"}, "it ended, but test_accuracy is '90' at the end of the last epoch"),
+        ({}, "the run ended, but test_accuracy was not measured after the last epoch"),
+        ({"test_accuracy": float("nan")}, "the run ended, but test_accuracy is nan after the last epoch"),
+        ({"test_accuracy": float("inf")}, "the run ended, but test_accuracy is inf after the last epoch"),
+        ({"test_accuracy": None}, "the run ended, but test_accuracy is None after the last epoch"),
+        ({"test_accuracy": "90"}, "the run ended, but test_accuracy is '90' after the last epoch"),
     ],
 )
 def test_a_run_that_ended_without_its_metric_has_failed(row, says):
@@ -184,13 +184,13 @@ def test_a_run_that_ended_without_its_metric_has_failed(row, says):
     assert setting.counts == {"done": 6, "failed": 1}
     assert setting.records[-1].reason == says
     assert setting.groups[-1].values == (), "nobody knows how it trained"
-    assert "1 of 7 runs has no result yet (1 failed), which may change all of this." in setting.verdict.runs
+    assert "1 of 7 runs has no result yet (1 failed), so all of this may change." in setting.verdict.runs
 
 
 def test_a_run_without_what_methods_are_compared_by_has_failed_too():
     bad = record(task=PERPLEXITY)
     del bad.rows[-1]["valid_loss"]
-    assert results_of([bad]).records[0].reason == "it ended, but it measured no valid_loss at the end of the last epoch"
+    assert results_of([bad]).records[0].reason == "the run ended, but valid_loss was not measured after the last epoch"
     assert results_of([replace(bad, rows=[])]).records[0].status == "failed"
 
 

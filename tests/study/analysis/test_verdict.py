@@ -74,12 +74,12 @@ CASES = {
     "a clear win": (
         study(adam={0.1: near(80, 6)}, radam={0.1: near(85, 6, 1)}),
         [
-            "At its best learning rate radam has the highest mean test accuracy: 85.00 % at lr 0.1 (84.70 to 85.30 by "
+            "At its best learning rate, radam has the highest mean test accuracy: 85.00 % at lr 0.1 (84.70 to 85.30 by "
             "seed, 6 seeds). It is better than adam.",
             "radam (lr 0.1) vs adam (lr 0.1): +5.00 points (95 % interval +4.",
             "better than adam.",
-            "1 comparison with adam at equal lr: 1 better.",
-            "Every run that ended has trained: 12.",
+            "1 comparison with adam at equal learning rates: 1 better.",
+            "No finished run diverged, failed or ended at chance (12 finished).",
         ],
         ["worse", "cannot be separated", "inconclusive", "optimistic", "chosen"],
     ),
@@ -126,7 +126,7 @@ CASES = {
         [
             "99.00 % at lr 0.1 (one seed)",
             "One seed cannot separate a difference between methods from chance.",
-            "Each lr was chosen by the test accuracy that it is told by, so these means are optimistic",
+            "Learning rates were chosen by the same test accuracy that is reported, so these means are optimistic",
             "+19.00 points (one seed), not testable: one seed cannot separate a difference from chance.",
         ],
         ["better than", "worse than", "equivalent", "interval"],
@@ -139,10 +139,10 @@ CASES = {
         ),
         [
             "one seed cannot separate a difference from chance. 2 more seeds to come.",
-            "Left out of this comparison: sgd, since it has no seed with a result at every lr.",
-            "sgd: not compared, since sgd has no seed with a result at every lr.",
-            "sgd: not measured, since no seed has a result at every lr yet.",
-            "8 of 18 runs have no result yet (1 failed and 7 missing), which may change all of this.",
+            "Left out of this comparison: sgd, since it has no seed with a result at every learning rate.",
+            "sgd: not compared, since sgd has no seed with a result at every learning rate.",
+            "sgd: not measured, since no seed has a result at every learning rate yet.",
+            "8 of 18 runs have no result yet (1 failed and 7 missing), so all of this may change.",
         ],
         [],
     ),
@@ -151,30 +151,30 @@ CASES = {
         [
             "It is better than adam.",
             "10 runs diverged: adam 5 of 5 at lr 0.2; radam 5 of 5 at lr 0.2. Each of these counts as chance, 10.00 %.",
-            "2 comparisons with adam at equal lr: 1 better and 1 not testable.",
+            "2 comparisons with adam at equal learning rates: 1 better and 1 not testable.",
         ],
         ["no difference", "equivalent"],
     ),
     "every run of one method diverged, five seeds": (
         study(adam={0.1: near(80, 5)}, radam={0.1: [X] * 5}),
         [
-            "−70.02 points (−70.30 to −69.70 by seed, 5 seeds), not testable: where runs count as chance it takes 6 "
-            "seeds. With 5 runs of radam that count as chance."
+            "−70.02 points (−70.30 to −69.70 by seed, 5 seeds), not testable: with runs that count as chance, a "
+            "test takes 6 seeds. 5 runs of radam count as chance."
         ],
         ["better than", "worse than", "more seeds would"],
     ),
     "every run of one method diverged, six seeds": (
         study(adam={0.1: near(80, 6)}, radam={0.1: [X] * 6}),
-        ["It is better than radam.", ", worse than adam. With 6 runs of radam that count as chance."],
+        ["It is better than radam.", ", worse than adam. 6 runs of radam count as chance."],
         ["interval", "equivalent"],
     ),
     "a wins 9 of 9 pairs with one run of ten diverged": (
         study(b={0.1: near(80, 10)}, a={0.1: [*near(85, 9, 1), X]}),
         [
-            "At its best learning rate b has the highest mean test accuracy: 79.99 %",
+            "At its best learning rate, b has the highest mean test accuracy: 79.99 %",
             "It cannot be separated from a with these seeds.",
             "a (lr 0.1) vs b (lr 0.1): −2.53 points (−69.70 to +5.50 by seed, 10 seeds), inconclusive with 10 seeds. "
-            "With 1 run of a that counts as chance.",
+            "1 run of a counts as chance.",
             "1 run diverged: a 1 of 10 at lr 0.1. Each of these counts as chance, 10.00 %.",
         ],
         ["worse than", "better than", "interval", "more seeds would"],
@@ -182,8 +182,8 @@ CASES = {
     "2 of 5 runs failed in their own code": (
         study(adam={0.1: near(80, 5)}, radam={0.1: [RAISED, RAISED, *near(85, 3, 1)]}),
         [
-            "At its best learning rate adam has the highest mean",
-            "not testable: where runs count as chance it takes 6 seeds. With 2 runs of radam that count as chance.",
+            "At its best learning rate, adam has the highest mean",
+            "not testable: with runs that count as chance, a test takes 6 seeds. 2 runs of radam count as chance.",
             "2 runs failed in their own code: radam 2 of 5 at lr 0.1. Each of these counts as chance, 10.00 %.",
         ],
         ["better than", "no result yet"],
@@ -192,7 +192,7 @@ CASES = {
         study(adam={0.1: near(80, 5)}, radam={0.1: [MACHINE, MACHINE, *near(85, 3, 1)]}),
         [
             "3 seeds), better than adam. 2 more seeds to come.",
-            "2 of 10 runs have no result yet (2 failed), which may change all of this.",
+            "2 of 10 runs have no result yet (2 failed), so all of this may change.",
         ],
         ["counts as chance", "count as chance", "in their own code:"],
     ),
@@ -231,8 +231,8 @@ CASES = {
     "two seeds at chance for both methods": (
         study(adam={0.1: [10.0, 10.0]}, radam={0.1: [10.0, 10.0]}),
         [
-            "No run that ended is better than chance, so there is nothing to compare.",
-            "not testable: where runs count as chance it takes 6 seeds. With 2 runs of radam and 2 runs of adam that "
+            "No finished run is better than chance, so there is nothing to compare.",
+            "not testable: with runs that count as chance, a test takes 6 seeds. 2 runs of radam and 2 runs of adam "
             "count as chance.",
             "4 runs ended at chance: adam 2 of 2 at lr 0.1; radam 2 of 2 at lr 0.1.",
         ],
@@ -250,20 +250,22 @@ CASES = {
             sgd={0.1: near(60, 5), 0.3: near(61, 5), 1.0: near(59, 5)},
         ),
         [
-            "The best lr of adam, 0.3, is the highest of its grid: it may be better beyond, at 0.9 say.",
-            "The best lr of radam, 0.1, is the lowest of its grid: it may be better beyond, at 0.03 say.",
+            "The best learning rate of adam, 0.3, is the highest of its grid: it may do better beyond it, for example "
+            "at 0.9.",
+            "The best learning rate of radam, 0.1, is the lowest of its grid: it may do better beyond it, for example "
+            "at 0.03.",
         ],
-        ["The best lr of sgd"],
+        ["The best learning rate of sgd"],
     ),
     "a method with a fixed lr": (
         study(adam={0.1: near(80, 3), 0.2: near(70, 3)}, radam={0.5: near(85, 3, 1)}),
         [
             "radam (lr 0.5) vs adam (lr 0.1): +4.80 points",
-            "Each lr was chosen by the test accuracy that it is told by, so these means are optimistic; a test of a "
-            "difference chooses again, and is not.",
-            "radam: not measured, since it has a single lr (0.5).",
+            "Learning rates were chosen by the same test accuracy that is reported, so these means are optimistic. "
+            "The tests of differences repeat that choice, so they are not.",
+            "radam: not measured, since it has a single learning rate (0.5).",
         ],
-        ["at equal lr:", "The best lr of radam"],
+        ["at equal learning rates:", "The best learning rate of radam"],
     ),
     "a control, whose values are the best of all": (
         study(
@@ -274,10 +276,10 @@ CASES = {
             }
         ),
         [
-            "At its best learning rate radam has the highest mean test accuracy",
+            "At its best learning rate, radam has the highest mean test accuracy",
             "It is better than adam.",
             "radam (lr 0.1) vs matched-lr(radam) (lr 0.1): −5.00 points (95 % interval −5.13 to −4.87, 8 seeds), worse "
-            "than matched-lr(radam). Lr by lr: 1 worse and 1 better.",
+            "than matched-lr(radam). At each learning rate: 1 worse and 1 better.",
         ],
         ["matched-lr(radam) has the highest", "matched-lr(radam) (lr 0.1) vs adam"],
     ),
@@ -298,12 +300,12 @@ CASES = {
     ),
     "all diverged": (
         study(adam={0.1: [X, X]}, radam={0.1: [X, X]}),
-        ["Every run that ended has diverged, so there is no metric to compare.", "4 runs diverged"],
+        ["Every finished run diverged, so there is no metric to compare.", "4 runs diverged"],
         ["better than", "highest", "equivalent"],
     ),
     "all that the machine let end diverged": (
         study(adam={0.1: [X, X]}, radam={0.1: [X, MACHINE]}),
-        ["Every run that ended has diverged, so there is no metric to compare.", "3 runs diverged"],
+        ["Every finished run diverged, so there is no metric to compare.", "3 runs diverged"],
         ["better than", "highest", "equivalent"],
     ),
 }
@@ -352,7 +354,7 @@ def test_where_an_lr_is_chosen_on_validation_both_are_named():
 
     metric = replace(ACCURACY, chosen_by=("valid_accuracy", "validation accuracy, %"))
     text, found = told(outcomes({0.1: (80.0, 85.0), 0.2: (90.0, 84.0)}), metric)
-    assert "Each lr was chosen by validation accuracy and is told by test accuracy." in text
+    assert "Learning rates were chosen by validation accuracy; results are test accuracy." in text
     assert "optimistic" not in text
     assert found.best["adam"].lr == 0.1
 
@@ -365,7 +367,9 @@ def test_how_many_comparisons_were_made_is_said():
     assert chance(two).startswith("3 comparisons were made, in 2 groups, by t tests")
     assert chance(two).endswith("in a group is at most 5 %, and over all of them at most 10 %.")
     many = study(adam={0.1: near(80, 9)}, radam={0.1: near(82, 9, 1)}, sgd={0.2: near(81, 9, 2)})
-    assert chance(many).startswith("4 comparisons were made, in 3 groups, by swapping"), "radam vs adam counts once"
+    assert chance(many).startswith("4 comparisons were made, in 3 groups, by permutation tests"), (
+        "radam vs adam counts once"
+    )
     assert chance(study(adam={0.1: near(80, 3)})) == ""
     assert chance(study(adam={0.1: [80.0]}, radam={0.1: [81.0]})) == ""
 
@@ -376,8 +380,8 @@ def test_another_baseline_than_the_study_began_with_is_exploratory():
     assert "adam (lr 0.1) vs radam (lr 0.1): −5.00 points" in text
     assert "worse than radam." in text
     assert (
-        "The study began with adam as its baseline. What is said of radam as a baseline is exploratory: one that is "
-        "chosen after the results finds more than there is." in text
+        "The study began with adam as its baseline. Comparisons with radam as the baseline are exploratory: a baseline "
+        "chosen after the results are known finds more than there is." in text
     )
     assert (found.baseline, found.first_baseline) == ("radam", "adam")
     assert "exploratory" not in told(outcomes, baseline="adam", first="adam")[0]
@@ -407,8 +411,8 @@ def test_the_leaders_mean_is_over_the_seeds_that_all_methods_have():
     text, found = told(outcomes)
     assert found.shared == (0, 1)
     assert (
-        "radam has the highest mean test accuracy: 91.50 % at lr 0.1 (91.00 to 92.00 by seed, 2 seeds that all methods "
-        "have, of 4)" in text
+        "radam has the highest mean test accuracy: 91.50 % at lr 0.1 (91.00 to 92.00 by seed, 2 seeds shared by all "
+        "methods, out of 4)" in text
     )
 
 
@@ -421,7 +425,9 @@ def test_a_mean_is_not_called_the_highest_where_one_that_is_worse_than_another_h
     )
     text, found = told(outcomes)
     assert (found.leader, found.shared) == ("adam", (0, 1))
-    assert "adam has the highest mean test accuracy, of the methods that no other is better than: 80.10 %" in text
+    assert (
+        "adam has the highest mean test accuracy among the methods that no other method is better than: 80.10 %" in text
+    )
     assert next(d.finding for d in found.rivals if d.baseline == "b") == "better"
 
 

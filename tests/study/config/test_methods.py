@@ -97,14 +97,14 @@ def test_an_optimizer_that_cannot_step_so_is_refused_before_anything_runs():
 
 def test_a_keyword_that_another_would_swallow_is_refused():
     with pytest.raises(
-        ValueError, match=r"'pytorch_optimizer.AdaBound\(gama=1\)': AdaBound makes nothing of 'gama'; it .*gamma"
+        ValueError, match=r"'pytorch_optimizer.AdaBound\(gama=1\)': AdaBound does not use 'gama'; it .*gamma"
     ):
         parse("pytorch_optimizer.AdaBound(gama=1)")
     assert parse("pytorch_optimizer.Lion+linear-9(foreach=False)").options == {"foreach": False}
 
 
 def test_options_before_the_warmup_are_told_their_place():
-    with pytest.raises(ValueError, match=r"options stand last, as in adam\+linear-500\(beta2=0.95\)"):
+    with pytest.raises(ValueError, match=r"options go last, as in adam\+linear-500\(beta2=0.95\)"):
         parse("torch.optim.Adam(amsgrad=True)+linear-9")
 
 
@@ -133,30 +133,36 @@ def test_an_lr_in_parentheses_is_the_methods_own():
         ("adamm", "unknown method 'adamm': did you mean adam or "),
         ("qwertz", "unknown method 'qwertz': there are adam, "),
         ("radam+linear-5", "radam has its own first steps"),
-        ("adam+linear", "linear needs its steps, as in adam+linear-500, or a part of the run, adam+linear-10%"),
-        ("adam+second-moment-only", "second-moment-only needs its steps, as in adam+second-moment-only-500"),
-        ("adam+linear-0%", "a part of the run is 0%; it must be above 0% and at most 100%"),
-        ("adam+linear-101%", "a part of the run is 101%; it must be above 0% and at most 100%"),
-        ("adam+linear-1.5", "linear needs a whole number of steps, or a part of the run, as 10%"),
-        ("adam-2k", "it is called adam+second-moment-only-2000 now"),
-        ("adam+untuned-linear-5", "unknown warmup 'untuned-linear-5'; there are untuned-linear, "),
-        ("cocob+linear-5", "cocob has its own first steps, and takes no warmup"),
-        ("adam-eps+linear-5", "adam-eps has its own first steps, and takes no warmup"),
+        (
+            "adam+linear",
+            "linear needs a length: steps, as in adam+linear-500, or a fraction of the run, as in adam+linear-10%",
+        ),
+        ("adam+second-moment-only", "second-moment-only needs a length: steps, as in adam+second-moment-only-500"),
+        ("adam+linear-0%", "the warmup's fraction of the run is 0%; it must be above 0% and at most 100%"),
+        ("adam+linear-101%", "the warmup's fraction of the run is 101%; it must be above 0% and at most 100%"),
+        ("adam+linear-1.5", "linear needs a whole number of steps, or a fraction of the run such as 10%"),
+        ("adam-2k", "it is now called adam+second-moment-only-2000"),
+        ("adam+untuned-linear-5", "unknown warmup 'untuned-linear-5'; use one of untuned-linear, "),
+        ("cocob+linear-5", "cocob has its own first steps and takes no warmup"),
+        ("adam-eps+linear-5", "adam-eps has its own first steps and takes no warmup"),
         ("cocob(lr=0.1)", "COCOB takes no lr"),
         ("nowhere.Adam", "No module named 'nowhere'; install"),
         ("torch.optim.Adamm", "torch.optim has no Adamm"),
-        ("torch.nn.Linear", "no torch.optim.Optimizer"),
-        ("torch.optim.Adagrad+rectified", "a sum that grows for ever"),
+        ("torch.nn.Linear", "not a torch.optim.Optimizer"),
+        ("torch.optim.Adagrad+rectified", "a sum that grows forever"),
         ("torch.optim.SGD+untuned-linear", "pass beta2="),
-        ("torch.optim.Adam(colour=3)", "unexpected keyword argument 'colour'"),
+        ("torch.optim.Adam(color=3)", "unexpected keyword argument 'color'"),
         ("adam+linear-0", "Linear needs at least 1"),
         ("adam(0.1)", "write options as name=value"),
-        ("adam(lr=", "cannot read the options 'lr=)'; write name=value"),
+        ("adam(lr=", "cannot parse the options 'lr=)'; write name=value"),
         ("adam(lr=x)", "method 'adam(lr=x)'"),
-        ("adam(lr=-1)", "lr is -1: a learning rate is a positive number"),
-        ("adam(colour=3)", "unexpected keyword argument 'colour'"),
+        ("adam(lr=-1)", "lr is -1: a learning rate must be a positive number"),
+        ("adam(color=3)", "unexpected keyword argument 'color'"),
         ("radam(beta2=0.5)", "never leave its start"),
-        ("adam(__import__('os').system('true'))", "__import__('os').system('true') is no value; write a number"),
+        (
+            "adam(__import__('os').system('true'))",
+            "__import__('os').system('true') is not a plain value; write a number",
+        ),
     ],
 )
 def test_a_wrong_method_is_refused_with_the_reason(text, says):
@@ -182,7 +188,7 @@ def test_a_part_of_the_run_becomes_steps_once_the_run_is_known():
     assert parse("adam+second-moment-only-100%").over(30).warmup == SecondMomentOnly(30)
     assert parse("adam+linear-1%").over(7).warmup == Linear(1), "one step at least"
     assert parse("torch.optim.NAdam+linear-10%").over(100).omegas([1, 10]) == pytest.approx([0.1, 1.0])
-    with pytest.raises(ValueError, match="its warmup depends on the run, whose steps are not known yet"):
+    with pytest.raises(ValueError, match="its warmup depends on the length of the run"):
         method.build([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
 
 
@@ -224,18 +230,18 @@ def test_a_warmup_of_ones_own_from_the_current_folder(own_warmups):
     ("text", "says"),
     [
         ("adam+own_warmups.Sine(100)", "own_warmups has no Sine"),
-        ("adam+own_warmups.Cosine", "own_warmups.Cosine makes no warmup: "),
-        ("adam+own_warmups.Cosine(a=1)", "own_warmups.Cosine makes no warmup: "),
-        ("adam+own_warmups.NONE", "own_warmups.NONE makes no warmup: "),
+        ("adam+own_warmups.Cosine", "own_warmups.Cosine does not make a warmup: "),
+        ("adam+own_warmups.Cosine(a=1)", "own_warmups.Cosine does not make a warmup: "),
+        ("adam+own_warmups.NONE", "own_warmups.NONE does not make a warmup: "),
         (
             "adam+own_warmups.boom()",
-            "own_warmups.boom makes no warmup: own_warmups.py, line 10: RuntimeError: out of luck",
+            "own_warmups.boom does not make a warmup: own_warmups.py, line 10: RuntimeError: out of luck",
         ),
         (
             "adam+broken_warmups.Cosine(1)",
             "broken_warmups cannot be imported: broken_warmups.py, line 1: SystemExit: 3",
         ),
-        ("adam+nowhere.Cosine(1)", "No module named 'nowhere'; install what it is from, or correct the name"),
+        ("adam+nowhere.Cosine(1)", "No module named 'nowhere'; install its package or correct the name"),
         ("radam+own_warmups.Cosine(1)", "radam has its own first steps"),
     ],
 )

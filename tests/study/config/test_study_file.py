@@ -91,10 +91,10 @@ def test_a_file_is_a_study_and_flags_go_before_it(written, tmp_path, capsys):
     assert "--baseline adam" in command
     (tmp_path / "which.toml").unlink()
     assert cli.main(shlex.split(command)[1:]) == 0
-    assert "4 of 4 runs are there already" in capsys.readouterr().out
+    assert "4 of 4 runs are already finished" in capsys.readouterr().out
 
     assert cli.main(["study", written(GOOD), "--batch-sizes", "1000", "--seeds", "0", "--out", "runs/which"]) == 0
-    assert "2 of 2 runs are there already" in capsys.readouterr().out
+    assert "2 of 2 runs are already finished" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -111,18 +111,18 @@ def test_the_status_of_several_settings(written, capsys):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("lrs = [0.01]", "lr = [0.01]"), "which.toml, line 4: unknown name 'lr'; there are tasks, methods, lrs,"),
+        (("lrs = [0.01]", "lr = [0.01]"), "which.toml, line 4: unknown name 'lr'; the names are tasks, methods, lrs,"),
         (("lrs = [0.01]", "lrs = []"), "which.toml, line 4: lrs is empty: give at least one"),
         (
             ("lrs = [0.01]", "lrs = [0.01, -0.1]"),
-            "which.toml, line 4: lrs is -0.1: a learning rate is a positive number",
+            "which.toml, line 4: lrs is -0.1: a learning rate must be a positive number",
         ),
         (("lrs = [0.01]", "lrs = [0.01"), "which.toml: "),
-        (("seeds = [0]", "seeds = [0, 0]"), "which.toml, line 5: seeds is 0: it is there twice"),
+        (("seeds = [0]", "seeds = [0, 0]"), "which.toml, line 5: seeds is 0: it appears twice"),
         (("seeds = [0]", "seeds = []"), "which.toml, line 5: seeds is empty"),
         (("epochs = 1", "epochs = 0"), "which.toml, line 6: epochs is 0"),
         (("epochs = 1", "epochs = 1.5"), "which.toml, line 6: epochs is 1.5; it must be a whole number"),
-        (('"adam", "r', '"adam", "adam", "r'), "which.toml, line 3: methods is adam: it is there twice"),
+        (('"adam", "r', '"adam", "adam", "r'), "which.toml, line 3: methods is adam: it appears twice"),
         (
             ('"adam", "r', '"adam", "adam(eps=1e-8)", "r'),
             "line 3: methods is adam, adam(eps=1e-8): they are the same",
@@ -132,7 +132,7 @@ def test_the_status_of_several_settings(written, capsys):
             ("mini", "maxi"),
             "which.toml, line 2: tasks is fashion-mnist-maxi: unknown task",
         ),
-        (('tasks = ["fashion-mnist-mini"]', ""), "which.toml: it names no tasks; write such as tasks ="),
+        (('tasks = ["fashion-mnist-mini"]', ""), "which.toml: no tasks; add a line such as tasks ="),
         (("500", "7000"), "which.toml, line 7: batch-sizes is 7000: fashion-mnist-mini has training data for 6,000"),
         (("500", "0"), "which.toml, line 7: batch-sizes is 0: it must be at least 1"),
         (('baseline = "adam"', 'baseline = "sgd"'), "which.toml, line 8: baseline is sgd: the methods are adam,"),
@@ -151,7 +151,7 @@ def test_a_bad_file_is_refused_by_its_line_before_anything_runs(change, says, wr
 
 def test_a_flag_that_is_wrong_is_named_as_a_flag(written, capsys):
     assert cli.main(["study", written(GOOD), "--lrs", "-1"]) == 2
-    assert "rectified: --lrs is -1.0: a learning rate is a positive number" in capsys.readouterr().err
+    assert "rectified: --lrs is -1.0: a learning rate must be a positive number" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):

@@ -49,18 +49,18 @@ def test_a_file_says_what_the_flags_would(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('tasks = "a"\nlr = 1\n', "line 2: unknown name 'lr'; there are tasks, methods, lrs"),
+        ('tasks = "a"\nlr = 1\n', "line 2: unknown name 'lr'; the names are tasks, methods, lrs"),
         ("tasks = [\n", "at end of document"),
         ('tasks = "a"\ntasks = "b"\n', "Cannot overwrite a value (at line 2"),
         ("\nepochs = 1.5", "line 2: epochs is 1.5; it must be a whole number"),
         ("epochs = true", "line 1: epochs is True; it must be a whole number"),
         ('minutes = "3"', "line 1: minutes is '3'; it must be a number"),
-        ("lrs = [true]", "line 1: lrs is [True]; it must be texts or numbers"),
-        ("lrs = [[1]]", "line 1: lrs is [[1]]; it must be texts or numbers"),
-        ("out = 3", "line 1: out is 3; it must be a text"),
+        ("lrs = [true]", "line 1: lrs is [True]; it must be strings or numbers"),
+        ("lrs = [[1]]", "line 1: lrs is [[1]]; it must be strings or numbers"),
+        ("out = 3", "line 1: out is 3; it must be a string"),
         ("vary = 3", "line 1: vary is 3; it must be a table of lists"),
         ("vary.beta2 = 0.9", "line 1: vary is {'beta2': 0.9}; it must be a table of lists"),
-        ("vary.beta2 = [[1]]", "line 1: vary is {'beta2': [[1]]}; it must be texts or numbers"),
+        ("vary.beta2 = [[1]]", "line 1: vary is {'beta2': [[1]]}; it must be strings or numbers"),
         (r'out = "C:\data\new"', "write paths in 'single quotes'"),
     ],
 )
@@ -96,9 +96,12 @@ def test_files_of_all_systems_are_read(tmp_path, content, values):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("epochs = 3".encode("utf-16"), r"study\.toml: it is UTF-16, and TOML is UTF-8; save it in that encoding"),
-        ("epochs = 3".encode("utf-16-le"), r"study\.toml: it is UTF-16, and TOML is UTF-8; save it in that encoding"),
-        (b"epochs = 3\n# gr\xf6\xdfe", r"study\.toml, line 2: it is not UTF-8; save it in that encoding"),
+        ("epochs = 3".encode("utf-16"), r"study\.toml: the file is UTF-16, but TOML must be UTF-8; save it as UTF-8"),
+        (
+            "epochs = 3".encode("utf-16-le"),
+            r"study\.toml: the file is UTF-16, but TOML must be UTF-8; save it as UTF-8",
+        ),
+        (b"epochs = 3\n# gr\xf6\xdfe", r"study\.toml, line 2: not UTF-8; save the file as UTF-8"),
     ],
     ids=["UTF-16", "UTF-16 without a BOM", "Latin-1"],
 )

@@ -28,11 +28,11 @@ def here(tmp_path, monkeypatch):
 def told(text):
     """Seconds and bytes."""
     time = re.search(
-        r"time: about [\d.]+ (?:s|min|h), by 1 worker at once: (\d+ s|\d+ min) to start, ([\d.]+) (s|min|h) "
-        r"of training; the report at the end comes on top",
+        r"time: about [\d.]+ (?:s|min|h) with 1 worker: (\d+ s|\d+ min) to start, ([\d.]+) (s|min|h) "
+        r"of training; writing the report takes extra time",
         text,
     )
-    disk = re.search(r"disk: about (\d+) (kB|MB) in the end, and (\d+) MB more while it runs", text)
+    disk = re.search(r"disk: about (\d+) (kB|MB) at the end, and (\d+) MB more while the study runs", text)
     seconds = float(time[2]) * {"s": 1, "min": 60, "h": 3600}[time[3]]
     return seconds, int(disk[1]) * {"kB": 1e3, "MB": 1e6}[disk[2]], int(disk[3]) * 1e6
 
@@ -43,7 +43,7 @@ def test_a_plan_tells_what_the_study_then_takes(here, capsys):
     said = capsys.readouterr().out
     assert "6 runs, seeds 0, 1; in out" in said
     assert said.count("··") == 3
-    assert "\ntaking a few steps of Fashion-MNIST, " in said, "no terminal: it says why nothing comes"
+    assert "\ntiming a few steps of Fashion-MNIST, " in said, "no terminal: it says why nothing comes"
     assert not list(here.iterdir())
     seconds, disk, meanwhile = told(said)
 
@@ -57,7 +57,7 @@ def test_a_plan_tells_what_the_study_then_takes(here, capsys):
 
     assert cli.main([*MINI, "--seeds", "0,1,2", "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "9 runs, seeds 0, 1, 2; 6 are there already; in out" in said
+    assert "9 runs, seeds 0, 1, 2; 6 already finished; in out" in said
     assert "●●·" in said
     assert cli.main([*MINI, "--plan"]) == 0
     assert "time:" not in capsys.readouterr().out
@@ -69,7 +69,7 @@ def test_a_plan_fetches_nothing(here, monkeypatch, capsys):
     monkeypatch.setattr(fashion_mnist, "fetch", None)
     assert cli.main(["study", "fashion-mnist", "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "the data of Fashion-MNIST is not on this machine; its time is not known before it is" in said
+    assert "the data of Fashion-MNIST is not on this machine, so its time cannot be estimated yet" in said
     assert "36 runs, seeds 0, 1, 2; in runs/fashion-mnist" in said
     assert not cache.root().exists()
 
@@ -95,10 +95,10 @@ def test_the_time_has_every_start_in_it(monkeypatch):
         estimate._print_costs(runs, records, settings, {setting: cost}, 1, console, ranks)
         return console.export_text().splitlines()[0]
 
-    end = "; the report at the end comes on top"
-    assert said(1) == f"time: about 32 s, by 1 worker at once: 12 s to start, 20 s of training{end}"
+    end = "; writing the report takes extra time"
+    assert said(1) == f"time: about 32 s with 1 worker: 12 s to start, 20 s of training{end}"
     assert said(2) == (
-        f"time: about 46 s, by 1 worker at once: 12 s to start, 14 s for 2 starts of 2 ranks, 20 s of training{end}"
+        f"time: about 46 s with 1 worker: 12 s to start, 14 s for 2 starts of 2 ranks, 20 s of training{end}"
     )
 
 
@@ -106,7 +106,7 @@ def test_more_ranks_than_examples_are_refused_as_the_run_would(here, capsys):
     flags = ["--batch-sizes", "2", "--ranks", "3"]
     assert cli.main([*MINI, *flags]) == 2
     refused = capsys.readouterr().err
-    assert "a batch of 2 has not an example for each of them" in refused
+    assert "a batch of 2 has fewer examples than that" in refused
     assert cli.main([*MINI, *flags, "--plan"]) == 2
     assert capsys.readouterr() == ("", refused)
 

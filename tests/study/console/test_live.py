@@ -186,7 +186,7 @@ def test_titles_and_legends_stay_whole_in_narrow_tables():
     ):
         assert line in text.splitlines()
     text = shown(summary(results_of([Record(run, "done", [row(2, 80.0)]) for run in RUNS])), width=40)
-    for line in (title, "test accuracy, % at the end: mean over seeds, lowest to highest"):
+    for line in (title, "final test accuracy, %: mean over seeds, lowest to highest"):
         assert line in text.splitlines()
 
 

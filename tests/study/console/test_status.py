@@ -66,10 +66,10 @@ def test_every_state_is_told(store):
     assert status == 1
     assert "6 runs: 1 done, 1 diverged, 1 failed, 1 running, 2 waiting" in text
     assert "failed: adam lr 0.1 seed 2: ValueError: no" in text
-    assert "running: sgd lr 0.1 seed 0: epoch 4 of 4, last sign 0 s ago" in text
-    assert "waiting, begun: sgd lr 0.1 seed 1: epoch 3 of 4, last sign 0 s ago" in text
+    assert "running: sgd lr 0.1 seed 0: epoch 4 of 4, last written 0 s ago" in text
+    assert "interrupted: sgd lr 0.1 seed 1: epoch 3 of 4, last written 0 s ago" in text
     # 60 s for 6 epochs; left are 4 of the failed, 1 of the running, 2 of the interrupted, 4
-    assert "the runs that ended took 60 s in all; about 2 min left" in text
+    assert "finished runs took 60 s in total; about 2 min left" in text
     assert "nothing runs" not in text
     assert "numbers: test accuracy, %, mean over seeds" in text
 
@@ -92,7 +92,7 @@ def test_committed_studies_are_still_done(name):
 
 def test_of_a_study_that_is_not_there(tmp_path, capsys):
     assert cli.main(["status", str(tmp_path)]) == 2
-    assert "holds no study" in capsys.readouterr().err
+    assert "is not a study" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -120,8 +120,8 @@ def test_a_running_study_and_a_killed_one(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     text = said(store)[1]
-    assert "waiting, begun: adam lr 0.01 seed 0: epoch " in text
-    assert "nothing runs; go on with: rectified study fashion-mnist-mini" in text
+    assert "interrupted: adam lr 0.01 seed 0: epoch " in text
+    assert "nothing is running; continue with: rectified study fashion-mnist-mini" in text
 
 
 def test_a_mixture_of_versions_is_named_with_its_counts():
@@ -130,7 +130,7 @@ def test_a_mixture_of_versions_is_named_with_its_counts():
 
     assert mixtures([record(0, torch="2.13", commit="a"), record(1, torch="2.13", commit="a")]) == []
     assert mixtures([record(0, torch="2.13"), record(1, torch="2.14"), record(2, torch="2.14")]) == [
-        "note: the runs are a mixture: torch 2.13 (1 run), 2.14 (2 runs); timings.csv has it run by run"
+        "note: runs used different versions: torch 2.13 (1 run), 2.14 (2 runs); see timings.csv for each run"
     ]
     assert "ranks 1 (1 run), 2 (1 run);" in mixtures([record(0, torch="2"), record(1, torch="2", ranks="2")])[0]
     assert "commit a then b (1 run)" in mixtures([record(0, commit="a then b")])[0]

@@ -61,7 +61,7 @@ def test_a_table_has_the_published_numbers_beside_ours(small, tmp_path, monkeypa
     assert "| 91.38 (CIFAR-10) |" in said
     assert (out / "table2.svg").read_text().startswith("<?xml")
     assert cli.main(["paper", "table2", "--seeds", "0,1,2", "--plan"]) == 0
-    assert "6 runs, seeds 0, 1, 2; 4 are there already" in capsys.readouterr().out
+    assert "6 runs, seeds 0, 1, 2; 4 already finished" in capsys.readouterr().out
 
 
 @pytest.mark.slow

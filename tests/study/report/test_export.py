@@ -61,8 +61,7 @@ def test_markdown():
 def test_the_captions_say_what_the_numbers_are():
     text = export(results_of(RECORDS), "markdown")
     assert (
-        f"{TASK}, 2 epochs, batch size 100: test accuracy, % at the end, mean over seeds ± half of its t interval"
-        in text
+        f"{TASK}, 2 epochs, batch size 100: final test accuracy, %, mean over seeds ± half its 95 % t interval" in text
     )
     assert "and so optimistic" in text
     assert "2 of 15 runs have no result yet." in text
@@ -140,4 +139,4 @@ def test_the_command_line(tmp_path, capsys):
         assert "vs adam" in file.read_text()
         assert capsys.readouterr().out == ""
     assert cli.main(["export", str(tmp_path / "nowhere")]) == 2
-    assert "holds no study" in capsys.readouterr().err
+    assert "is not a study" in capsys.readouterr().err

@@ -126,13 +126,13 @@ def test_the_verdict_comes_first_and_claims_no_more_than_the_data(make, report):
         *(make("sgd", 0.01, seed, accuracy=30 + seed * 1.1) for seed in (0, 1, 2)),
     ]
     text = words(report(records))
-    verdict = text.index("At its best learning rate radam has the highest mean test accuracy")
+    verdict = text.index("At its best learning rate, radam has the highest mean test accuracy")
     others = [
         "A run is 3 epochs",
         "Each run minus the run of adam",
         "Small markers are",
         "seconds are its time",
-        "called with",
+        "run with",
     ]
     assert [verdict, *map(text.index, others)] == sorted([verdict, *map(text.index, others)])
     assert "It is better than sgd and cannot be separated from adam with these seeds." in text
@@ -234,7 +234,7 @@ def test_many_methods_are_shared_out_over_pictures_that_each_have_the_baseline(m
         assert len(mine) == 2 * lrs
         for method in METHODS:
             assert sum(told.format(method) in label for label in mine) == lrs * (2 if method == "sgd" else 1)
-    assert "shared out over 2 pictures, with sgd in each" in words(text)
+    assert "split across 2 pictures, with sgd in each" in words(text)
     assert "pictures, with" not in words(report([each for each in records if each.run.method in METHODS[:8]]))
 
 
@@ -341,5 +341,5 @@ def test_a_run_that_ended_without_its_metric_has_failed_on_the_page(make, report
     text = words(page)
     assert "! failed" in text
     assert "1 of 2 runs has no result yet (1 failed)" in text
-    assert "it ended, but" in text
+    assert "the run ended, but" in text
     assert "Not drawn: 1 failed." in text

@@ -107,7 +107,7 @@ def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_p
     _, *rest = (STUDIES / "cifar10" / "results.csv").read_text().splitlines()
     assert (out / "results.csv").read_text().splitlines()[2:] == rest
     study.run(out, workers=1)
-    assert "1 of 1 runs are there already" in capsys.readouterr().out
+    assert "1 of 1 runs are already finished" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -157,7 +157,7 @@ def test_a_truncated_row_makes_the_run_missing(store):
         rows.write('{"epoch": 2, "tr')
     found = store.record(RUNS[0])
     assert (found.status, found.rows) == ("missing", [])
-    assert found.error.startswith("its rows.jsonl: it is no JSON: ")
+    assert found.error.startswith("its rows.jsonl: it is not JSON: ")
 
 
 def test_results_hold_one_row_a_run_in_order_and_nothing_of_time_or_place(store):
@@ -191,13 +191,13 @@ def test_rows_that_were_lost_make_the_run_missing(store):
     finish(store, RUNS[0])
     done = store.folder(RUNS[0]) / "done.json"
     write_json(done, json.loads(done.read_text()) | {"rows": 2})
-    assert store.record(RUNS[0]) == Record(RUNS[0], error="its rows.jsonl: 1 of 2 rows are there")
+    assert store.record(RUNS[0]) == Record(RUNS[0], error="its rows.jsonl: it has 1 of 2 rows")
     write_json(done, json.loads(done.read_text()) | {"rows": 1})
     assert store.record(RUNS[0]).status == "done"
 
 
 def test_opening_what_is_no_study_says_so(tmp_path):
-    with pytest.raises(NotAStudyError, match="holds no study"):
+    with pytest.raises(NotAStudyError, match="is not a study"):
         Store.open(tmp_path)
 
 

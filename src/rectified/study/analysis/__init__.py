@@ -1,1 +1,1 @@
-"""From records to what may be concluded: pure functions, no files and no drawing."""
+"""Statistics and the verdict, computed from records: pure functions, no files and no drawing."""

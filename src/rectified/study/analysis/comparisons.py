@@ -1,4 +1,4 @@
-"""Each method vs a baseline, the leader and its own control, seed by seed. Pure functions, no words."""
+"""Paired comparisons of each method with the baseline, the leader and its own control. Pure functions, no prose."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ Finding = Literal["better", "worse", "equivalent", "inconclusive", "not testable
 
 @dataclass(frozen=True)
 class BestLr:
-    """A method at its best lr, as all its settled seeds choose it.
+    """A method at its best lr, which is chosen over all its settled seeds.
 
     Attributes:
-        values: what its runs there count as, by seed.
-        end: whether the lr is the lowest or the highest of a grid of several, so that a better one may lie beyond.
-        beyond: the lr that the grid would have next there.
+        values: what its runs at that lr count as, by seed.
+        end: whether the lr is the lowest or the highest of several, so that a better one may lie beyond the grid.
+        beyond: the next lr beyond that end of the grid.
     """
 
     lr: float
@@ -36,31 +36,31 @@ class BestLr:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over seeds."""
         return fmean(self.values.values())
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method vs another: method − baseline, over the seeds for which both have a result.
+    """The difference between two methods, method − baseline, over the seeds for which both have a result.
 
     Attributes:
-        lr: of both; None where each is at its best one. ``lrs`` holds what those are.
-        values: the differences, by seed.
-        lost: how many of our runs and of theirs count as chance, of those that are compared here.
-        unsteady: whether a run that counts as chance decides: one of these, or one at an lr that without it would be
-            the best.
-        waiting: how many seeds still lack a run.
-        interval: of the mean difference at 95 %, of which the test is the same; None where no test could be made, and
-            where a run that counts as chance decides.
-        wide: the same at the level at which, by Bonferroni, all intervals of the family hold at once.
-        p: adjusted by Holm over the family.
-        by: which test: ``"swaps"`` or ``"t"``, see :mod:`.selection`; None where none could be made.
-        finding: better or worse where p <= 0.05; equivalent where the wide interval lies within the margin;
-            inconclusive where neither is so; not testable where too few seeds, or no spread between them, leave nothing
-            to judge by.
-        more: how many more seeds would give a finding, if mean and spread stay the same; None if no realistic number.
-        needed: the number of seeds from which on swaps can find something, whatever the runs' spread.
+        lr: the lr of both; None if each is at its best lr.
+        lrs: the lr of each.
+        values: the differences by seed.
+        lost: how many of the compared runs of method and of baseline count as chance.
+        unsteady: whether a run that counts as chance decides the difference: a compared run, or one at an lr that
+            would be best without it.
+        waiting: the number of seeds that still lack a run.
+        interval: the 95 % interval of the mean difference, consistent with the test; None if no test could be made or
+            a run that counts as chance decides.
+        wide: the interval at the Bonferroni level, at which all intervals of the family hold simultaneously.
+        p: the p value, adjusted over the family by Holm's method.
+        by: the test, ``"swaps"`` or ``"t"``, see :mod:`.selection`; None if no test could be made.
+        finding: better or worse if p <= 0.05; equivalent if the wide interval lies within the margin; inconclusive if
+            neither holds; not testable if there are too few seeds or no spread between them.
+        more: how many more seeds would give a finding if mean and spread stay the same; None if no realistic number.
+        needed: the smallest number of seeds at which the swap test can reach significance.
     """
 
     method: str
@@ -81,39 +81,39 @@ class Difference:
 
     @property
     def n(self) -> int:
-        """How many seeds."""
+        """The number of seeds."""
         return len(self.values)
 
     @property
     def mean(self) -> float:
-        """Over the seeds; NaN without any."""
+        """The mean difference over seeds; NaN if there are none."""
         return fmean(self.values.values()) if self.values else math.nan
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest difference of a seed."""
+        """The smallest and the largest difference over seeds."""
         return min(self.values.values()), max(self.values.values())
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the runs of one setting say.
+    """All comparisons between the methods of one setting.
 
-    Controls, such as ``matched-lr(radam)``, are no candidates: each is compared with its own method alone.
+    Controls, such as ``matched-lr(radam)``, are not candidates: each is compared only with its own method.
 
     Attributes:
-        best: each method at its best lr; None where no seed has a result at every lr.
-        leader: the method with the best mean there, over the seeds that all methods have, among those that are not
-            found worse than another; None where they share no seed.
-        shared: those seeds.
+        best: each method at its best lr; None if no seed has a result at every lr.
+        leader: the method with the best mean at its best lr, over the shared seeds, among the methods that are not
+            found worse than another; None if they share no seed.
+        shared: the seeds that all methods share.
         rivals: the leader vs each other method, at their best lrs. Adjusted over all pairs of methods, since the
-            leader was chosen by the very values that are compared; against the baseline, which was not, as in at_best.
+            leader was chosen by the same values that are compared; the comparison with the baseline is from at_best.
         at_best: each method vs the baseline, at their best lrs, adjusted over these.
-        at_lr: each method vs the baseline, at each lr that both have, adjusted over these.
-        beyond_lr: each method with a control vs that, at their best lrs and at each lr: what of its warmup is not a
-            smaller lr. Adjusted over those at best lrs, and over the others.
-        robust: over how much of the lrs each method is within the margin of its best.
-        first_baseline: the one that the study began with, where that is another.
+        at_lr: each method vs the baseline, at each shared lr, adjusted over these.
+        beyond_lr: each method vs its control, if it has one, at their best lrs and at each lr: the effect of its
+            warmup beyond a smaller lr. Adjusted over those at best lrs, and separately over the others.
+        robust: the range of lrs over which each method is within the margin of its best.
+        first_baseline: the baseline that the study began with, if it is another one.
     """
 
     baseline: str
@@ -129,7 +129,7 @@ class Comparison:
 
     @property
     def families(self) -> list[int]:
-        """How many differences were tested in each family, at best lrs first; a rival that is the baseline is there."""
+        """The number of differences tested in each family; the first, at best lrs, includes leader vs baseline."""
         beyond = [[d for d in self.beyond_lr if (d.lr is None) is at_best] for at_best in (True, False)]
         pairs = [d for d in self.rivals if self.baseline not in (d.method, d.baseline)]
         found = [sum(d.by is not None for d in family) for family in (self.at_best, self.at_lr, pairs, *beyond)]
@@ -139,14 +139,14 @@ class Comparison:
 def compare_methods(
     outcomes: Outcomes, metric: Metric, baseline: str | None = None, first_baseline: str | None = None
 ) -> Comparison:
-    """Every comparison of one setting.
+    """Make every comparison of one setting.
 
     Args:
-        baseline: a method; the first one if None.
-        first_baseline: the one that the study began with; another one now is one choice among many.
+        baseline: the name of a method; the first method if None.
+        first_baseline: the baseline that the study began with.
 
     Raises:
-        InvalidOption: no method is called like the baseline.
+        InvalidOption: no method has the baseline's name.
     """
     every = list(outcomes.runs)
     if baseline is None:
@@ -189,7 +189,7 @@ def compare_methods(
 
 
 def _grid(outcomes: Outcomes, method: str, seeds: Sequence[int], metric: Metric, lr: float | None = None) -> Grid:
-    """The results of a method at those seeds; at one lr, where that is given."""
+    """A method's results at these seeds, at all its lrs or at one."""
     sign = 1.0 if metric.larger_is_better else -1.0
     by_lr = outcomes.runs[method]
     lrs = tuple(sorted(by_lr)) if lr is None else (lr,)
@@ -213,7 +213,7 @@ def _best(outcomes: Outcomes, method: str, metric: Metric) -> BestLr | None:
 
 
 def _end(lrs: Sequence[float], best: int) -> tuple[Literal["", "lowest", "highest"], float | None]:
-    """Whether the best of several lrs is at an end of them, and the next one there.
+    """Which end of the lr grid the best lr is at, if any, and the next lr beyond that end.
 
     >>> _end([0.001, 0.003, 0.01], 2), _end([0.001, 0.003, 0.01], 1), _end([0.01], 0)
     (('highest', 0.03), ('', None), ('', None))
@@ -231,7 +231,7 @@ def _leader(
     tested: Sequence[Difference],
     metric: Metric,
 ) -> tuple[str | None, tuple[int, ...]]:
-    """The method that leads, and the seeds that all have."""
+    """The leading method, and the seeds that all methods share."""
     here = [method for method in methods if best[method]]
     worse = {d.method for d in tested if d.finding == "worse"} | {d.baseline for d in tested if d.finding == "better"}
     seeds = sorted(set.intersection(*(set(outcomes.settled(method)) for method in here))) if here else []
@@ -252,7 +252,7 @@ def _lr_of(best: Mapping[str, BestLr | None], method: str) -> float:
 
 
 def _at_best(outcomes: Outcomes, ours: str, theirs: str, metric: Metric) -> "_Pair":
-    """Both over the seeds that both have settled."""
+    """Pair two methods at their best lrs, over the seeds that both have settled."""
     seeds = sorted(set(outcomes.settled(ours)) & set(outcomes.settled(theirs)))
     waiting = len(set(outcomes.planned(ours)) & set(outcomes.planned(theirs)) - set(seeds))
     return _Pair(outcomes, ours, theirs, None, seeds, waiting, metric)
@@ -266,7 +266,7 @@ def _at_lr(outcomes: Outcomes, ours: str, theirs: str, lr: float, metric: Metric
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two methods that are to be compared."""
+    """Two methods to be compared."""
 
     outcomes: Outcomes
     ours: str
@@ -283,7 +283,7 @@ class _Pair:
         return ours, theirs
 
     def tested(self, family: int) -> tuple[Difference, Tested | None]:
-        """The difference, before it is judged, and its test among so many."""
+        """The difference before it is judged, and its test in a family of that size."""
         found = Difference(self.ours, self.theirs, self.lr, waiting=self.waiting)
         if not self.seeds:
             return found, None
@@ -309,7 +309,7 @@ class _Pair:
 
 
 def _judge(pairs: Sequence[_Pair], metric: Metric) -> list[Difference]:
-    """Each with its p value and finding, adjusted for how many there are that can be judged."""
+    """Judge each difference, with p values adjusted for the number of testable comparisons."""
     family = max(1, sum(len(pair.seeds) > 1 for pair in pairs))
     tested = [pair.tested(family) for pair in pairs]
     adjusted = iter(holm([test.p for _, test in tested if test and test.by]))
@@ -319,9 +319,9 @@ def _judge(pairs: Sequence[_Pair], metric: Metric) -> list[Difference]:
 
 
 def _untested(d: Difference) -> Difference:
-    """Alike in every seed, and no run lost, is no difference."""
-    alike = d.n > 1 and not d.unsteady and not any(d.values.values())
-    return replace(d, finding="equivalent") if alike else d
+    """A difference without a test: equivalent if it is 0 for every seed and no run was lost."""
+    equal = d.n > 1 and not d.unsteady and not any(d.values.values())
+    return replace(d, finding="equivalent") if equal else d
 
 
 def _judged(d: Difference, test: Tested, p: float, family: int, metric: Metric) -> Difference:
@@ -348,7 +348,7 @@ def _signed(interval: Interval, sign: int) -> Interval:
 
 
 def _robust(outcomes: Outcomes, method: str, metric: Metric) -> Robustness | None:
-    """None where no seed has a result at every lr."""
+    """A method's robustness; None if no seed has a result at every lr."""
     seeds, lrs = outcomes.settled(method), sorted(outcomes.runs[method])
     if not seeds:
         return None
@@ -359,7 +359,7 @@ def _robust(outcomes: Outcomes, method: str, metric: Metric) -> Robustness | Non
 
 
 def _towards(d: Difference, leader: str) -> Difference:
-    """The same difference with the leader first."""
+    """Turn a difference so that the leader comes first."""
     if d.method == leader:
         return d
     turned: dict[Finding, Finding] = {"better": "worse", "worse": "better"}

@@ -1,11 +1,11 @@
-"""Numbers and names as a reader wants them: for the verdict, the report and what is exported."""
+"""Numbers and names formatted for people: used by the verdict, the report and exports."""
 
 import math
 from collections.abc import Sequence
 
 
 def number(value: float, digits: int = 2, sign: str = "") -> str:
-    """For a reader; a value that its fixed digits would hide or bloat in scientific notation.
+    """Format a number for a reader; in scientific notation if fixed digits would hide it or make it long.
 
     >>> number(81.4), number(0.57289, 4), number(123456.7), number(0.00001234, 4), number(-2.5), number(float("nan"))
     ('81.40', '0.5729', '1.2e5', '1.2e-5', '−2.50', '–')
@@ -22,7 +22,7 @@ def number(value: float, digits: int = 2, sign: str = "") -> str:
 
 
 def listing(names: Sequence[str], last: str = "and") -> str:
-    """As one says it.
+    """Join names in a sentence: commas, and a word before the last.
 
     >>> listing(["adam"]), listing(["adam", "radam", "sgd"]), listing(["0.1", "1"], "or")
     ('adam', 'adam, radam and sgd', '0.1 or 1')
@@ -31,7 +31,7 @@ def listing(names: Sequence[str], last: str = "and") -> str:
 
 
 def some(names: Sequence[str], last: str = "and", most: int = 8) -> str:
-    """As one says it of many.
+    """Join names in a sentence, with a count in place of the last ones if there are many.
 
     >>> some(["adam", "radam", "sgd"]), some(["adam", "radam", "sgd", "lamb"], "or", most=3)
     ('adam, radam and sgd', 'adam, radam or 2 others')
@@ -40,7 +40,7 @@ def some(names: Sequence[str], last: str = "and", most: int = 8) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """So many of it.
+    """A number with its noun, in the plural unless it is 1.
 
     >>> count(1, "seed"), count(1200, "run"), count(0, "run")
     ('1 seed', '1,200 runs', '0 runs')

@@ -1,4 +1,4 @@
-"""Results that were made elsewhere, such as a tracker's export: one row a run, as CSV."""
+"""Results from elsewhere, such as a tracker's CSV export with one row per run."""
 
 import csv
 import math
@@ -23,12 +23,15 @@ _DIVERGED = ("diverged", "nan", "inf")
 
 @dataclass(frozen=True)
 class CsvColumns:
-    """Which columns hold what.
+    """The names of the columns that :func:`read_csv` reads.
 
     Attributes:
         metric: the value at the end of a run.
-        task: what runs must share to be compared, where there is such a column; so do ``epochs`` and ``batch_size``.
-        status: how a run ended, where there is such a column: a run that diverged counts against its method.
+        method: the method's name.
+        lr: the learning rate.
+        seed: the seed, by which runs are paired.
+        task: optional. Only runs that share it, ``epochs`` and ``batch_size`` are compared.
+        status: optional: how a run ended. A run that diverged counts against its method.
     """
 
     metric: str
@@ -47,34 +50,33 @@ def read_csv(
     chance: float | None = None,
     baseline: str | None = None,
 ) -> StudyResults:
-    """The results in a CSV file with a row for each run.
+    """Read results from a CSV file with one row per run.
 
     A run whose metric is NaN or infinite diverged; one whose metric is empty has no result yet.
 
     Args:
-        larger_is_better: of the metric; None where its name says so, as in val_loss.
-        margin: how much worse a value may be and still be as good for practical purposes. If None, a hundredth of the
-            median value.
-        chance: the value of a model that has learned nothing, as which a run that diverged, failed or is no better
-            counts; if None it counts as the worst of all.
+        larger_is_better: whether a larger metric is better; None to infer it from the name, as for val_loss.
+        margin: differences smaller than this do not matter in practice. If None, 1 % of the median value.
+        chance: the value of a model that has learned nothing; a run that diverged, failed or is no better counts as
+            this. If None, it counts as the worst result of all.
         baseline: the method that the others are compared with; the first one if None.
 
     Raises:
-        InvalidOption: a column is not there or there twice, the direction of the metric is not known, a number is out
-            of its range, or there is no such baseline.
-        ValueError: the file cannot be read, or a row has no method, or no lr or seed that is a number; names the line.
+        InvalidOption: a column is missing or duplicated, the direction of the metric is unknown, a number is out of
+            range, or there is no such baseline.
+        ValueError: the file cannot be read, or a row lacks a method or a numeric lr or seed; names the line.
     """
     _check_flags(margin, chance)
     names, rows = _rows(path)
     for option, name in (("metric", columns.metric), ("method", columns.method), ("lr", columns.lr)):
         if name not in names:
-            there = shortened(", ".join(names), 200)
-            raise InvalidOption(option, name, f"{path} has no such column; it has {there}")
+            has = shortened(", ".join(names), 200)
+            raise InvalidOption(option, name, f"{path} has no such column; it has {has}")
     if columns.seed not in names:
         raise InvalidOption("seed", columns.seed, f"{path} has no such column; runs are paired by their seed")
     for option, name in vars(columns).items():
         if names.count(name) > 1:
-            raise InvalidOption(option, name, f"{path} has several such columns; give each a name of its own")
+            raise InvalidOption(option, name, f"{path} has several columns with this name; give each its own name")
     larger = _larger(columns.metric) if larger_is_better is None else larger_is_better
     records = [_record(path, line, row, columns) for line, row in rows]
     _refuse_twins(path, records)
@@ -94,12 +96,12 @@ def _check_flags(margin: float | None, chance: float | None) -> None:
         raise InvalidOption("margin", margin, "it must be a positive number")
     if chance is not None and not is_finite(chance):
         raise InvalidOption(
-            "chance", chance, "it must be a finite number, the metric of a model that has learned nothing"
+            "chance", chance, "it must be a finite number: the metric of a model that has learned nothing"
         )
 
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and each row by name with the line that it ends on."""
+    """The header, and each row by column name with the number of its last line."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -118,9 +120,9 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: it is no CSV in UTF-8 ({text_of(error)})") from None
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({text_of(error)})") from None
     if not rows:
-        raise ValueError(f"{path}: it has no rows below its header")
+        raise ValueError(f"{path}: no rows below the header")
     return names, rows
 
 
@@ -128,7 +130,11 @@ def _larger(metric: str) -> bool:
     words = metric.lower().replace("-", "_").replace("/", "_").replace(".", "_").split("_")
     smaller, larger = (any(word in words for word in names) for names in (_SMALLER, _LARGER))
     if smaller == larger:
-        raise InvalidOption("metric", metric, "say which way is better: --larger-is-better or --no-larger-is-better")
+        raise InvalidOption(
+            "metric",
+            metric,
+            "its name does not say which way is better; add --larger-is-better or --no-larger-is-better",
+        )
     return larger
 
 
@@ -145,8 +151,7 @@ def _record(path: Path, line: int, row: Mapping[str, str], columns: CsvColumns) 
             return whole_number(row.get(name, ""))  # with every digit
         value = read(name, default)
         if not math.isfinite(value) or value != int(value):
-            what = "a seed is" if name == columns.seed else "it must be"
-            raise ValueError(f"{path}, line {line}: {name} is {value:g}; {what} a whole number")
+            raise ValueError(f"{path}, line {line}: {name} is {value:g}; it must be a whole number")
         return int(value)
 
     lr = read(columns.lr)
@@ -177,8 +182,8 @@ def _refuse_twins(path: Path, records: Sequence[Record]) -> None:
     for record in _repeated(records):
         run = record.run
         raise ValueError(
-            f"{path}: {shortened(str(run), 120)} is there twice ({shortened(run.task)}); keep one row a run, "
-            "or tell the runs apart by a task column"
+            f"{path}: {shortened(str(run), 120)} appears twice ({shortened(run.task)}); keep one row per run, "
+            "or add a task column to distinguish the runs"
         )
 
 

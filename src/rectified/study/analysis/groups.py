@@ -1,4 +1,4 @@
-"""The runs of one method at one lr, taken together."""
+"""The runs of one method at one lr, aggregated over seeds."""
 
 import math
 from collections import Counter
@@ -10,18 +10,18 @@ from ..storage.records import Record
 from .outcomes import LOST, Fate, Outcomes
 from .stats import Interval, t_interval
 
-BAND = 3  # values that an interval needs to be drawn; of two it is most often wider than the panel
+BAND = 3  # values that an interval needs to be drawn; with two it is usually wider than the panel
 _GAPS: tuple[Fate, ...] = (*LOST, "missing")
 
 
 @dataclass(frozen=True)
 class Group:
-    """What the runs count as at the end, and what became of them.
+    """The runs of one method at one lr: the values that they count as, and how they ended.
 
     Attributes:
-        values: of the runs that have a result, in the order of seeds; one that diverged, failed by itself or ended at
-            chance counts as chance.
-        lost: how many of them do.
+        values: what each run with a result counts as, in the order of seeds; a run that diverged, failed in its own
+            code or ended at chance counts as chance.
+        lost: the number of runs that count as chance.
     """
 
     method: str
@@ -32,12 +32,12 @@ class Group:
 
     @property
     def mean(self) -> float:
-        """NaN where no run has a result."""
+        """The mean over seeds; NaN if no run has a result."""
         return fmean(self.values) if self.values else math.nan
 
     @property
     def interval(self) -> Interval | None:
-        """The mean's t interval, which assumes that seeds are spread normally; None where a run counts as chance."""
+        """The t interval of the mean, assuming a normal distribution over seeds; None if a run counts as chance."""
         return t_interval(self.values) if self.values and not self.lost else None
 
     @property
@@ -47,22 +47,22 @@ class Group:
 
     @property
     def runs(self) -> int:
-        """How many there are, whatever became of them."""
+        """The number of runs, however they ended."""
         return self.counts.total()
 
     @property
     def whole(self) -> bool:
-        """Whether the mean is over all runs, and all have trained."""
+        """Whether every run has a result and trained."""
         return 0 < len(self.values) == self.runs and not self.lost
 
     @property
     def gaps(self) -> list[str]:
-        """What became of the runs that have not trained, such as ``1 diverged``."""
+        """Counts of the runs that did not train, such as ``1 diverged``."""
         return [f"{self.counts[fate]} {fate}" for fate in _GAPS if self.counts[fate]]
 
 
 def groups(outcomes: Outcomes) -> list[Group]:
-    """Every method at every lr it has, in the study's order, with what is compared."""
+    """One group per method and lr, in the study's order, for the metric that methods are compared by."""
     return [
         Group(
             method,
@@ -77,7 +77,7 @@ def groups(outcomes: Outcomes) -> list[Group]:
 
 
 def final_groups(records: Sequence[Record], outcomes: Outcomes, metric: str) -> list[Group]:
-    """The same with a measure that is taken once, after the last epoch, of the runs that have it."""
+    """One group per method and lr for a metric that is measured once, after the last epoch."""
     found: dict[tuple[str, float], list[float]] = {}
     for record in records:
         values = found.setdefault((record.run.method, record.run.lr), [])
@@ -92,7 +92,7 @@ def group_of(found: Sequence[Group], method: str, lr: float) -> Group | None:
 
 
 def band(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of the mean's interval; NaN of fewer than three values."""
+    """The ends of the mean's t interval; NaN for fewer than three values."""
     if len(values) < BAND:
         return math.nan, math.nan
     interval = t_interval(values)

@@ -1,4 +1,4 @@
-"""What became of the runs of one setting, as the statistics take it: by method, lr and seed."""
+"""How the runs of one setting ended, in the form the statistics use: by method, lr and seed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,22 @@ from ..storage.records import Record
 
 Fate = Literal["trained", "at chance", "diverged", "failed", "missing"]
 LOST: tuple[Fate, ...] = ("at chance", "diverged", "failed")
-"""What counts against a method."""
+"""The fates that count against a method."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared.
+    """The metric that methods are compared by.
 
     Attributes:
-        key: as in results.csv.
-        label: as on an axis.
-        name: as in a sentence.
-        unit: what follows a value, such as ``" %"``; and ``difference`` what follows a difference.
-        margin: how much worse a value may be and still be as good for practical purposes.
-        chance: the value of a model that has learned nothing; None where nobody knows it.
-        chosen_by: the measure, with its label, by which an lr is chosen where that is not the metric itself, as on a
-            validation split.
+        key: its column in results.csv.
+        label: its name on an axis.
+        name: its name in a sentence.
+        unit: the suffix of a value, such as ``" %"``.
+        difference: the suffix of a difference, such as ``" points"``.
+        margin: differences smaller than this do not matter in practice.
+        chance: the value of a model that has learned nothing; None if unknown.
+        chosen_by: the metric that chooses an lr, with its label, if it is another one, such as a validation metric.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Metric:
 
     @classmethod
     def of(cls, task: TaskInfo) -> "Metric":
-        """That of a task, whose label is a name, or a name, a comma and a unit."""
+        """The comparison metric of a task, whose label is a name, or a name, a comma and a unit."""
         key, label = task.comparison
         name, _, unit = label.partition(", ")
         after = f" {unit}".rstrip()
@@ -54,11 +54,11 @@ class Metric:
 
     @property
     def by_epoch(self) -> tuple[str, str]:
-        """What a run measures after every epoch, with its label; a test split may be measured once, at the end."""
+        """The metric measured after every epoch, and its label; a test split may be measured only at the end."""
         return self.chosen_by or (self.key, self.label)
 
     def better(self, a: float, b: float) -> bool:
-        """Whether a is the better value."""
+        """Whether a is better than b."""
         return a > b if self.larger_is_better else a < b
 
     def at_chance(self, value: float) -> bool:
@@ -71,14 +71,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run, and what it counts as.
+    """How one run ended, and the value that it counts as.
 
-    A run that diverged, that failed for reasons of its own, or that ended at chance is a result, and a bad one: it
-    counts as the chance level. Where a task has none it counts as the worst result of any run in the setting.
+    A run that diverged, failed in its own code, or ended at chance is a bad result: it counts as the chance level. If
+    the task has no chance level, it counts as the worst result of any run in the setting.
 
     Attributes:
-        value: what it counts as; None where there is no result yet: the run is missing, or the machine failed it.
-        choice: the same for the choice of an lr.
+        value: what it counts as; None if there is no result yet: the run is missing, or the machine failed it.
+        choice: the same for the metric that chooses an lr.
     """
 
     fate: Fate
@@ -87,19 +87,19 @@ class Outcome:
 
     @property
     def settled(self) -> bool:
-        """Whether it counts."""
+        """Whether the run has a result."""
         return self.value is not None
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The runs of one setting by method, lr and seed, in the plan's order, with every lr that it gives them."""
+    """The outcomes of one setting's runs by method, lr and seed, in the order of the plan."""
 
     runs: Mapping[str, Mapping[float, Mapping[int, Outcome]]]
 
     @classmethod
     def of(cls, records: Sequence[Record], metric: Metric) -> "Outcomes":
-        """Those of the records; of a run that is done the last row has the metric."""
+        """The outcomes of these records; the last row of a finished run must have the metric."""
         by_choice = metric.chosen_by[0] if metric.chosen_by else metric.key
         ended = [record.rows[-1] for record in records if record.status == "done"]
         worst = min if metric.larger_is_better else max
@@ -122,12 +122,12 @@ class Outcomes:
         return cls({method: dict(by_lr) for method, by_lr in runs.items()})
 
     def values(self, method: str, lr: float) -> dict[int, float]:
-        """What the settled runs count as, by seed."""
+        """The values that the settled runs of a method at one lr count as, by seed."""
         here = self.runs[method][lr].items()
         return {seed: outcome.value for seed, outcome in here if outcome.value is not None}
 
     def settled(self, method: str) -> list[int]:
-        """The seeds for which the method has a result at each of its lrs."""
+        """The seeds for which the method has a result at every one of its lrs."""
         by_lr = self.runs[method].values()
         return [seed for seed in self.planned(method) if all(by_seed[seed].settled for by_seed in by_lr)]
 
@@ -136,15 +136,15 @@ class Outcomes:
         return sorted(set.intersection(*(set(by_seed) for by_seed in self.runs[method].values())))
 
     def counts(self, method: str, lr: float) -> Counter[Fate]:
-        """How many runs became what."""
+        """The number of runs of a method at one lr by fate."""
         return Counter(outcome.fate for outcome in self.runs[method][lr].values())
 
     def lost(self, method: str, lr: float, seeds: Sequence[int]) -> int:
-        """How many of these runs count as chance."""
+        """The number of a method's runs at one lr, over these seeds, that count as chance."""
         return sum(self.runs[method][lr][seed].fate in LOST for seed in seeds)
 
     def total(self) -> Counter[Fate]:
-        """How many runs became what, over all methods and lrs."""
+        """The number of runs by fate, over all methods and lrs."""
         return sum((self.counts(method, lr) for method in self.runs for lr in self.runs[method]), Counter())
 
 

@@ -1,4 +1,4 @@
-"""A study's results: the one reduction of its records, which verdict, page, console, export and paper all read."""
+"""A study's results: the single reduction of its records that verdict, page, console, export and paper all read."""
 
 import html
 from collections import Counter
@@ -30,7 +30,7 @@ Tasks = Mapping[tuple[str, str], TaskInfo]  # by name and version
 
 @dataclass(frozen=True)
 class Setting:
-    """What runs must share for their metrics to be compared."""
+    """What runs must share for their metrics to be comparable: task, epochs and batch size."""
 
     task: TaskInfo
     epochs: int
@@ -38,17 +38,17 @@ class Setting:
 
     @classmethod
     def of(cls, run: RunKey, tasks: Tasks) -> "Setting":
-        """The setting that a run is in."""
+        """The setting of a run."""
         return cls(tasks[run.task, run.version], run.epochs, run.batch_size)
 
     @property
     def steps(self) -> int:
-        """Steps of a run; 0 where the task is not known any more."""
+        """The number of steps in a run; 0 if the task is unknown."""
         return self.epochs * dict(self.task.steps_per_epoch).get(self.batch_size, 0)
 
     @property
     def title(self) -> str:
-        """The setting for a reader."""
+        """The setting's name for a reader, with the task's title."""
         return self._text(self.task.title)
 
     def __str__(self) -> str:
@@ -62,25 +62,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class FinalMetric:
-    """A measure that is taken once, after the last epoch; methods are not compared by it."""
+    """A metric that is measured once, after the last epoch; methods are not compared by it."""
 
     key: str
     label: str
     groups: tuple[Group, ...]
 
     def group(self, method: str, lr: float) -> Group | None:
-        """The runs of one method at one lr; None where the study has none."""
+        """The runs of one method at one lr; None if the study has none."""
         return group_of(self.groups, method, lr)
 
 
 @dataclass(frozen=True)
 class SettingResults:
-    """The results of one setting.
+    """The results of one setting: its records, outcomes, comparison and verdict.
 
     Attributes:
-        records: of its runs, in the study's order. A run that is done has its metrics, finite.
+        records: the records of its runs, in the study's order. A run that is done has finite metrics.
         baseline: the method that the others are compared with.
-        first_baseline: the one that the study began with.
+        first_baseline: the baseline that the study began with.
     """
 
     setting: Setting
@@ -90,63 +90,63 @@ class SettingResults:
 
     @property
     def task(self) -> TaskInfo:
-        """What is known of the task."""
+        """The task's description."""
         return self.setting.task
 
     @cached_property
     def metric(self) -> Metric:
-        """What methods are compared by."""
+        """The metric that methods are compared by."""
         return Metric.of(self.task)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Their names, in the study's order."""
+        """The names of the methods, in the study's order."""
         return tuple(dict.fromkeys(record.run.method for record in self.records))
 
     @cached_property
     def lrs(self) -> tuple[float, ...]:
-        """From the smallest to the largest."""
+        """The learning rates, in ascending order."""
         return tuple(sorted({record.run.lr for record in self.records}))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """In order."""
+        """The seeds, in ascending order."""
         return tuple(sorted({record.run.seed for record in self.records}))
 
     @cached_property
     def counts(self) -> Counter[Status]:
-        """How many runs became what."""
+        """The number of runs by status."""
         return Counter(record.status for record in self.records)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Every method at every lr, with the metric that methods are compared by."""
+        """One group of runs per method and lr, with the metric that methods are compared by."""
         return tuple(groups(self.outcomes))
 
     def group(self, method: str, lr: float) -> Group | None:
-        """The runs of one method at one lr; None where the study has none."""
+        """The runs of one method at one lr; None if the study has none."""
         return group_of(self.groups, method, lr)
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What became of each run, as the statistics take it."""
+        """How each run ended, in the form the statistics use."""
         return Outcomes.of(self.records, self.metric)
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Each method against the baseline and the leader."""
+        """Each method vs the baseline and the leader."""
         return compare_methods(self.outcomes, self.metric, self.baseline, self.first_baseline)
 
     @cached_property
     def best_lrs(self) -> Mapping[str, float]:
-        """Each method's best lr; without methods that have a single lr, and so no choice, or no seed with all lrs."""
+        """Each method's best lr; methods with a single lr, or without a seed that has all lrs, are left out."""
         best = self.comparison.best
         choices = {method: len(by_lr) for method, by_lr in self.outcomes.runs.items()}
         return {method: found.lr for method, found in best.items() if found and choices[method] > 1}
 
     @cached_property
     def final(self) -> tuple[FinalMetric, ...]:
-        """What is measured once, after the last epoch, such as BLEU, where a run has it."""
+        """The metrics that are measured once, after the last epoch, such as BLEU, if any run has them."""
         measured = {name for record in self.records if record.status == "done" for name in record.rows[-1]}
         found = [
             FinalMetric(key, label, tuple(final_groups(self.records, self.outcomes, key)))
@@ -157,11 +157,11 @@ class SettingResults:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What may be said of it, in words."""
+        """The verdict in sentences."""
         return in_words(self.comparison, self.outcomes, self.metric, [self._at_best(each) for each in self.final])
 
     def _at_best(self, metric: FinalMetric) -> tuple[str, dict[str, float]]:
-        """The metric of each method at its best lr, where all its runs there have it."""
+        """The mean of a final metric for each method at its best lr, if all its runs there have it."""
         by_run = {(r.run.method, r.run.lr, r.run.seed): r.rows[-1] for r in self.records if r.status == "done"}
         means = {}
         for method, best in self.comparison.best.items():
@@ -174,14 +174,14 @@ class SettingResults:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a study's folder holds, reduced once.
+    """The results of a study, with its verdict, tables and every run.
 
     Attributes:
-        settings: one for each task, number of epochs and batch size.
-        commands: with which the study was called.
-        folder: where it is; None for results from elsewhere.
-        folder_of_runs: the name of the folder in there that holds the runs; of a study that an earlier version began it
-            is ``"cells"``.
+        settings: the results for each combination of task, number of epochs and batch size.
+        commands: the commands that the study was run with.
+        folder: the study's folder; None for results from elsewhere.
+        folder_of_runs: the name of the subfolder that holds the runs; ``"cells"`` in studies begun by an earlier
+            version.
     """
 
     settings: tuple[SettingResults, ...]
@@ -199,15 +199,15 @@ class StudyResults:
         folder: Path | None = None,
         first_baseline: str | None = None,
     ) -> "StudyResults":
-        """Reduce records.
+        """Reduce the records of runs to results.
 
         Args:
-            baseline: the method that the others are compared with; the one that the study began with if None, and the
-                first one in a setting without it.
-            first_baseline: the one that the study began with; the first method if None.
+            baseline: the method that the others are compared with. If None, the one that the study began with; in a
+                setting without that method, the first one.
+            first_baseline: the baseline that the study began with; the first method if None.
 
         Raises:
-            InvalidOption: no method is called like the baseline.
+            InvalidOption: no method has the baseline's name.
         """
         methods = list(dict.fromkeys(record.run.method for record in records))
         if baseline is not None and baseline not in methods:
@@ -226,20 +226,20 @@ class StudyResults:
 
     @classmethod
     def read(cls, store: Store, baseline: str | None = None) -> "StudyResults":
-        """The results of a study's folder, at any time, while it runs too.
+        """Read the results from a study's folder; the study may still be running.
 
         Args:
-            baseline: the one that the study has if None.
+            baseline: the method that the others are compared with; the study's own baseline if None.
 
         Raises:
-            InvalidOption: no method is called like the baseline.
+            InvalidOption: no method has the baseline's name.
         """
         found = cls.of(store.records(), store.tasks(), baseline, store.commands, store.out, store.baseline)
         return replace(found, folder_of_runs=store.folder_of_runs.name)
 
     @property
     def records(self) -> list[Record]:
-        """Of every run, setting by setting."""
+        """The records of all runs, setting by setting."""
         return [record for setting in self.settings for record in setting.records]
 
     @cached_property
@@ -249,27 +249,27 @@ class StudyResults:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """Every run as a row of results.csv: task, method, lr, seed, status and what its last epoch measured."""
+        """Every run as a row of results.csv: task, method, lr, seed, status and the metrics of its last epoch."""
         return list(map(result, self.records))
 
     @property
     def verdict(self) -> str:
-        """Which method leads, what it is better than, and on what that rests; a paragraph for each setting."""
+        """Which method leads, what it is better than, and how that was tested; one paragraph per setting."""
         several = len(self.settings) > 1
         return "\n".join(f"{s.setting.title}: {s.verdict.text}" if several else s.verdict.text for s in self.settings)
 
     def table(self) -> str:
-        """Means and paired differences as Markdown."""
+        """The means and paired differences as Markdown tables."""
         from ..report.export import export
 
         return export(self, "markdown")
 
     def csv(self) -> str:
-        """One row a run, as results.csv has it."""
+        """The content of results.csv: one row per run."""
         return results_csv(self.records)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """:attr:`runs` as a table of pandas.
+        """:attr:`runs` as a pandas DataFrame.
 
         Raises:
             ImportError: pandas is not installed.
@@ -277,14 +277,16 @@ class StudyResults:
         try:
             import pandas as pd
         except ImportError:
-            raise ImportError("to_dataframe needs pandas: pip install pandas; .runs has the same as dicts") from None
+            raise ImportError(
+                "to_dataframe needs pandas: pip install pandas; .runs holds the same rows as dicts"
+            ) from None
         return pd.DataFrame(self.runs)
 
     def __str__(self) -> str:
         return f"{self.verdict}\n\n{self.table()}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the verdict, and the mean of each method at each lr."""
+        """What a notebook shows: the verdict, and a table of means by method and lr."""
         parts = []
         for s in self.settings:
             head = "".join(f"<th>lr {lr:g}</th>" for lr in s.lrs)
@@ -309,20 +311,20 @@ def _cell(results: SettingResults, method: str, lr: float) -> str:
 
 
 def _measured(record: Record, task: TaskInfo) -> Record:
-    """The record; one that lacks a metric, or has a number that is not finite, has failed for everybody who reads it.
+    """The record; one that lacks a metric or has a number that is not finite counts as failed for every reader.
 
-    A run that comes upon such a number has diverged; its rows are from before that.
+    A run that meets such a number has diverged; its rows end before it.
     """
     last = record.rows[-1] if record.rows else {}
     needed = [task.metric, task.comparison[0], *(task.chosen_by or ())[:1]] if record.status == "done" else []
     for name in needed:
         if name not in last:
-            why = f"it ended, but it measured no {name} at the end of the last epoch"
+            why = f"the run ended, but {name} was not measured after the last epoch"
             return replace(record, status="failed", error=why)
     for i, row in enumerate(record.rows, 1):
         for name, value in row.items():
             if not isinstance(value, int | float) or not is_finite(value):
                 where = "the last epoch" if row is last else f"epoch {i}"
-                why = f"it ended, but {name} is {shown(value)} at the end of {where}"
+                why = f"the run ended, but {name} is {shown(value)} after {where}"
                 return replace(record, status="failed", error=why, rows=record.rows[: i - 1])
     return record

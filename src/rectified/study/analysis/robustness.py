@@ -1,4 +1,4 @@
-"""Over how much of the learning rates a method stays close to its best. Pure functions."""
+"""The range of learning rates over which a method stays close to its best. Pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ class Robustness:
 
     Attributes:
         width: in decades.
-        by_seed: the smallest and the largest width of any one seed. A range, and no confidence interval: one by
-            resampling so few seeds would be far too narrow.
+        by_seed: the smallest and the largest width of any one seed. This is a range, not a confidence interval:
+            resampling so few seeds would give one that is far too narrow.
         lrs: the lowest and the highest lr of the range.
-        open: whether the range reaches an end of the grid, so that the width is a lower bound.
-        seeds: how many.
+        open: whether the range reaches an end of the grid, which makes the width a lower bound.
+        seeds: the number of seeds.
     """
 
     width: float
@@ -31,11 +31,11 @@ class Robustness:
 def robustness(
     lrs: Sequence[float], values: Sequence[Sequence[float]], margin: float, larger_is_better: bool
 ) -> Robustness:
-    """How forgiving a method is in its lr. Between lrs of the grid the mean is taken as linear in log lr.
+    """Measure how sensitive a method is to its lr; between grid points the mean is interpolated linearly in log lr.
 
     Args:
         lrs: from the smallest to the largest.
-        values: for each seed those at each lr.
+        values: for each seed, the value at each lr.
 
     Raises:
         ValueError: the margin is not positive, there is no seed, an lr is not positive or has no value, or a number is
@@ -55,14 +55,14 @@ def robustness(
     x = [math.log10(lr) for lr in lrs]
     rows = [[sign * value for value in finite(row)] for row in values]
     if any(len(row) != len(x) for row in rows):
-        raise ValueError(f"a seed has not {len(x)} values; it must have one for each lr")
+        raise ValueError(f"a seed does not have {len(x)} values; it must have one for each lr")
     low, high, is_open = _span(x, [fmean(column) for column in zip(*rows, strict=True)], margin)
     widths = [end - start for start, end, _ in (_span(x, row, margin) for row in rows)]
     return Robustness(high - low, (min(widths), max(widths)), (10**low, 10**high), is_open, len(rows))
 
 
 def _span(x: Sequence[float], means: Sequence[float], margin: float) -> tuple[float, float, bool]:
-    """Around the highest mean, where the line through the means is within the margin of it; whether an end is met."""
+    """The range around the highest mean in which the line stays within the margin, and whether it reaches an end."""
     top = max(means)
     first = means.index(top)
     ends = []

@@ -1,20 +1,21 @@
-"""Methods at their best learning rates: the choice, and the test that makes the choice again. Pure functions.
+"""Choosing each method's best learning rate, and a permutation test that repeats the choice. Pure functions.
 
-Two methods that are the same differ in nothing but which of their runs are called ours. So for each seed the two sets
-of runs may be swapped, lr by lr, and had the labels been dealt out otherwise, any of these swaps could have been the
-result. The test swaps the seeds in all 2^n ways (from 13 seeds on in 4,096 random ones, or more where many comparisons
-are made), chooses both best lrs again each time, and counts how often the two best means are at least as far apart as
-they are. It assumes nothing of how seeds are spread, so runs that count as chance do it no harm, and neither does the
-luck of a choice. It takes 6 seeds to reach p = 0.05, since 2 of 2^n swaps are as extreme as any result is.
+If two methods are equivalent, their labels are exchangeable: for each seed, the two sets of runs may be swapped, lr by
+lr, and every pattern of swaps was equally likely to be the result. The test swaps seeds in all 2^n ways (from 13 seeds
+on, in 4,096 random ways, or more if many comparisons are made), chooses both best lrs again each time, and counts how
+often the two best means are at least as far apart as the observed ones. It assumes nothing about the distribution over
+seeds, so it stays valid with runs that count as chance and despite the choice of lrs. It takes 6 seeds to reach
+p = 0.05, since at least 2 of the 2^n swaps are as extreme as any result.
 
-With fewer seeds there is the paired t test at the lrs that were chosen, which assumes that seeds are spread normally,
-and is asked only where no run that counts as chance may have decided the choice: one alone may move a method's best lr
-for all its seeds, by as much in each, which a t test takes for a sure difference.
+With fewer seeds the module uses the paired t test at the chosen lrs, which assumes a normal distribution over seeds. It
+is used only if no run that counts as chance can have decided the choice: a single such run may change a method's best
+lr for all its seeds, which shifts every difference by about as much, and a t test would take that for a sure
+difference.
 
-Grids that differ have no lr to swap at. There ours is better if at one lr of its own it beats every lr of theirs: the
-largest p of these, for the best of our lrs, times how many we had to choose from.
+Grids with different lrs cannot be swapped lr by lr. There, ours is better if at one of its lrs it beats every lr of
+theirs: the p value is the largest of these, for the best of our lrs, times the number of our lrs.
 
-tests/study/analysis/test_promises.py has the error rates and the power of all that, by simulation.
+tests/study/analysis/test_promises.py measures the error rates and the power of these tests by simulation.
 """
 
 import math
@@ -33,23 +34,23 @@ from .stats import LEVEL, Interval, no_spread, t_interval, t_p_value
 
 Numbers = NDArray[np.float64]
 
-_ALL = 12  # seeds up to which all swaps are made
+_ALL = 12  # the largest number of seeds for which all swaps are made
 _SAMPLED = 4_096
-_PER_COMPARISON = 100  # sampled swaps; at 20 the smallest p that there can be, 1 by their number, is no finding
-_TIE = 1e-9  # relative: sums that differ by less differ by their rounding
+_PER_COMPARISON = 100  # sampled swaps; with 20 the smallest possible p, 1 / number of swaps, could not be a finding
+_TIE = 1e-9  # relative: sums that differ by less differ only by rounding
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One method's results: seeds by lrs, each counted, larger is better.
+    """One method's results as a seeds x lrs array, signed so that larger is better.
 
     Attributes:
-        values: what is compared.
-        choices: what an lr is chosen by; the values themselves, or those of a validation split.
-        lost: which runs count as chance; none of them if None.
+        values: the metric that is compared.
+        choices: the metric that chooses an lr: the values themselves, or those of a validation split.
+        lost: which runs count as chance; None if no run does.
 
     Raises:
-        ValueError: there is no run, one is NaN or infinite, or the shapes differ.
+        ValueError: there are no runs, a value is NaN or infinite, or the shapes differ.
     """
 
     lrs: tuple[float, ...]
@@ -69,17 +70,17 @@ class Grid:
 
     @property
     def best(self) -> int:
-        """The index of the best lr: the smallest of several that are equally good."""
+        """The index of the best lr; the smallest one if several are equally good."""
         return int(_first_best(self.choices.mean(0)))
 
     @property
     def at_best(self) -> Numbers:
-        """The values there, by seed."""
+        """The values at the best lr, by seed."""
         return self.values[:, self.best]
 
     @property
     def unsteady(self) -> bool:
-        """Whether a run that counts as chance decides: one at the best lr, or at one that without it would be best."""
+        """Whether a run that counts as chance decides: one at the best lr, or at an lr that is best without it."""
         if self.lost is None or not self.lost.any():
             return False
         mean, best = self.choices.mean(0), self.best
@@ -89,22 +90,22 @@ class Grid:
         return bool(self.lost[:, best].any() or rivals.any())
 
     def shifted(self, by: float) -> "Grid":
-        """The same with so much added to every value."""
+        """The same grid with a constant added to every value."""
         values = self.values + by
         return Grid(self.lrs, values, values if self.choices is self.values else self.choices + by, self.lost)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A difference at best lrs, ours - theirs.
+    """The difference of two methods at their best lrs, ours - theirs, with its test.
 
     Attributes:
-        differences: by seed.
-        p: how often chance alone gives one at least so large; 1 where no test can be made.
-        by: the test that was made; None where there was none.
-        interval: at any level, those differences that the test does not refuse; None where there is none, as where a
-            run that counts as chance decides: such values have no middle that an interval could be about.
-        needed: the number of seeds from which on the swaps can find something.
+        differences: the differences by seed.
+        p: the p value; 1 if no test could be made.
+        by: the test that was used; None if no test could be made.
+        interval: a function from a confidence level to the interval of differences that the test does not reject. None
+            if there is no interval, as when a run that counts as chance decides: such values have no meaningful center.
+        needed: the smallest number of seeds at which the swap test can reach significance.
     """
 
     differences: Numbers
@@ -115,15 +116,15 @@ class Tested:
 
 
 def compare(ours: Grid, theirs: Grid, family: int = 1, matched: bool = False) -> Tested:
-    """Whether two methods differ at their best lrs.
+    """Test whether two methods differ at their best lrs.
 
     Args:
-        family: how many comparisons are made at once. The swaps are used where their number suffices to find something
-            among so many.
-        matched: whether the i-th lr of ours belongs to the i-th of theirs, as of a method and its control.
+        family: the number of comparisons that are made together. The swap test is used if it has enough seeds to reach
+            significance among so many.
+        matched: whether the i-th lr of ours corresponds to the i-th of theirs, as for a method and its control.
 
     Raises:
-        ValueError: the seeds differ in number.
+        ValueError: the numbers of seeds differ.
     """
     n = len(ours.values)
     if len(theirs.values) != n:
@@ -158,7 +159,7 @@ def compare(ours: Grid, theirs: Grid, family: int = 1, matched: bool = False) ->
 
 
 def seeds_needed(family: int) -> int:
-    """The number of seeds at which the swaps can find something among so many comparisons.
+    """The smallest number of seeds at which the swap test can reach significance in a family of that size.
 
     >>> seeds_needed(1), seeds_needed(2), seeds_needed(10)
     (6, 7, 9)
@@ -167,16 +168,16 @@ def seeds_needed(family: int) -> int:
 
 
 def _first_best(means: Numbers) -> NDArray[np.intp]:
-    """The index of the best along the last axis: the first of several that differ by no more than their rounding."""
+    """The index of the largest along the last axis; the first one if several are equal up to rounding."""
     enough = means.max(-1, keepdims=True) - _TIE * np.abs(means).max(-1, keepdims=True)
     return np.asarray((means >= enough).argmax(-1))
 
 
 @cache
 def _swaps(n: int, comparisons: int = 1) -> Numbers:
-    """One row for each way to swap n seeds, 1 where a seed is swapped; the first swaps none.
+    """The ways to swap n seeds, one per row, with 1 for a swapped seed; the first row swaps none.
 
-    Of two that are each other's mirror one suffices, as long as all are listed: they give the same distance.
+    A complete list holds only one of each mirrored pair, since both give the same distance.
     """
     if n <= _ALL:
         return np.array([(0, *rest) for rest in product((0.0, 1.0), repeat=n - 1)])
@@ -187,7 +188,7 @@ def _swaps(n: int, comparisons: int = 1) -> Numbers:
 
 
 def _swapped(swaps: Numbers, ours: Grid, theirs: Grid) -> float:
-    """How often the best means of swapped seeds are at least as far apart."""
+    """The share of swaps in which the best means are at least as far apart as observed."""
 
     def means(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
         first = (a.sum(0) + swaps @ (b - a)) / len(a)
@@ -205,10 +206,10 @@ def _swapped(swaps: Numbers, ours: Grid, theirs: Grid) -> float:
 
 
 def _either(ours: Grid, theirs: Grid, test: Callable[[Numbers], Numbers]) -> float:
-    """Of grids that differ.
+    """The p value for grids with different lrs.
 
     Args:
-        test: for each column of differences, the chance that ones with no mean above 0 have one as high.
+        test: gives, for each column of differences, the one-sided p value for a mean above 0.
     """
     differences = ours.values[:, :, None] - theirs.values[:, None, :]
     n, a, b = differences.shape
@@ -223,7 +224,7 @@ def _either_swapped(swaps: Numbers, ours: Grid, theirs: Grid) -> float:
         signs = np.concatenate([signs, -signs])
 
     def test(differences: Numbers) -> Numbers:
-        sums = [signs @ column for column in differences.T]  # one by one: BLAS wakes all its threads for a matrix
+        sums = [signs @ column for column in differences.T]  # one by one: a matrix product wakes all BLAS threads
         enough = _TIE * np.abs(differences).sum(0)
         return np.array([(each >= each[0] - tie).mean() for each, tie in zip(sums, enough, strict=True)])
 
@@ -234,19 +235,19 @@ def _either_t(ours: Grid, theirs: Grid) -> float:
     n, scale = len(ours.values), float(np.abs(ours.values).max())
 
     def test(differences: Numbers) -> Numbers:
-        alike = np.array([no_spread(column, scale) for column in differences.T.tolist()])
-        t = differences.mean(0) / np.where(alike, 1.0, differences.std(0, ddof=1) / math.sqrt(n))
-        return np.where(alike, 1.0, stdtr(n - 1, -t))
+        equal = np.array([no_spread(column, scale) for column in differences.T.tolist()])
+        t = differences.mean(0) / np.where(equal, 1.0, differences.std(0, ddof=1) / math.sqrt(n))
+        return np.where(equal, 1.0, stdtr(n - 1, -t))
 
     return _either(ours, theirs, test)
 
 
 def _end(p_at: Callable[[float], float], estimate: float, scale: float, error: float) -> float:
-    """The end of the differences that are not refused, on the side of scale's sign."""
+    """The end of the interval of differences that are not rejected, on the side given by the sign of scale."""
     inside, step = estimate, scale * 1e-3 or 1e-9
     while p_at(outside := estimate + step) > error:
         inside, step = outside, step * 2
-        if abs(step) > 1e6 * max(abs(scale), 1.0):  # no difference is refused, however large
+        if abs(step) > 1e6 * max(abs(scale), 1.0):  # no difference is rejected, however large
             return math.copysign(math.inf, scale)
     while abs(outside - inside) > 1e-5 * max(abs(outside - estimate), abs(scale) * 1e-9):
         middle = (inside + outside) / 2

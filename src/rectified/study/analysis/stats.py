@@ -1,6 +1,6 @@
-"""Student's t intervals and tests, and what many of them at once allow. Pure functions.
+"""Student's t intervals and tests, and adjustment for multiple comparisons. Pure functions.
 
-NaN and infinity are refused everywhere: no statistic of them means anything.
+NaN and infinity are refused everywhere: no statistic of them is meaningful.
 """
 
 import math
@@ -13,13 +13,13 @@ from scipy.special import stdtr, stdtrit  # what scipy.stats calls, which takes 
 from ...workloads.numbers import LARGEST, is_finite
 
 LEVEL = 0.95
-_MOST = 10_000  # seeds; advice to run more of them helps nobody
-_EQUAL = 1e-9  # relative: values that differ by less differ by their rounding
+_MOST = 10_000  # seeds; nobody can act on advice to run more
+_EQUAL = 1e-9  # relative: values that differ by less differ only by rounding
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval from n values; of one value the interval is the whole line.
+    """An estimate with its confidence interval from n values; for one value the interval is the entire real line.
 
     Raises:
         ValueError: the estimate is not finite, or an end is NaN.
@@ -36,11 +36,11 @@ class Interval:
 
     @property
     def half(self) -> float:
-        """Half its width."""
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
     def excludes(self, value: float) -> bool:
-        """Whether the value lies outside.
+        """Whether the value lies outside the interval.
 
         Raises:
             ValueError: it is NaN or infinite.
@@ -49,10 +49,10 @@ class Interval:
 
 
 def finite(values: Sequence[float]) -> Sequence[float]:
-    """The values.
+    """Return the values after checking that they are finite.
 
     Raises:
-        ValueError: there is none, or one is NaN, infinite or above 1e100 in size.
+        ValueError: there are no values, or one is NaN, infinite or above 1e100 in magnitude.
     """
     if not len(values):
         raise ValueError("no values; there must be at least one")
@@ -66,10 +66,10 @@ def finite(values: Sequence[float]) -> Sequence[float]:
 
 
 def no_spread(values: Sequence[float], scale: float = 0.0) -> bool:
-    """Whether all values are the same but for their rounding.
+    """Whether all values are equal up to rounding.
 
     Args:
-        scale: the size of the numbers that the values are differences of.
+        scale: the magnitude of the numbers that the values are differences of.
 
     Raises:
         ValueError: there is no value, or one is NaN or infinite.
@@ -82,10 +82,10 @@ def no_spread(values: Sequence[float], scale: float = 0.0) -> bool:
 
 
 def t_quantile(p: float, freedom: int) -> float:
-    """Student's t: the value below which it lies with probability p.
+    """The quantile of Student's t distribution at probability p.
 
     Raises:
-        ValueError: p is not inside (0, 1), or there is no degree of freedom.
+        ValueError: p is not inside (0, 1), or there are no degrees of freedom.
 
     >>> round(t_quantile(0.975, 2), 4), round(t_quantile(0.975, 1000), 4)
     (4.3027, 1.9623)
@@ -98,9 +98,9 @@ def t_quantile(p: float, freedom: int) -> float:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """The mean, with Student's interval: it covers as often as its level says where values are spread normally.
+    """The mean with Student's t interval, whose coverage is exact for normally distributed values.
 
-    For a skewed spread it covers less often: at 95 %, of an exponential's mean, 89 to 93 % from 3 to 20 values.
+    For skewed distributions the coverage is lower: at 95 %, for the mean of 3 to 20 exponential values, 89 to 93 %.
 
     Raises:
         ValueError: there is no value, or one is NaN or infinite.
@@ -117,15 +117,15 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
 
 
 def t_p_value(differences: Sequence[float], scale: float = 0.0) -> float:
-    """The paired t test's: how often chance alone gives a mean at least so far from 0, if differences are normal.
+    """The two-sided p value of the paired t test, which assumes normally distributed differences.
 
-    1 where there is no test: one pair, or differences that are all equal and so have no spread.
+    1 if no test is possible: there is one pair, or all differences are equal and so have no spread.
 
     Args:
-        scale: the size of the numbers that these are differences of.
+        scale: the magnitude of the numbers that these are differences of.
 
     Raises:
-        ValueError: there is no difference, or one is NaN or infinite.
+        ValueError: there are no differences, or one is NaN or infinite.
 
     >>> round(t_p_value([0.5, 0.6, 0.4]), 4)
     0.0131
@@ -138,12 +138,12 @@ def t_p_value(differences: Sequence[float], scale: float = 0.0) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Each p value adjusted for being one of several (Holm 1979), in their order.
+    """P values adjusted for multiple comparisons (Holm 1979), in the given order.
 
-    Where those of at most 0.05 are called findings, the chance of even one false one among all is at most 5 %.
+    If adjusted values of at most 0.05 are called findings, the chance of any false finding is at most 5 %.
 
     Raises:
-        ValueError: one is not in [0, 1].
+        ValueError: a p value is not in [0, 1].
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -160,10 +160,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def seeds_to_separate(differences: Sequence[float], level: float = LEVEL) -> int | None:
-    """How many more seeds would make the t interval exclude 0, if mean and spread stay the same.
+    """The number of additional seeds that would make the t interval exclude 0, if mean and spread stay the same.
 
-    0 if it does now; None for one seed, for a mean of 0, and where it takes more than ten thousand. A guess, since the
-    mean and the spread are estimates themselves.
+    0 if it excludes 0 now; None for one seed, for a mean of 0, and if it takes more than ten thousand. Only a guess,
+    since mean and spread are estimates themselves.
 
     >>> seeds_to_separate([1.0, -0.5, 0.4, 0.9, 0.7])
     4
@@ -180,7 +180,7 @@ def seeds_to_separate(differences: Sequence[float], level: float = LEVEL) -> int
         return 0
     if not separates(_MOST):
         return None
-    low, high = n, _MOST  # not, and enough
+    low, high = n, _MOST  # too few, enough
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if separates(middle) else (middle, high)

@@ -1,4 +1,4 @@
-"""The verdict of a study in sentences, which never claim more than the tests allow. Pure functions."""
+"""The verdict of a study in sentences that never claim more than the tests allow. Pure functions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,15 @@ from .outcomes import LOST, Fate, Metric, Outcomes
 
 @dataclass(frozen=True)
 class Verdict:
-    """Sentences, in the order in which they are read.
+    """A study's verdict for one setting: sentences in reading order.
 
     Attributes:
-        answer: which method leads, what it is better than, how its lr was chosen, and whether its grid was wide enough.
+        answer: which method leads, what it is better than, how learning rates were chosen, and whether the grids were
+            wide enough.
         at_best: each method vs the baseline, at their best lrs.
-        at_lr: the same at equal lrs: a count, then each finding.
-        beyond_lr: each method vs its control at a matched lr: what its warmup does that a smaller lr does not.
-        robust: how forgiving each method is in its lr.
+        at_lr: each method vs the baseline at equal lrs: a count, then each finding.
+        beyond_lr: each method vs its matched-lr control: what its warmup does that a smaller lr does not.
+        robust: how sensitive each method is to its lr.
         runs: which runs count as chance, and which are missing.
         chance: how many comparisons were made, how they were tested, and the chance of a false finding.
     """
@@ -41,10 +42,10 @@ class Verdict:
 def in_words(
     found: Comparison, outcomes: Outcomes, metric: Metric, final: Sequence[tuple[str, Mapping[str, float]]] = ()
 ) -> Verdict:
-    """What a comparison allows to be said.
+    """Put a comparison into words, claiming no more than its tests allow.
 
     Args:
-        final: what was measured once, such as BLEU: its label, and each method's mean at its best lr.
+        final: metrics measured once at the end, such as BLEU: the label, and each method's mean at its best lr.
     """
     return Verdict(
         answer=(*_answer(found, outcomes, metric), *(_final(label, means) for label, means in final if means)),
@@ -64,13 +65,13 @@ def _answer(found: Comparison, outcomes: Outcomes, metric: Metric) -> tuple[str,
         if not counted:
             return ("No run has a result yet.",)
         if counted == {"diverged"}:
-            return ("Every run that ended has diverged, so there is no metric to compare.",)
-        return ("No run that ended is better than chance, so there is nothing to compare.",)
+            return ("Every finished run diverged, so there is no metric to compare.",)
+        return ("No finished run is better than chance, so there is nothing to compare.",)
     if found.leader is None:
         if not any(found.best.values()):
-            why = "no method has a result for any seed at all of its lrs"
+            why = "no method has a seed with results at all of its learning rates"
         elif found.shared:
-            why = "each method is worse than another, on seeds that not all of them have"
+            why = "each method is worse than some other method, on seeds that not all methods share"
         else:
             why = "no seed has a result for every method"
         return (f"Best learning rates cannot be compared yet: {why}.",)
@@ -80,63 +81,65 @@ def _answer(found: Comparison, outcomes: Outcomes, metric: Metric) -> tuple[str,
     if without:
         has = "it has" if len(without) == 1 else "they have"
         sentences.append(
-            f"Left out of this comparison: {some(without)}, since {has} no seed with a result at every lr."
+            f"Left out of this comparison: {some(without)}, since {has} no seed with a result at every learning rate."
         )
     if found.first_baseline:
         sentences.append(
-            f"The study began with {found.first_baseline} as its baseline. What is said of {found.baseline} as a "
-            "baseline is exploratory: one that is chosen after the results finds more than there is."
+            f"The study began with {found.first_baseline} as its baseline. Comparisons with {found.baseline} as the "
+            "baseline are exploratory: a baseline chosen after the results are known finds more than there is."
         )
     return tuple(filter(None, sentences))
 
 
 def _counted(outcomes: Outcomes) -> set[Fate]:
-    """What became of the runs that count against their methods; one that the machine failed does not."""
+    """The fates of the runs that count against their methods; runs that the machine failed do not."""
     runs = [run for by_lr in outcomes.runs.values() for by_seed in by_lr.values() for run in by_seed.values()]
     return {run.fate for run in runs if run.fate in LOST and (run.settled or run.fate == "diverged")}
 
 
 def _lead(leader: str, found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
-    """Who leads, on the seeds that all methods have, and with what."""
+    """The sentence that names the leading method and its mean over the seeds that all methods share."""
     best = found.best[leader]
     assert best is not None
     mean, *others = (_mean(method, found) for method in (leader, *(d.baseline for d in found.rivals if d.values)))
     word = "highest" if metric.larger_is_better else "lowest"
-    among = ", of the methods that no other is better than" if any(metric.better(m, mean) for m in others) else ""
+    among = (
+        " among the methods that no other method is better than" if any(metric.better(m, mean) for m in others) else ""
+    )
     values = [best.values[seed] for seed in found.shared]
     by_seed = "one seed"
     if len(values) > 1:
         by_seed = f"{number(min(values))} to {number(max(values))} by seed, {count(len(values), 'seed')}"
     if len(values) < len(best.values):
-        by_seed += f" that all methods have, of {len(best.values)}"
+        by_seed += f" shared by all methods, out of {len(best.values)}"
     if lost := outcomes.lost(leader, best.lr, found.shared):
         by_seed += f"; {lost} of them count{'s' if lost == 1 else ''} as chance"
     return (
-        f"At its best learning rate {leader} has the {word} mean {metric.name}{among}: "
+        f"At its best learning rate, {leader} has the {word} mean {metric.name}{among}: "
         f"{number(mean)}{metric.unit} at lr {best.lr:g} ({by_seed})."
     )
 
 
 def _mean(method: str, found: Comparison) -> float:
-    """Of a method at its best lr, over the seeds that all have."""
+    """A method's mean at its best lr, over the seeds that all methods share."""
     best = found.best[method]
     assert best is not None
     return fmean(best.values[seed] for seed in found.shared)
 
 
 def _final(label: str, means: Mapping[str, float]) -> str:
-    """A measure that methods are not compared by, at the same learning rates."""
+    """The sentence about a metric that methods are not compared by, at their best learning rates."""
     each = listing([f"{method} {number(mean)}" for method, mean in means.items()])
-    return f"{label[0].upper()}{label[1:]} there, mean over seeds: {each}."
+    return f"{label[0].upper()}{label[1:]} at these learning rates, mean over seeds: {each}."
 
 
 def _rank(found: Comparison, metric: Metric) -> str:
-    """Which others the leader is better than."""
-    if not found.rivals:  # a control is none
+    """The sentence that compares the leader with the other methods."""
+    if not found.rivals:  # controls are not rivals
         return "There is no other method to compare it with."
     rivals = [d for d in found.rivals if d.values]
     if not rivals:
-        return "No other method has a result at its best lr to compare it with."
+        return "No other method has a result at its best learning rate to compare it with."
     if all(d.n < 2 for d in rivals):
         return "One seed cannot separate a difference between methods from chance."
     beaten = [d.baseline for d in rivals if d.finding == "better"]
@@ -154,20 +157,20 @@ def _rank(found: Comparison, metric: Metric) -> str:
 
 
 def _choice(found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
-    """By which data the lrs were chosen."""
+    """The sentence that says which metric chose the learning rates."""
     if all(len(outcomes.runs[method]) == 1 for method, best in found.best.items() if best):
         return ""  # no choice was made
     if metric.chosen_by is not None:
         by = metric.chosen_by[1].partition(",")[0]
-        return f"Each lr was chosen by {by} and is told by {metric.name}."
+        return f"Learning rates were chosen by {by}; results are {metric.name}."
     return (
-        f"Each lr was chosen by the {metric.name} that it is told by, so these means are optimistic; a test of a "
-        "difference chooses again, and is not."
+        f"Learning rates were chosen by the same {metric.name} that is reported, so these means are optimistic. The "
+        "tests of differences repeat that choice, so they are not."
     )
 
 
 def _ends(found: Comparison) -> list[str]:
-    """The methods whose grid may end too early; those with the same end in one sentence."""
+    """Sentences about methods whose lr grid may be too narrow; methods with the same end share one."""
     ends: dict[tuple[float, str, float | None], list[str]] = {}
     for method, best in found.best.items():
         if best and best.end:
@@ -175,8 +178,8 @@ def _ends(found: Comparison) -> list[str]:
     sentences = []
     for (lr, end, beyond), methods in ends.items():
         its, it = ("its", "it") if len(methods) == 1 else ("their", "they")
-        where = f"is the {end} of {its} grid: {it} may be better beyond, at {beyond:g} say"
-        sentences.append(f"The best lr of {some(methods)}, {lr:g}, {where}.")
+        where = f"is the {end} of {its} grid: {it} may do better beyond it, for example at {beyond:g}"
+        sentences.append(f"The best learning rate of {some(methods)}, {lr:g}, {where}.")
     return sentences
 
 
@@ -185,8 +188,11 @@ def _at_best(d: Difference, found: Comparison, metric: Metric) -> str:
         missing = [name for name in (d.method, d.baseline) if found.best[name] is None]
         if missing:
             have = "has" if len(missing) == 1 else "have"
-            return f"{d.method}: not compared, since {listing(missing)} {have} no seed with a result at every lr."
-        return f"{d.method}: not compared, since no seed has a result at every lr for both it and {d.baseline}."
+            why = f"{listing(missing)} {have} no seed with a result at every learning rate"
+            return f"{d.method}: not compared, since {why}."
+        return (
+            f"{d.method}: not compared, since no seed has results at every learning rate for both it and {d.baseline}."
+        )
     return f"{_versus(d)}: {_difference(d, metric)}{_waiting(d)}"
 
 
@@ -212,30 +218,32 @@ def _at_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
     alone = sum(d.finding == "inconclusive" and d.interval is not None and d.interval.excludes(0) for d in judged)
     but = f"; {alone} of the inconclusive ones would be findings if each were the only comparison" if alone else ""
     return (
-        f"{count(len(judged), 'comparison')} with {found.baseline} at equal lr: {counted}{but}.",
+        f"{count(len(judged), 'comparison')} with {found.baseline} at equal learning rates: {counted}{but}.",
         *(f"{d.method} at lr {d.lr:g}: {_difference(d, metric)}{_waiting(d)}" for d in found_here),
     )
 
 
 def _beyond_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
-    """Each method with a control: at best lrs, then how often at equal ones."""
+    """Sentences for each method that has a control: the difference at best lrs, then a count at equal lrs."""
     sentences = []
     for d in found.beyond_lr:
         if d.lr is not None:
             continue
         if d.lrs is None:
-            sentences.append(f"{d.method}: not compared with its control yet, since no seed has a result at every lr.")
+            sentences.append(
+                f"{d.method}: not compared with its control yet, since no seed has a result at every learning rate."
+            )
             continue
         here = [e for e in found.beyond_lr if e.method == d.method and e.lr is not None and e.n > 1]
         counts = Counter(e.finding for e in here)
         counted = listing([f"{n} {finding}" for finding, n in counts.items()]) if here else ""
-        each = f" Lr by lr: {counted}." if len(here) > 1 else ""
+        each = f" At each learning rate: {counted}." if len(here) > 1 else ""
         sentences.append(f"{_versus(d)}: {_difference(d, metric)}{_waiting(d)}{each}")
     return tuple(sentences)
 
 
 def _difference(d: Difference, metric: Metric) -> str:
-    """The mean difference, method − baseline, and what it allows to be said."""
+    """The mean difference, method − baseline, and what may be concluded from it."""
     size = f"{number(d.mean, sign='+')}{metric.difference} ({spread(d)})"
     n = count(d.n, "seed")
     small = f", though by less than {metric.tolerance}" if abs(d.mean) < metric.margin else ""
@@ -249,7 +257,8 @@ def _difference(d: Difference, metric: Metric) -> str:
         return f"{size}, not testable: one seed cannot separate a difference from chance."
     if d.finding == "not testable":
         if d.unsteady:
-            return f"{size}, not testable: where runs count as chance it takes {count(d.needed, 'seed')}.{_lost(d)}"
+            seeds = count(d.needed, "seed")
+            return f"{size}, not testable: with runs that count as chance, a test takes {seeds}.{_lost(d)}"
         return f"{size}, not testable: it is the same for each of {n}, so there is no spread to test it against."
     among = " among this many comparisons" if d.interval is not None and d.interval.excludes(0) else ""
     if d.unsteady:
@@ -263,7 +272,7 @@ def _difference(d: Difference, metric: Metric) -> str:
 
 
 def spread(d: Difference) -> str:
-    """The interval of a difference, or where there is none how far it goes from seed to seed."""
+    """The interval of a difference, or its range over seeds if there is no interval."""
     if d.n == 1:
         return "one seed"
     if d.interval is None:
@@ -276,7 +285,7 @@ def spread(d: Difference) -> str:
 def _lost(d: Difference) -> str:
     names = zip((d.method, d.baseline), d.lost, strict=True)
     lost = [f"{count(runs, 'run')} of {name}" for name, runs in names if runs]
-    return f" With {listing(lost)} that count{'s' if sum(d.lost) == 1 else ''} as chance." if lost else ""
+    return f" {listing(lost)} count{'s' if sum(d.lost) == 1 else ''} as chance." if lost else ""
 
 
 def _waiting(d: Difference) -> str:
@@ -287,9 +296,9 @@ def _robust(method: str, found: Comparison, outcomes: Outcomes) -> str:
     robust = found.robust[method]
     lrs = sorted(outcomes.runs[method])
     if robust is None:
-        return f"{method}: not measured, since no seed has a result at every lr yet."
+        return f"{method}: not measured, since no seed has a result at every learning rate yet."
     if len(lrs) == 1:
-        return f"{method}: not measured, since it has a single lr ({lrs[0]:g})."
+        return f"{method}: not measured, since it has a single learning rate ({lrs[0]:g})."
     low, high = robust.lrs
     by_seed = "one seed"
     if robust.seeds > 1:
@@ -327,13 +336,13 @@ def _runs(outcomes: Outcomes, metric: Metric) -> tuple[str, ...]:
         )
         sentences.append(f"Each of these counts as {as_what}.")
     elif trained:
-        sentences.append(f"Every run that ended has trained: {trained:,}.")
+        sentences.append(f"No finished run diverged, failed or ended at chance ({trained:,} finished).")
     left: Counter[Fate] = Counter(run.fate for _, _, run in every if not run.settled and run.fate != "diverged")
     if pending := sum(left.values()):
         kinds = [f"{left[fate]} {fate}" for fate in _OPEN if left[fate]]
         sentences.append(
             f"{pending:,} of {count(len(every), 'run')} {'has' if pending == 1 else 'have'} no result yet "
-            f"({listing(kinds)}), which may change all of this."
+            f"({listing(kinds)}), so all of this may change."
         )
     return tuple(sentences)
 
@@ -353,11 +362,11 @@ def _chance(found: Comparison) -> str:
     how = []
     if "swaps" in kinds:
         how.append(
-            "by swapping the two methods' runs seed by seed and choosing both lrs again each time, which assumes "
-            "nothing of how seeds are spread"
+            "by permutation tests, which swap the two methods' runs seed by seed, choose both learning rates again "
+            "each time, and assume nothing about the distribution over seeds"
         )
     if "t" in kinds:
-        how.append("by t tests, where there are too few seeds for that, which assume that seeds are spread normally")
+        how.append("by t tests where there are too few seeds to permute, which assume a normal distribution over seeds")
     bound = f"at most {100 - 95} %"
     all_of = f", and over all of them at most {min(100, 5 * len(families))} %" if len(families) > 1 else ""
     return (
@@ -368,5 +377,5 @@ def _chance(found: Comparison) -> str:
 
 
 def _rounded(n: int) -> int:
-    """Two digits: more would be an illusion of precision."""
+    """Round to two digits: more would suggest a precision that the estimate lacks."""
     return int(float(f"{n:.2g}"))

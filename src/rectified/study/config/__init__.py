@@ -1,1 +1,1 @@
-"""What a study compares, as values: methods, runs, and the ways to write them down."""
+"""The configuration of a study as values: methods, runs, and their text forms."""

@@ -1,10 +1,10 @@
-"""The paper's question whether RAdam helps by its first steps alone: RAdam with other first steps, as warmups.
+"""RAdam with other first steps, as warmups: the paper's ablation of whether only the first steps matter.
 
     radam-4hold                no update in steps 1 to 4, then RAdam
     radam-4adam                Adam's own updates in steps 1 to 4, then RAdam
-    radam-4momentum-4adam      momentum steps 1 to 4, Adam's own 5 to 8, then RAdam
+    radam-4momentum-4adam      momentum in steps 1 to 4, Adam's own updates in steps 5 to 8, then RAdam
 
-RAdam is the paper's Algorithm 2, threshold 4, whose own momentum start takes four steps at any beta2 from 0.81.
+RAdam here is the paper's Algorithm 2 with threshold 4, whose own momentum start takes four steps for beta2 >= 0.81.
 
 Reference: the authors' repository, cifar_imagenet/fourstep.sh; arXiv:1908.03265, section 5.
 """
@@ -19,7 +19,7 @@ PAPER = Rectified(threshold=4)
 
 @dataclass(frozen=True)
 class Unrectified(Warmup):
-    """omega = 1 in the steps from `first` to `last`; in all others the paper's r_t, or its momentum start.
+    """omega = 1 in steps `first` to `last`; in all other steps the paper's r_t, or its momentum start.
 
     >>> warmup = Unrectified(5, 8)
     >>> [round(warmup.omega(t, beta2=0.999), 3) for t in (4, 5, 8, 9)]

@@ -1,10 +1,10 @@
-"""The control for "a warmup is only a smaller lr": the same optimizer without the warmup, at lr times its mean omega.
+"""Matched-lr controls: the same optimizer without its warmup, at lr times the warmup's mean omega over the run.
 
     matched-lr(radam)             Adam at lr times the mean of RAdam's omega over the run's steps
-    matched-lr(adam+linear-10%)   Adam at 0.95 lr, since the omega of a linear warmup over a tenth of the run means 0.95
+    matched-lr(adam+linear-10%)   Adam at 0.95 lr, since omega of a linear warmup over 10 % of the run has mean 0.95
 
-Of one nominal lr both take, added up over the run, steps of the same size; what is left of a difference is the
-warmup's shape.
+At the same nominal lr, the step sizes of both sum to the same total over the run, so a remaining difference comes from
+the shape of the warmup.
 """
 
 import re
@@ -24,7 +24,7 @@ _NAME = re.compile(r"matched-lr\((.*)\)", re.DOTALL)
 
 @dataclass(frozen=True)
 class SmallerLr(Warmup):
-    """omega = factor at every step: no warmup, but a smaller lr.
+    """omega = factor at every step: a smaller lr instead of a warmup.
 
     >>> SmallerLr(0.4).omega(1, beta2=0.999)
     0.4
@@ -38,12 +38,12 @@ class SmallerLr(Warmup):
 
 @dataclass(frozen=True)
 class MeanOmega:
-    """A :class:`SmallerLr` of the size of a method's own warmup, which its run's length decides."""
+    """A :class:`SmallerLr` whose factor is the mean omega of a warmup, which depends on the length of the run."""
 
     method: "Method"
 
     def over(self, steps: int) -> SmallerLr:
-        """That of a run of that many steps.
+        """The :class:`SmallerLr` for a run of that many steps.
 
         A step that a warmup with ``start="momentum"`` takes without the second moment counts as omega = 0.
         """
@@ -51,7 +51,9 @@ class MeanOmega:
 
 
 def mean_omega(omega: Callable[[int], float], steps: int) -> float:
-    """The mean over a run: of each of its first 65,536 steps, then of 1,024 in every doubling and linear between.
+    """The mean of omega over a run: exact over the first 65,536 steps, then sampled and interpolated linearly.
+
+    Beyond 65,536 steps, it uses 1,024 samples per doubling of the step.
 
     >>> mean_omega(lambda t: min(t / 100, 1), 200)
     0.7525
@@ -70,7 +72,7 @@ def mean_omega(omega: Callable[[int], float], steps: int) -> float:
 
 
 def control_name(method: str) -> str:
-    """The name of a method's control.
+    """The name of a method's matched-lr control.
 
     >>> control_name("radam")
     'matched-lr(radam)'
@@ -79,7 +81,7 @@ def control_name(method: str) -> str:
 
 
 def controlled(name: str) -> str | None:
-    """The name of the method that a control belongs to; None if the name is no control's.
+    """The name of the method that a control belongs to; None if the name is not that of a control.
 
     >>> controlled("matched-lr(radam(beta2=0.95))"), controlled("radam")
     ('radam(beta2=0.95)', None)

@@ -1,4 +1,4 @@
-"""The one way in which an option of a study is refused."""
+"""The error for an invalid option of a study."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from ...messages import shortened, shown
 
 
 class InvalidOption(ValueError):  # noqa: N818  # a name of the public contract
-    """An option has a value that it cannot have.
+    """An option has an invalid value.
 
-    It is raised where the value is known, and written down where the option came from: as a flag by the command line,
-    as a line by a study's file, as a keyword by Python.
+    The message depends on where the option came from: the command line names a flag, a study's file names a line, and
+    Python names a keyword.
 
     Attributes:
-        name: the option's, as a keyword of Python, such as ``"batch_sizes"``.
-        value: as it was given.
-        why: what is wrong with it, with the allowed range or the way out.
+        name: the option's name as a Python keyword, such as ``"batch_sizes"``.
+        value: the value that was given.
+        why: what is wrong, with the allowed range or a fix.
 
     >>> print(InvalidOption("epochs", 0, "it must be at least 1"))
     epochs is 0: it must be at least 1
@@ -28,16 +28,16 @@ class InvalidOption(ValueError):  # noqa: N818  # a name of the public contract
         return self.text(self.name)
 
     def text(self, label: str) -> str:
-        """The message, with the option called by another name, such as ``"--batch-sizes"``; long values shortened."""
+        """The message with another name for the option, such as ``"--batch-sizes"``; long values are shortened."""
         value = shortened(self.value) if isinstance(self.value, str) else shown(self.value)
         return f"{label} is {value}: {self.why}"
 
 
 def check_count(name: str, value: Any) -> None:
-    """Refuse what is no number of things, of which there is at least one.
+    """Check that an option is a whole number of at least 1.
 
     Raises:
-        InvalidOption: it is no whole number, or below 1.
+        InvalidOption: it is not a whole number, or below 1.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidOption(name, value, "it must be a whole number, at least 1")

@@ -22,7 +22,7 @@ _SWITCHES = ("foreach", "fused", "capturable", "differentiable", "maximize")  # 
 
 @dataclass(frozen=True)
 class PartOfRun:
-    """A warmup whose length is a part of the run that it is in.
+    """A warmup whose length is a fraction of the run.
 
     >>> from rectified.warmup import Linear
     >>> PartOfRun(Linear, 0.1).over(3000)
@@ -33,19 +33,20 @@ class PartOfRun:
     part: float
 
     def over(self, steps: int) -> Warmup:
-        """The warmup of a run of that many steps; it lasts for one step at least."""
+        """The warmup for a run of that many steps; it lasts at least one step."""
         return self.kind(max(1, round(self.part * steps)))
 
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer with its options and its warmup, as a study names it.
+    """A method of a study: an optimizer with its options and its warmup.
 
     Attributes:
-        options: keywords of the optimizer, without its lr and the warmup.
-        lr: its own; None where it takes the study's.
-        warmup: in front of its updates; None for what the optimizer does by itself. One that depends on the length of
-            the run, such as :class:`~rectified.study.config.method.PartOfRun`, becomes a warmup by :meth:`over`.
+        name: the method's name in the study.
+        options: keywords of the optimizer, without lr and warmup.
+        lr: the method's own lr; None if it uses the study's.
+        warmup: the warmup that scales its updates; None for the optimizer's own behavior. :meth:`over` resolves one
+            that depends on the length of the run, such as :class:`~rectified.study.config.method.PartOfRun`.
 
     Raises:
         ValueError: the name is no line of text, or the optimizer is no class of them.
@@ -69,7 +70,7 @@ class Method:
             raise ValueError(f"method {shown(self.name)}: {shown(self.optimizer)} is no class of optimizers")
 
     def over(self, steps: int) -> "Method":
-        """The method as a run of that many steps has it.
+        """The method for a run of that many steps, with its warmup resolved.
 
         >>> from rectified.study.config.methods import parse
         >>> parse("adam+linear-10%").over(2000).omega(100)
@@ -82,20 +83,20 @@ class Method:
 
     @property
     def warms_up(self) -> bool:
-        """Whether it has a warmup, that a control could do without."""
+        """Whether the method has a warmup that a control could leave out."""
         if self.warmup is None:
             return issubclass(self.optimizer, RAdam)
         return not isinstance(self.warmup, SmallerLr | MeanOmega)
 
     def control(self) -> "Method":
-        """The same without the warmup, at lr times its mean omega over the run.
+        """The matched-lr control: the method without its warmup, at lr times the warmup's mean omega over the run.
 
         >>> from rectified.study.config.methods import parse
         >>> round(parse("adam+linear-10%").control().over(2000).omega(1), 2)
         0.95
 
         Raises:
-            ValueError: it has no warmup.
+            ValueError: the method has no warmup.
         """
         if not self.warms_up:
             raise ValueError(f"method {shown(self.name)} has no warmup, so there is nothing to match")
@@ -109,17 +110,19 @@ class Method:
     def build(
         self, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float = 0.0
     ) -> torch.optim.Optimizer:
-        """The optimizer over params.
+        """Build the optimizer for these parameters.
 
         Args:
-            weight_decay: for a method that takes it and has none of its own among its options: decoupled where that
-                is an option, otherwise whatever the optimizer makes of it, as SGD and most of torch.optim.
+            weight_decay: used if the optimizer supports it and the method's options do not set it. Decoupled if that is
+                an option, otherwise as the optimizer defines it, as for SGD and most of torch.optim.
 
         Raises:
             ValueError: the warmup depends on the length of the run; call :meth:`over` first.
         """
         if self.warmup is not None and not isinstance(self.warmup, Warmup):
-            raise ValueError(f"method {shown(self.name)}: its warmup depends on the run, whose steps are not known yet")
+            raise ValueError(
+                f"method {shown(self.name)}: its warmup depends on the length of the run; call over(steps) first"
+            )
         options, takes = dict(self.options), keywords(self.optimizer)
         if weight_decay and "weight_decay" not in options and "weight_decay" in takes:
             options["weight_decay"] = weight_decay
@@ -134,11 +137,11 @@ class Method:
         return rectify(self.optimizer(params, **options), self.warmup, on_zero="hold")
 
     def dummy(self, lr: float = 0.1) -> torch.optim.Optimizer:
-        """The optimizer over two small parameters of zeros."""
+        """The optimizer over two small zero parameters."""
         return self.build([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))], lr)
 
     def same_as(self, other: "Method") -> bool:
-        """Whether it does the same at the same lr, under whatever name.
+        """Whether another method does the same at the same lr, whatever their names.
 
         >>> from rectified.study.config.methods import parse
         >>> parse("adam").same_as(parse("adam(eps=1e-8)")), parse("adam").same_as(parse("adam-eps"))
@@ -152,15 +155,15 @@ class Method:
         return ours == theirs
 
     def omega(self, t: int) -> float:
-        """The factor in front of step t's update; 1 for an optimizer without a warmup."""
+        """The warmup factor at step t; 1 for an optimizer without a warmup."""
         return self.omegas([t])[0]
 
     def omegas(self, steps: Iterable[int]) -> list[float]:
-        """:meth:`omega` at each of the steps."""
+        """The warmup factor :meth:`omega` at each of the steps."""
         return list(map(self.omega_function(), steps))
 
     def omega_function(self) -> Callable[[int], float]:
-        """:meth:`omega`, quicker where it is asked for many steps."""
+        """A function that equals :meth:`omega` and is faster for many steps."""
         return omegas_of(self.dummy(), 0)
 
     def warm_at(self) -> int | None:
@@ -168,10 +171,10 @@ class Method:
         return first_at(self.omega_function(), level=0.9)
 
     def check(self) -> None:
-        """Build the optimizer over two small parameters and take a step, so that what cannot run is not planned.
+        """Build the optimizer over two small parameters and take a step, so that errors appear before a study runs.
 
         Raises:
-            ValueError: the lr is none, or the optimizer refuses, ignores or fails with one of the options.
+            ValueError: the lr is invalid, or the optimizer rejects, ignores or fails with one of the options.
         """
         what, takes = f"method {shown(self.name)}", keywords(self.optimizer)
         if self.lr is not None:
@@ -179,7 +182,9 @@ class Method:
                 learning_rate(self.lr)
             except ValueError as error:
                 raise ValueError(f"{what}: lr is {shown(self.lr)}: {error}") from None
-        if self.optimizer.__module__.startswith(("rectified.", "torch.")):  # who knows what others' options mean
+        if self.optimizer.__module__.startswith(
+            ("rectified.", "torch.")
+        ):  # nothing is known about the options of other libraries
             _check_kinds(what, self.options, takes)
         with users_code(what):
             built = self.over(1000).dummy(0.1 if self.lr is None else self.lr)
@@ -188,15 +193,13 @@ class Method:
             ]
         if ignored:
             names = ", ".join(key for key in takes if key not in ("params", "kwargs", "warmup"))
-            raise ValueError(
-                f"{what}: {self.optimizer.__name__} makes nothing of {shown(ignored[0])}; it takes {names}"
-            )
+            raise ValueError(f"{what}: {self.optimizer.__name__} does not use {shown(ignored[0])}; it takes {names}")
         with users_code(f"{what} fails at its first step"), torch.random.fork_rng(devices=[]), _no_warnings():
             _step(built)
 
 
 def _check_kinds(what: str, options: dict[str, Any], takes: dict[str, Any]) -> None:
-    """Refuse a number for a switch, and True or False for a number: Python would take either for the other."""
+    """Reject a number in place of a bool and a bool in place of a number, which Python would accept."""
     for name, value in options.items():
         default = takes.get(name)
         switch = isinstance(default, bool) or name in _SWITCHES
@@ -209,7 +212,7 @@ def _check_kinds(what: str, options: dict[str, Any], takes: dict[str, Any]) -> N
 @contextmanager
 def _no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning is for the run to give
+        warnings.simplefilter("ignore")  # the run gives its own warnings
         yield
 
 
@@ -222,5 +225,5 @@ def _step(optimizer: torch.optim.Optimizer) -> None:
 
 
 def keywords(optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    """The arguments that its constructor takes, with their defaults."""
+    """The arguments of an optimizer's constructor, with their defaults."""
     return {name: x.default for name, x in inspect.signature(optimizer).parameters.items()}

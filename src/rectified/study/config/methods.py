@@ -1,26 +1,26 @@
-"""The methods of a study by name: one table of optimizers, one of warmups.
+"""The names of methods and how they are parsed: a table of optimizers and a table of warmups.
 
     adam   adamw   sgd   adam-eps
     radam   radam-paper   radam-exact   radam-ema   radam-hold   radam-4hold   radam-4adam   radam-4momentum-4adam
     rmsprop   nadam   adadelta   lamb
     gi-adam   random-v0-adam   stable-adamw   sgd-hd   adam-hd   cocob   yellowfin
-    any other optimizer by where it is: torch.optim.Adagrad   pytorch_optimizer.AdaBound(gamma=1e-3)
+    any other optimizer by its import path: torch.optim.Adagrad   pytorch_optimizer.AdaBound(gamma=1e-3)
 
-A warmup joins on with a plus, where there is none yet:
+A plus adds a warmup to an optimizer that has none:
 
     adam+untuned-linear   adam+untuned-exponential   adam+rectified
-    adam+linear-500   adam+linear-10%   adam+second-moment-only-500       for so many steps, or a part of the run
-    adam+my_warmups.Cosine(100)                                           your own, by where it is
+    adam+linear-500   adam+linear-10%   adam+second-moment-only-500       for N steps, or a fraction of the run
+    adam+my_warmups.Cosine(100)                                           your own, by its import path
 
-Other libraries' optimizers get it from :func:`rectified.rectify`, as in torch.optim.NAdam+linear-500.
+:func:`rectified.rectify` adds it to other libraries' optimizers, as in torch.optim.NAdam+linear-500.
 
-Without its warmup, at lr times the warmup's mean omega over the run (what of a warmup is a smaller lr):
+The matched-lr control of a method, which has no warmup but the lr times the warmup's mean omega over the run:
 
     matched-lr(radam)   matched-lr(adam+linear-10%)
 
-Options in parentheses stand last and are the optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An
-lr among them fixes the method's lr: it then runs once, not over the study's lrs. So does an optimizer that takes no lr
-(cocob).
+Options go last, in parentheses, and are the optimizer's keywords (and beta1, beta2): ``adam(beta2=0.95,eps=1e-6)``. An
+lr among them fixes the method's lr: the method then runs once instead of at each of the study's lrs. So does an
+optimizer that takes no lr (cocob).
 """
 
 import difflib
@@ -103,15 +103,15 @@ _PATH = re.compile(r"(?P<path>[A-Za-z_][\w.]*\.\w+)(?:\((?P<arguments>[^()]*)\))
 
 
 def parse(text: str, imports: bool = True) -> Method:
-    """The method of that name, once its optimizer has been built and has taken a step.
+    """Parse a method's name, and check the method by building its optimizer and taking a step.
 
     Args:
-        imports: whether the text may name somebody's own code, which is then imported and called; torch.optim's
-            optimizers are always there.
+        imports: whether the text may name a user's own code, which is then imported and called; torch.optim's
+            optimizers are always available.
 
     Raises:
-        ValueError: an unknown name, or an option that its optimizer does not take; says what there is. One line, also
-            for whatever somebody's own code raises, which is then its cause.
+        ValueError: the name is unknown, or its optimizer does not take an option; the message lists the alternatives.
+            It has one line even if a user's code raised it, and that error is then its cause.
     """
     name = text.strip()
     what = f"method {shown(name)}"
@@ -121,24 +121,24 @@ def parse(text: str, imports: bool = True) -> Method:
     head, plus, tail = _apart(name, "+")
     optimizer_name, options_text = _parenthesized(head)
     if plus and options_text is not None:
-        raise ValueError(f"{what}: options stand last, as in adam+linear-500(beta2=0.95)")
+        raise ValueError(f"{what}: options go last, as in adam+linear-500(beta2=0.95)")
     warmup: Warmup | PartOfRun | None = None
     if plus:
         warmup, options_text = _warmup(what, optimizer_name, tail, imports)
     optimizer, fixed = _optimizer(what, optimizer_name, imports)
     if warmup is not None and not _is_bare(optimizer_name):
-        raise ValueError(f"{what}: {optimizer_name} has its own first steps, and takes no warmup in front of them")
+        raise ValueError(f"{what}: {optimizer_name} has its own first steps and takes no warmup")
     with users_code(what):
         takes = keywords(optimizer)
     options = fixed | read_options(what, options_text or "")
     own_warmup = options.pop("warmup", None)
     if own_warmup is not None and not isinstance(own_warmup, Warmup):
-        raise ValueError(f"{what}: write a warmup as in adam+linear-500, not among the options")
+        raise ValueError(f"{what}: a warmup is not an option; write it as in adam+linear-500")
     if "lr" in options and "lr" not in takes:
         raise ValueError(f"{what}: {optimizer.__name__} takes no lr")
     for option in options:
         if isinstance(takes.get(option), torch.dtype):
-            raise ValueError(f"{what}: {option} cannot be written here; a study's models are float32, so leave it out")
+            raise ValueError(f"{what}: {option} is not supported here; a study's models are float32, so leave it out")
     lr = _own_lr(what, options) if "lr" in takes else 1.0
     if ("beta1" in options or "beta2" in options) and "betas" in takes:
         if "betas" in options:
@@ -151,10 +151,10 @@ def parse(text: str, imports: bool = True) -> Method:
 
 
 def read_method(name: str) -> Method | None:
-    """The method of a name in a study's folder; None where that is not known without importing somebody's code."""
+    """Parse a method's name from a study's folder; None if that would need to import a user's code."""
     try:
         return replace(parse(_RENAMED.get(name, name), imports=False), name=name)  # as its folder calls it
-    except ValueError:  # of another version, or somebody's own
+    except ValueError:  # from another version, or a user's own
         return None
 
 
@@ -169,7 +169,7 @@ def _own_lr(what: str, options: dict[str, Any]) -> float | None:
 
 
 def _apart(text: str, sign: str) -> tuple[str, str, str]:
-    """Like str.partition, at the first sign outside parentheses."""
+    """Split a text like str.partition, at the first sign outside parentheses."""
     depth = 0
     for i, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -179,15 +179,15 @@ def _apart(text: str, sign: str) -> tuple[str, str, str]:
 
 
 def _parenthesized(text: str) -> tuple[str, str | None]:
-    """A name and what stands in the parentheses after it; None where there are none."""
+    """Split a text into a name and the content of the parentheses after it, which is None without parentheses."""
     name, opened, rest = text.partition("(")
     if not opened:
         return name, None
-    return name, rest[:-1] if rest.endswith(")") else rest + ")"  # which then is no list of options
+    return name, rest[:-1] if rest.endswith(")") else rest + ")"  # then it is not a valid list of options
 
 
 def _warmup(what: str, optimizer: str, text: str, imports: bool) -> tuple[Warmup | PartOfRun, str | None]:
-    """The warmup after the plus, and the options behind it."""
+    """Parse the warmup after the plus, and the options after it."""
     if user := _PATH.match(text):
         rest = text[user.end() :]
         if not rest or (rest.startswith("(") and rest.endswith(")")):
@@ -202,26 +202,32 @@ def _warmup(what: str, optimizer: str, text: str, imports: bool) -> tuple[Warmup
         try:
             if length["percent"]:
                 if not 0 < float(length["number"]) <= 100:
-                    raise ValueError(f"a part of the run is {length['number']}%; it must be above 0% and at most 100%")
+                    raise ValueError(
+                        f"the warmup's fraction of the run is {length['number']}%; it must be above 0% and at most 100%"
+                    )
                 return PartOfRun(kind, float(length["number"]) / 100), options
             if "." in length["number"]:
-                raise ValueError(f"{length['name']} needs a whole number of steps, or a part of the run, as 10%")
+                raise ValueError(
+                    f"{length['name']} needs a whole number of steps, or a fraction of the run such as 10%"
+                )
             return kind(int(length["number"])), options
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
     if name in _LONG_WARMUPS:
         example = f"{optimizer}+{name}"
-        raise ValueError(f"{what}: {name} needs its steps, as in {example}-500, or a part of the run, {example}-10%")
+        raise ValueError(
+            f"{what}: {name} needs a length: steps, as in {example}-500, or a fraction of the run, as in {example}-10%"
+        )
     there_are = ", ".join([*_WARMUPS, *_long_names()])
     raise ValueError(
-        f"{what}: unknown warmup {shown(name)}; there are {there_are}, or your own, as my_module.MyWarmup(1)"
+        f"{what}: unknown warmup {shown(name)}; use one of {there_are}, or your own, such as my_module.MyWarmup(1)"
     )
 
 
 def _own_warmup(what: str, path: str, arguments: str, imports: bool) -> Warmup:
     values, keywords = read_arguments(what, arguments)
     found = _imported(what, path, imports)
-    with users_code(f"{what}: {path} makes no warmup"):
+    with users_code(f"{what}: {path} does not make a warmup"):
         made = found(*values, **keywords) if callable(found) and not isinstance(found, Warmup) else found
         warmup = as_warmup(made)
         if warmup is None:
@@ -234,34 +240,34 @@ def _imported(what: str, path: str, imports: bool) -> Any:
         return imported(what, path)
     module, _, name = path.rpartition(".")
     if module != "torch.optim" or not hasattr(torch.optim, name):
-        raise ValueError(f"{what}: {path} is not imported here")
+        raise ValueError(f"{what}: {path} may not be imported here")
     return getattr(torch.optim, name)  # torch's own, which are there
 
 
 def _optimizer(what: str, name: str, imports: bool) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """The optimizer of that name or at that dotted path, and the options that its name stands for."""
+    """The optimizer with that name or import path, and the options that its name implies."""
     if "." in name and _OPTIMIZER.fullmatch(name):
         found = _imported(what, name, imports)
         with users_code(f"{what}: {name}"):
             fits = isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
         if not fits:
-            raise ValueError(f"{what}: {name} is {shown(found)}, and no torch.optim.Optimizer")
+            raise ValueError(f"{what}: {name} is {shown(found)}, not a torch.optim.Optimizer")
         return found, {}
     if name in _OPTIMIZERS:
         optimizer, fixed = _OPTIMIZERS[name]
         return optimizer, dict(fixed)
     if name in _RENAMED:
-        raise ValueError(f"{what}: it is called {_RENAMED[name]} now")
+        raise ValueError(f"{what}: it is now called {_RENAMED[name]}")
     near = difflib.get_close_matches(name, _OPTIMIZERS, 3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(list(_OPTIMIZERS)[:8])}, ...;"
     raise ValueError(
-        f"unknown {what}: {hint} another library's is named by where it is, as torch.optim.Adagrad; "
-        "`rectified study --help` has them all"
+        f"unknown {what}: {hint} name an optimizer of another library by its import path, such as torch.optim.Adagrad; "
+        "`rectified study --help` lists all methods"
     )
 
 
 def _is_bare(name: str) -> bool:
-    """Whether that method can be given a warmup, and has none yet."""
+    """Whether a method accepts a warmup and has none."""
     if name not in _OPTIMIZERS:
         return "." in name
     optimizer, fixed = _OPTIMIZERS[name]
@@ -269,7 +275,7 @@ def _is_bare(name: str) -> bool:
 
 
 def known() -> list[str]:
-    """Every name of a method; N stands for a number of steps, N% for a part of the run."""
+    """Every method name; N stands for a number of steps, N% for a fraction of the run."""
     warmups = [*_WARMUPS, *_long_names()]
     return [*_OPTIMIZERS, *(f"{name}+{warmup}" for name in _OPTIMIZERS if _is_bare(name) for warmup in warmups)]
 

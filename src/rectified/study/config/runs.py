@@ -1,4 +1,4 @@
-"""One run of a study: what it trains, and the names and numbers that identify it."""
+"""One run of a study, and the names and numbers that identify it."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from .method import Method
 
 
 def slug(name: str) -> str:
-    """The name of a method or a task as a folder's.
+    """A method's or task's name in a form that suits a folder name.
 
     >>> slug("radam(beta2=0.95)")
     'radam-beta2-0.95'
@@ -22,7 +22,7 @@ def slug(name: str) -> str:
 
 
 def digest(text: str) -> str:
-    """Ten hexadecimal digits that tell texts apart whose slugs are the same.
+    """Ten hexadecimal digits that distinguish texts with the same slug.
 
     >>> digest("adam")
     'f7f376a1fc'
@@ -32,10 +32,10 @@ def digest(text: str) -> str:
 
 @dataclass(frozen=True)
 class RunKey:
-    """What identifies a run: names and numbers, as records and files have them.
+    """The identity of a run: the names and numbers that records and files use.
 
     Attributes:
-        version: a digest of the file that the task is from, if it is a user's own; empty for a task of this package.
+        version: a digest of the file that a user's task comes from; empty for a task of this package.
     """
 
     task: str
@@ -48,12 +48,12 @@ class RunKey:
 
     @property
     def id(self) -> str:
-        """A stable name for the run's folder: its method, lr and seed, for the eye, and a hash of the whole key."""
+        """A stable folder name for the run: its method, lr and seed for readers, and a hash of the full key."""
         return f"{slug(self.method)[:40]}-lr{self.lr:g}-seed{self.seed}-{self._digest}"
 
     @property
     def old_id(self) -> str:
-        """The same in studies that call their folder of runs cells/."""
+        """The run's folder name in studies of earlier versions, which have cells/ instead of runs/."""
         return f"{slug(self.method)[:40]}-{self._digest}"
 
     @property
@@ -61,7 +61,7 @@ class RunKey:
         return digest(json.dumps(self.as_dict(), sort_keys=True))
 
     def as_dict(self) -> dict[str, Any]:
-        """The key as JSON holds it; without a version where there is none, as in folders of earlier versions."""
+        """The key as JSON; without a version if it is empty, as in folders of earlier versions."""
         return {name: value for name, value in asdict(self).items() if name != "version" or value}
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class RunKey:
 
 @dataclass(frozen=True)
 class Run:
-    """A model of one task to be trained by one method at one lr from one seed."""
+    """One training run: a task's model, trained by one method at one lr from one seed."""
 
     task: BaseTask
     method: Method
@@ -81,18 +81,18 @@ class Run:
 
     @cached_property
     def key(self) -> RunKey:
-        """Its identity."""
+        """The run's identity."""
         task, method = self.task, self.method
         return RunKey(task.name, method.name, self.lr, self.seed, self.epochs, self.batch_size, task.version)
 
     @property
     def steps(self) -> int:
-        """How many steps it takes in all."""
+        """The total number of steps in the run."""
         return self.epochs * self.task.steps_per_epoch(self.batch_size)
 
     @property
     def command(self) -> str:
-        """The call that repeats this run alone."""
+        """The command that repeats this run alone."""
         axes = {
             "--methods": self.method.name,
             "--lrs": repr(self.lr),

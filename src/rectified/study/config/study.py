@@ -1,4 +1,4 @@
-"""A study as one value: what is compared, on what, and with whom."""
+"""A study as one value: tasks, methods, learning rates and seeds."""
 
 import itertools
 import shlex
@@ -27,33 +27,33 @@ T = TypeVar("T")
 Some = str | Sequence[T]
 Control = Literal["matched-lr"]
 
-_SEEDS = -(2**63), 2**64 - 1  # what torch's generators take
-_LARGEST = 10**9  # epochs, or examples in a batch: beyond it numbers of steps are no use to anybody
+_SEEDS = -(2**63), 2**64 - 1  # the range of torch's generators
+_LARGEST = 10**9  # epochs, or examples in a batch: larger values are surely mistakes
 _MOST = 10_000  # lrs, or seeds
 
 
 @dataclass(frozen=True, init=False)
 class Study:
-    """Methods compared over learning rates and seeds on tasks: the grid of runs, before anything runs.
+    """A study: methods compared over learning rates and seeds on tasks.
 
-    Flags, a TOML file and Python all make the same value. What is left out is the task's own.
+    Flags, a TOML file and Python all make this value. Arguments left out take the task's defaults.
 
     Args:
-        tasks: names such as ``"fashion-mnist"`` or ``"my_task.py"``, or :class:`rectified.study.Task` objects; a text
-            may hold several with commas.
+        tasks: names such as ``"fashion-mnist"`` or ``"my_task.py"``, or :class:`rectified.study.Task` objects; a string
+            may hold several names separated by commas.
         methods: names such as ``"adam+linear-500"``, see ``rectified study --help``, or :class:`Method` objects.
         lrs, seeds, batch_sizes: numbers.
-        epochs: of each run.
-        data: the folder that holds the tasks' data; found or fetched if None. Where a task takes text or images of
-            one's own, its name then says which.
-        vary: options by name, each with its values: every method is taken with every combination of them.
+        epochs: the epochs of each run.
+        data: the folder that holds the tasks' data; found or fetched if None. For a task that takes your own text or
+            images, the task's name then identifies them.
+        vary: options by name, each with its values: every method is run with every combination of them.
         baseline: the method that the others are compared with; the first one if None.
-        control: ``"matched-lr"``: every method with a warmup is also run without it, at lr times the warmup's mean
-            omega over the run, and compared with that: what remains is not the smaller lr.
+        control: ``"matched-lr"``: also run every method that has a warmup without it, at lr times the warmup's mean
+            omega over the run, and compare the two. A difference that remains is not due to the smaller lr.
 
     Raises:
-        InvalidOption: a value is unknown, empty, out of its range or there twice.
-        DataNotFoundError: ``data`` holds text or images of one's own, and something is wrong with them.
+        InvalidOption: a value is unknown, empty, out of range or duplicated.
+        DataNotFoundError: ``data`` holds your own text or images, and something is wrong with them.
 
     >>> study = Study("fashion-mnist-mini", methods=["adam", "radam"], lrs=[0.01], seeds=range(3))
     >>> len(study.runs()), str(study.runs()[0].key)
@@ -109,7 +109,7 @@ class Study:
             raise InvalidOption("baseline", self.baseline, f"the methods are {shortened(', '.join(names), 200)}")
 
     def runs(self) -> list[Run]:
-        """Every run: task by task, batch size by batch size, method by method, lr by lr, seed by seed."""
+        """Every run of the grid, ordered by task, batch size, method, lr and seed."""
         return [run for task in self.tasks for run in self._of(task)]
 
     def _of(self, task: BaseTask) -> Iterator[Run]:
@@ -137,7 +137,7 @@ class Study:
                         yield Run(task, method, lr, seed, epochs, size)
 
     def _varied(self, methods: Sequence[str]) -> Iterator[str]:
-        """Each method's name with each combination of the options."""
+        """Each method's name with each combination of the varied options."""
         axes = [[f"{name}={value}" for value in values] for name, values in self.vary]
         for method in methods:
             for options in itertools.product(*axes):
@@ -145,7 +145,7 @@ class Study:
                 yield kept + ",".join(options) + ")"
 
     def as_dict(self) -> dict[str, Any]:
-        """The study as study.json holds it: names and numbers."""
+        """The study as names and numbers, as study.json holds it."""
         return {
             "tasks": [task.spec for task in self.tasks],
             "methods": self.methods and [method.name for method in self.methods],
@@ -160,7 +160,7 @@ class Study:
 
     @property
     def command(self) -> str:
-        """The call of the command line that makes the same study."""
+        """The equivalent command line."""
         axes: dict[str, Sequence[object] | None] = {
             "--methods": self.methods and [method.name for method in self.methods],
             "--lrs": self.lrs,
@@ -188,26 +188,26 @@ class Study:
         gradients: int = 0,
         progress: bool = True,
     ) -> "StudyResults":
-        """Run what the folder ``out`` does not hold yet, write its tables and its report, and return the results.
+        """Execute the runs that the folder ``out`` does not hold yet, write tables and report, and return the results.
 
-        A study that is interrupted goes on where it stopped when it is run again with the same folder.
+        To resume an interrupted study, run it again with the same folder.
 
         Args:
-            out: the study's folder; made if absent.
+            out: the study's folder; created if it does not exist.
             workers: processes of one thread each; one per core, or per GPU, if None.
             device: ``"cpu"`` or ``"cuda"``.
             executor: ``"local"`` or ``"ray"``.
-            checkpoint_every: seconds between checkpoints; 30, or more where they are slow to write, if None.
-            run_minutes: minutes that one run may take; any if None.
-            gradients: of how many first steps to record histograms of the gradients.
-            progress: whether to print what happens.
+            checkpoint_every: seconds between checkpoints; if None, 30, or more if they are slow to write.
+            run_minutes: the time limit of one run in minutes; no limit if None.
+            gradients: the number of first steps for which to record gradient histograms.
+            progress: whether to print progress.
 
         Raises:
-            InvalidOption: an option is out of its range.
-            NotAStudyError: ``out`` holds something else, or another study is running in it.
-            DataNotFoundError: the data is nowhere to be had.
-            OSError: the disk is full; what is there is whole, and the next call goes on from there.
-            KeyboardInterrupt: Ctrl-C, likewise.
+            InvalidOption: an option is out of range.
+            NotAStudyError: ``out`` holds something that is not a study, or another study is running in it.
+            DataNotFoundError: the data is not here and cannot be fetched.
+            OSError: the disk is full; results so far are intact, and the next call continues from there.
+            KeyboardInterrupt: Ctrl-C; results so far are intact here too.
         """
         from ..runner import run_from_python
 
@@ -215,7 +215,7 @@ class Study:
 
 
 def _several(value: Any) -> list[Any]:
-    """What a user gave for a list: a text with commas, one object, or several of either."""
+    """Turn a user's value into a list: a text with commas, one object, or several of either."""
     if isinstance(value, str):
         return list(split(value))
     return [value] if isinstance(value, BaseTask | Method) or not isinstance(value, Iterable) else list(value)
@@ -247,21 +247,21 @@ def _folder(value: Any) -> Path:
 
 
 def _steps(task: BaseTask, batch_size: int) -> int:
-    """How many steps an epoch has, as the task says it, which may be a user's."""
+    """The steps of an epoch, checked, since the task may be a user's."""
     try:
         steps = task.steps_per_epoch(batch_size)
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ValueError(f"steps_per_epoch returned {shown(steps)}; it must return a whole number, at least 1")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # such as data that cannot fill a batch of that size
+    except BaseException as error:  # for example, the data cannot fill a batch of that size
         raise InvalidOption("batch_sizes", batch_size, in_one_line(error)) from error
     return steps
 
 
 def _over(method: Method, steps: int) -> Method:
     try:
-        with users_code(f"method {shown(method.name)}"):  # a control asks its method's warmup for its omegas
+        with users_code(f"method {shown(method.name)}"):  # a control evaluates its method's warmup
             return method.over(steps)
     except ValueError as error:
         raise InvalidOption("methods", method.name, str(error)) from error
@@ -283,7 +283,7 @@ def _methods(name: str, values: Sequence[str | Method]) -> tuple[Method, ...]:
 
 
 def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
-    """Each method with a warmup is followed by its control, unless that is there already."""
+    """Insert each method's control after the method if it has a warmup, unless the control is listed."""
     names = {method.name for method in methods}
     found: list[Method] = []
     for method in methods:
@@ -296,7 +296,7 @@ def _with_controls(methods: Sequence[Method]) -> tuple[Method, ...]:
 def _numbers(name: str, values: Any, kind: type[T]) -> tuple[T, ...]:
     several = list(itertools.islice(_each(values), _MOST + 1))
     if len(several) > _MOST:
-        raise InvalidOption(name, f"more than {_MOST:,}", "that is no study; give fewer")
+        raise InvalidOption(name, f"more than {_MOST:,}", "that is too many for a study; give fewer")
     found: list[Any] = []
     for value in several:
         try:
@@ -321,34 +321,36 @@ def _whole(value: Any) -> int:
         number = None if isinstance(value, bool | str | bytes) else int(value)
         if number is not None and number == value:
             return number
-    except Exception:  # whatever int makes of an object
+    except Exception:  # int() of an arbitrary object may raise anything
         pass
     raise ValueError("it must be a whole number")
 
 
 def _axes(vary: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     if not isinstance(vary, Mapping | None):
-        raise InvalidOption("vary", vary, "it must be a dict of options, each with its values")
+        raise InvalidOption("vary", vary, "it must be a dict from options to their values")
     return tuple(_axis(name, values) for name, values in (vary or {}).items())
 
 
 def _axis(name: Any, values: Any) -> tuple[str, tuple[str, ...]]:
-    """One option to vary, with its values as a method's name has them."""
+    """One option to vary, with its values as they appear in a method's name."""
     texts = [value if isinstance(value, str) else shown(value, LONGEST) for value in _several(values)]
     if not isinstance(name, str) or not name.isidentifier() or not texts:
-        raise InvalidOption("vary", f"{name}={','.join(texts)}", "write an option with its values: beta2=0.9,0.999")
+        raise InvalidOption(
+            "vary", f"{name}={','.join(texts)}", "it must be an option with its values, such as beta2=0.9,0.999"
+        )
     _once("vary", texts)
     return name, tuple(texts)
 
 
 def _once(name: str, values: Sequence[Any]) -> None:
-    """Refuse an empty list, and one with a value twice."""
+    """Reject an empty list and a list with duplicates."""
     if not values:
         raise InvalidOption(name, "empty", "give at least one")
     seen = set()
     for value in values:
         if value in seen:
-            raise InvalidOption(name, value, "it is there twice")
+            raise InvalidOption(name, value, "it appears twice")
         seen.add(value)
 
 
@@ -368,7 +370,7 @@ def _at_most(value: Any) -> str:
 
 
 def _refuse_twins(methods: Sequence[Method], lrs: Sequence[float]) -> None:
-    """Two names may mean the same runs, such as adam and adam(eps=1e-8)."""
+    """Reject two names that mean the same runs, such as adam and adam(eps=1e-8)."""
 
     def own(method: Method) -> Sequence[float]:
         return lrs if method.lr is None else (method.lr,)

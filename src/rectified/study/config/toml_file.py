@@ -1,4 +1,4 @@
-"""A study as a TOML file: the options by their names, with lists where a flag has commas."""
+"""Reading a study from a TOML file, which has the flags by name, with lists instead of commas."""
 
 import re
 import tomllib
@@ -16,11 +16,11 @@ _MOST = 1_000_000  # bytes
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What a study's file says.
+    """The content of a study's TOML file.
 
     Attributes:
-        values: by the name of an option, as a keyword of Python.
-        lines: the line on which each name stands.
+        values: the values by option name, as Python keywords.
+        lines: the line number of each name.
     """
 
     path: Path
@@ -28,7 +28,7 @@ class StudyFile:
     lines: Mapping[str, int]
 
     def text(self, refused: InvalidOption) -> str:
-        """The message of a refused option, with the line where this file has it; with its flag where it has not.
+        """The message of an invalid option: with its line if it is in this file, otherwise with its flag.
 
         >>> file = StudyFile(Path("grid.toml"), {}, {"batch_sizes": 3})
         >>> file.text(InvalidOption("batch_sizes", 0, "it must be at least 1"))
@@ -40,20 +40,21 @@ class StudyFile:
 
 
 def read(path: Path, kinds: Mapping[str, type]) -> StudyFile:
-    """The study in the file.
+    """Read a study's TOML file.
 
     Args:
-        kinds: every name that an option has, and what its value is: ``list``, ``str``, ``int``, ``float``, ``bool``,
-            ``Path``, or ``dict`` for a table of lists.
+        kinds: every option's name and the type of its value: ``list``, ``str``, ``int``, ``float``, ``bool``, ``Path``,
+            or ``dict`` for a table of lists.
 
     Raises:
-        ValueError: it cannot be read, is no TOML, has an unknown name, or a value of another kind; says the line.
+        ValueError: the file cannot be read, is not TOML, has an unknown name, or a value of the wrong type; the message
+            names the line.
     """
     text = _text(path)
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        hint = "; in double quotes a backslash begins an escape: write paths in 'single quotes'" * ("\\" in text)
+        hint = "; a backslash in double quotes starts an escape, so write paths in 'single quotes'" * ("\\" in text)
         raise ValueError(f"{path}: {text_of(error)}{hint}") from None
     except (
         ValueError,
@@ -61,13 +62,13 @@ def read(path: Path, kinds: Mapping[str, type]) -> StudyFile:
         RecursionError,
         MemoryError,
     ) as error:  # a date, digits or brackets without end
-        raise ValueError(f"{path}: it cannot be read: {text_of(error)}") from None
+        raise ValueError(f"{path}: the file cannot be read: {text_of(error)}") from None
     values, lines = {}, {}
     for written, value in found.items():
         name, line = written.replace("-", "_"), _line(text, written)
         if name not in kinds:
             known = ", ".join(known.replace("_", "-") for known in kinds)
-            raise ValueError(f"{path}, line {line}: unknown name {shown(written)}; there are {known}")
+            raise ValueError(f"{path}, line {line}: unknown name {shown(written)}; the names are {known}")
         try:
             values[name] = _checked(value, kinds[name])
         except TypeError as error:
@@ -83,18 +84,18 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     if len(content) > _MOST:
-        raise ValueError(f"{path}: it has more than {_MOST:,} bytes, which no study has")
+        raise ValueError(f"{path}: the file has more than {_MOST:,} bytes, which is too large for a study")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
-        raise ValueError(f"{path}: it is UTF-16, and TOML is UTF-8; save it in that encoding")
+        raise ValueError(f"{path}: the file is UTF-16, but TOML must be UTF-8; save it as UTF-8")
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: it is not UTF-8; save it in that encoding") from None
+        raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
 
 
 def _checked(value: Any, kind: type) -> Any:
-    """The value as that kind; TypeError says what it must be."""
+    """The value, converted to that type; a TypeError says what it must be."""
     if kind is dict:
         if not isinstance(value, dict) or not all(isinstance(each, list) for each in value.values()):
             raise TypeError("a table of lists")
@@ -103,7 +104,7 @@ def _checked(value: Any, kind: type) -> Any:
         return [_simple(each) for each in value] if isinstance(value, list) else _simple(value)
     if kind in (str, Path):
         if not isinstance(value, str):
-            raise TypeError("a text")
+            raise TypeError("a string")
         return value if kind is str else _path(value)
     if kind is bool:
         if not isinstance(value, bool):
@@ -114,7 +115,7 @@ def _checked(value: Any, kind: type) -> Any:
     try:
         return kind(value)
     except OverflowError:
-        raise TypeError("a number that is not as large") from None
+        raise TypeError("a smaller number") from None
 
 
 def _path(text: str) -> Path:
@@ -126,12 +127,12 @@ def _path(text: str) -> Path:
 
 def _simple(value: Any) -> str | int | float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError("texts or numbers, in brackets where there are several")
+        raise TypeError("strings or numbers, in brackets if there are several")
     return value
 
 
 def _line(text: str, name: str) -> int:
-    """The line on which a key or a table of that name stands, which tomllib does not say."""
+    """The line number of a key or a table with that name, which tomllib does not provide."""
     pattern = rf"^\s*(\[\s*)?[\"']?{re.escape(name)}[\"']?\s*[\].=]"
     match = re.search(pattern, text, re.MULTILINE)
     return text.count("\n", 0, match.end()) + 1 if match else 1

@@ -1,1 +1,1 @@
-"""What a person sees in the terminal: before, while and after a study runs."""
+"""Terminal output before, during and after a study."""

@@ -1,4 +1,4 @@
-"""What a study will take, before anything runs: measured on a few of its own steps."""
+"""Estimates of a study's time and disk space before it runs, measured on a few of its own steps."""
 
 import os
 import signal
@@ -37,18 +37,18 @@ from ..storage.records import Record
 from ..storage.store import Store
 from .live import Speed, duration, grid, say, show
 
-SECONDS = 3.0  # of steps that a rehearsal takes, but no more than an epoch
+SECONDS = 3.0  # of training steps in a rehearsal, at most an epoch
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a setting's runs take.
+    """The measured cost of a setting's runs.
 
     Attributes:
-        epoch: seconds.
-        events: bytes that an epoch leaves on the disk.
-        checkpoint: bytes of one.
-        data: bytes of what the workers share.
+        epoch: seconds per epoch.
+        events: bytes that an epoch leaves on disk.
+        checkpoint: bytes per checkpoint.
+        data: bytes of the data that the workers share.
         start: seconds from reading the data until every worker takes its first step.
     """
 
@@ -60,15 +60,15 @@ class Cost:
 
 
 def print_plan(study: Study, out: Path, workers: int, console: Console, ranks: int = 1) -> int:
-    """Print the runs, the time and the disk that they would take, and execute none; the exit status, 0.
+    """Print the runs and the time and disk space they would take, without running them; return the exit status, 0.
 
     Args:
-        ranks: processes that train a run together.
+        ranks: processes that train each run together.
 
     Raises:
-        InvalidOption: more ranks than a batch has examples.
-        NotAStudyError: out holds something else.
-        DataNotFoundError: the folder of the study does not hold a task's data.
+        InvalidOption: there are more ranks than examples in a batch.
+        NotAStudyError: out holds something that is not a study.
+        DataNotFoundError: the data folder that the study names does not hold a task's data.
     """
     store, runs = Store(out), study.runs()
     check_ranks(ranks, [run.batch_size for run in runs])
@@ -82,29 +82,29 @@ def print_plan(study: Study, out: Path, workers: int, console: Console, ranks: i
     show(console, grid(list(states), states, {}, tasks))
     note_long_warmups(runs, console)
     seeds = Counter(run.seed for run in runs)
-    there = sum(record.finished for record in records.values())
+    finished = sum(record.finished for record in records.values())
     say(
         console,
         f"{count(len(records), 'run')}, seeds {', '.join(map(str, seeds))}"
-        + (f"; {there} are there already" if there else "")
+        + (f"; {finished} already finished" if finished else "")
         + f"; in {out}",
     )
     for method, best in (each for s in results.settings for each in s.comparison.best.items()):
         if best and best.end:
             say(
                 console,
-                f"the best lr of {method} so far, {best.lr:g}, is the {best.end} of its grid: add {best.beyond:g} to "
-                "the lrs",
+                f"the best learning rate of {method} so far, {best.lr:g}, is the {best.end} in its grid: add "
+                f"{best.beyond:g} to --lrs",
             )
     costs: dict[Setting, Cost] = {}
     for setting, run in {Setting.of(run.key, tasks): run for run in reversed(left)}.items():
         folder = folders[run.task.name]
         if folder is None:
-            say(console, f"the data of {run.task.title} is not on this machine; its time is not known before it is")
+            say(console, f"the data of {run.task.title} is not on this machine, so its time cannot be estimated yet")
             continue
         if not console.is_terminal:
-            say(console, f"taking a few steps of {setting.title}, to see how long they take")
-        with console.status(f"a few steps of {setting.title}, to see how long they take"):
+            say(console, f"timing a few steps of {setting.title}")
+        with console.status(f"timing a few steps of {setting.title}"):
             costs[setting] = rehearse(run, folder, workers)
     if costs:
         settings = {run.key: Setting.of(run.key, tasks) for run in runs}
@@ -113,7 +113,7 @@ def print_plan(study: Study, out: Path, workers: int, console: Console, ranks: i
 
 
 def _find(runs: Sequence[Run], named: Path | None) -> dict[str, Path | None]:
-    """The folder with each task's data; None where it would have to be fetched."""
+    """The folder with each task's data; None if it would have to be fetched."""
     folders: dict[str, Path | None] = {}
     for task in {run.task.name: run.task for run in runs}.values():
         try:
@@ -154,14 +154,14 @@ def _print_costs(
     parts = ", ".join(f"{duration(seconds)} {what}" for what, seconds in spent.items())
     say(
         console,
-        f"time: about {duration(sum(spent.values()))}, by {count(busy, 'worker')} at once: {parts}; the report at the "
-        "end comes on top",
+        f"time: about {duration(sum(spent.values()))} with {count(busy, 'worker')}: {parts}; writing the report takes "
+        "extra time",
     )
-    say(console, f"disk: about {_size(events)} in the end, and {_size(meanwhile)} more while it runs")
+    say(console, f"disk: about {_size(events)} at the end, and {_size(meanwhile)} more while the study runs")
 
 
 def rehearse(run: Run, folder: Path, workers: int) -> Cost:
-    """A few steps and an evaluation of the run, by as many processes as will run: they share caches and clocks."""
+    """Measure a few steps and an evaluation of a run in all workers at once, since they compete for the CPU."""
     began = time.monotonic()
     with TemporaryDirectory() as temporary, shared([run], {run.task.name: folder}, Path(temporary)) as files:
         get_ready()
@@ -175,7 +175,7 @@ def rehearse(run: Run, folder: Path, workers: int) -> Cost:
             try:
                 found = list(pool.map(_rehearse, [parcel] * workers, [path] * workers))
             except BrokenProcessPool:
-                raise ValueError(f"{_named(run)}: a process that took a few of its steps died") from None
+                raise ValueError(f"{_named(run)}: a process died while timing a few steps") from None
         size = os.fstat(file).st_size
     start = max(ready for ready, *_ in found) - began
     return Cost(fmean(epoch for _, epoch, *_ in found), found[0][2], found[0][3], size, start)
@@ -187,7 +187,7 @@ def _named(run: Run) -> str:
 
 def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C ends it without a word
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C ends this process silently
     torch.set_num_threads(1)
     with users_code("the task or the method cannot be unpacked in a worker"):
         task, data = read_shared(file)
@@ -197,7 +197,7 @@ def _rehearse(packed: bytes, file: Path) -> tuple[float, float, int, int]:
 
 
 def _few_steps(run: Run, data: Any) -> tuple[float, float, int, int]:
-    """When it took its first step, the seconds of an epoch, and the bytes of an epoch's events and a checkpoint."""
+    """The time of the first step, the seconds of an epoch, and the bytes of an epoch's events and of a checkpoint."""
     from torch.utils.tensorboard import SummaryWriter
 
     task = run.task
@@ -217,7 +217,7 @@ def _few_steps(run: Run, data: Any) -> tuple[float, float, int, int]:
     with TemporaryDirectory() as temporary:
         sizes = []
         with SummaryWriter(temporary) as board:
-            for _ in range(2):  # the first has what every file begins with
+            for _ in range(2):  # the first epoch includes the file header
                 draw_epoch(board, row, run.method.omega(1), training.model)
                 board.flush()
                 sizes.append(_bytes(Path(temporary)))
@@ -240,7 +240,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _size(size: float) -> str:
-    """For a reader.
+    """Format a number of bytes.
 
     >>> _size(1234), _size(49_300_000)
     ('1 kB', '49 MB')

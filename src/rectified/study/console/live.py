@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live table in a terminal, a line a run elsewhere."""
+"""Progress output while a study runs: a live table in a terminal, one line per run otherwise."""
 
 import time
 from collections import Counter
@@ -21,18 +21,18 @@ from ..executors import Event
 from ..storage.records import Record, Row
 
 _LEGEND = "· waiting  ▸ running  ● done  ✕ diverged  ! failed"
-_KNOWN = 60.0  # seconds of epochs after which the time left is known, however few runs have ended
+_KNOWN = 60.0  # seconds of epochs after which the time left is shown, however few runs have ended
 
 _GLYPHS = {"waiting": "[dim]·[/]", "running": "[cyan]▸[/]", "done": "[green]●[/]"}
 _GLYPHS |= {"diverged": "[yellow]✕[/]", "failed": "[red]![/]"}
 
 
 class View:
-    """The state of every run of a call, fed with events.
+    """A live display of every run of a study, updated by events.
 
     Args:
-        records: what is known of the runs of the call before it begins, in order.
-        tasks: what is known of their tasks.
+        records: the records of the runs before the study starts, in order.
+        tasks: the descriptions of their tasks.
     """
 
     def __init__(self, console: Console, records: Sequence[Record], tasks: Tasks) -> None:
@@ -42,10 +42,10 @@ class View:
         self.rows = {r.run: r.rows[-1] for r in records if r.status == "done"}
         self.epochs = {run: 0 for run in self.runs if self.status[run] == "waiting"}
         self.speed = Speed()
-        self.since: dict[RunKey, float] = {}  # when each run under way began its epoch
-        self.at_once = 0  # runs, at the most so far
-        self.ended = 0  # runs of this call
-        self.starting: set[RunKey] = set()  # the first run of each worker, until its first epoch is over
+        self.since: dict[RunKey, float] = {}  # when each running run began its epoch
+        self.at_once = 0  # the largest number of concurrent runs so far
+        self.ended = 0  # runs that ended in this call
+        self.starting: set[RunKey] = set()  # the first run of each worker, until its first epoch ends
         total = sum(run.epochs for run in self.epochs)
         self.bar = Progress(
             TextColumn("epochs"),
@@ -67,7 +67,7 @@ class View:
         self.live.stop()
 
     def take(self, event: Event) -> None:
-        """Show an event."""
+        """Update the display with an event."""
         run, now = event.run, time.monotonic()
         if event.row is not None:
             self.epochs[run] = int(event.row["epoch"])
@@ -109,7 +109,7 @@ class View:
         return f"{key} {number(row[key])}"
 
     def _left(self) -> str:
-        """What the rest takes; nothing before that is known. What a worker's start takes is none of it."""
+        """The estimated time left, not counting the start of workers; empty until it can be estimated."""
         if self.ended <= self.at_once and self.speed.measured < _KNOWN:
             return ""
         seconds = self.speed.seconds({run: run.epochs - epochs for run, epochs in self.epochs.items()})
@@ -119,35 +119,35 @@ class View:
         return f"about {duration(seconds / max(1, min(self.at_once, going)))} left"
 
     def table(self) -> rich.console.Group:
-        """Every run as a glyph, by method and lr, with the mean of what they have reached; and the bar."""
+        """A table of every run as a glyph, by method and lr, with mean metrics so far, and the progress bar."""
         return rich.console.Group(grid(self.runs, self.status, self.rows, self.tasks), self.bar)
 
 
-_Kind = tuple[str, str, int]  # a task's name and version, a batch size: what an epoch's time depends on
+_Kind = tuple[str, str, int]  # task name, task version and batch size, on which an epoch's time depends
 
 
 class Speed:
-    """How long an epoch takes, by task and batch size, from those that are over."""
+    """The average duration of an epoch by task and batch size, from finished epochs."""
 
     def __init__(self) -> None:
         self._epochs: Counter[_Kind] = Counter()
         self._seconds: dict[_Kind, float] = {}
 
     def add(self, run: RunKey, epochs: int, seconds: float) -> None:
-        """Some epochs of that run took so long."""
+        """Add the duration of some epochs of a run."""
         kind = _kind(run)
         self._epochs[kind] += epochs
         self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
 
     @property
     def measured(self) -> float:
-        """Seconds of all epochs that were added."""
+        """The total seconds of all epochs that were added."""
         return sum(self._seconds.values())
 
     def seconds(self, left: Mapping[RunKey, int]) -> float | None:
-        """What so many epochs of each run will take one worker; None if nothing is known.
+        """The seconds that one worker needs for these numbers of epochs; None without any finished epoch.
 
-        A task and batch size without a finished epoch are assumed to be as fast as the others.
+        A task and batch size without a finished epoch are assumed to be as fast as the others on average.
         """
         total = self._epochs.total()
         if not total:
@@ -162,10 +162,10 @@ def _kind(run: RunKey) -> _Kind:
 
 
 def measure(task: TaskInfo, rows: Sequence[Row]) -> tuple[str, str]:
-    """The name and the label of what the numbers are: the first that all the rows have.
+    """The key and label of the metric to show: the first candidate that every row has.
 
-    That is what methods are compared by; else what an lr is chosen by, while the former is measured at the end only;
-    else the metric.
+    The candidates are the metric that methods are compared by, which may be measured only at the end, then the metric
+    that chooses an lr, then the task's own metric.
     """
     wanted = [task.comparison, *([task.chosen_by] if task.chosen_by else [])]
     return next((of for of in wanted if all(of[0] in row for row in rows)), (task.metric, task.metric_label))
@@ -174,10 +174,10 @@ def measure(task: TaskInfo, rows: Sequence[Row]) -> tuple[str, str]:
 def grid(
     runs: Sequence[RunKey], status: Mapping[RunKey, str], rows: Mapping[RunKey, Row], tasks: Tasks
 ) -> rich.console.Group:
-    """Every run as a glyph of its status, by setting, method and lr, with the mean of what is compared, so far.
+    """Tables of every run as a status glyph, by setting, method and lr, with the mean metric so far.
 
     Args:
-        rows: the last row of each run that counts.
+        rows: the last row of each run that enters the means.
     """
     parts: list[rich.console.RenderableType] = []
     in_setting: dict[Setting, list[RunKey]] = {}
@@ -206,17 +206,17 @@ def grid(
 
 
 def show(console: Console, tables: rich.console.Group) -> None:
-    """Print tables. Their titles and legends are lines of their own, which stay whole however narrow all is."""
+    """Print tables without wrapping their titles and legends, so that these stay intact in a narrow terminal."""
     console.print(tables, soft_wrap=True)
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line unwrapped and without markup, so that a path or a command in it stays whole."""
+    """Print a line without wrapping and markup, so that a path or a command in it stays intact."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
-    """For a reader.
+    """Format a number of seconds.
 
     >>> duration(42), duration(400), duration(50_000)
     ('42 s', '7 min', '13.9 h')
@@ -227,7 +227,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(results: StudyResults) -> rich.console.Group:
-    """The tables at the end: by setting, method and lr the mean of the metric, its range, what went wrong."""
+    """The tables at the end of a study: mean and range of the metric, and failures, by setting, method and lr."""
     parts: list[rich.console.RenderableType] = []
     for s in results.settings:
         table = Table()
@@ -242,7 +242,7 @@ def summary(results: StudyResults) -> rich.console.Group:
                 means = [final.group(method, lr) for lr in s.lrs]
                 row = [number(group.mean) if group and group.values else "" for group in means]
                 table.add_row(Text(f"{method}, {final.label}"), *row)
-        caption = f"{s.metric.label} at the end: mean over seeds, lowest to highest"
+        caption = f"final {s.metric.label}: mean over seeds, lowest to highest"
         parts += [Text(s.setting.title), table, Text(caption, style="dim")]
     return rich.console.Group(*parts)
 

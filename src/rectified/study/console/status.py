@@ -1,4 +1,4 @@
-"""How a study stands, read from its folder: at any time, whether it runs or not."""
+"""A study's progress, read from its folder at any time, whether the study is running or not."""
 
 import time
 from collections import Counter
@@ -19,18 +19,18 @@ from ..storage.run_folder import ROWS
 from ..storage.store import Store
 from .live import Speed, duration, grid, say, show
 
-_UNSAID = {"device": "a CPU", "ranks": "1"}  # what a run's versions say nothing of
+_UNSAID = {"device": "a CPU", "ranks": "1"}  # defaults that a run's versions leave out
 _STATES = ("done", "diverged", "failed", "running", "waiting")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one run stands.
+    """The progress of one run.
 
     Attributes:
         state: done, diverged, failed, running or waiting.
-        rows: of the epochs that are over and would not be repeated.
-        age: seconds since something was last written of a run; None if nothing was.
+        rows: the rows of finished epochs that would not be repeated.
+        age: seconds since the run last wrote a file; None if it has written none.
     """
 
     record: Record
@@ -44,10 +44,11 @@ class Standing:
 
 
 def standing(store: Store, results: StudyResults, run: RunKey, running: bool) -> Standing:
-    """How the run stands.
+    """The progress of a run.
 
     Args:
-        running: whether a worker was at it before the results were read: what ends after that has its done.json.
+        running: whether a worker held the run before the results were read, so that a run which ended since has its
+            done.json.
     """
     record, folder = results.by_key[run], store.folder(run)
     begun = running or (folder / checkpoint.NAME).exists()
@@ -64,7 +65,7 @@ def standing(store: Store, results: StudyResults, run: RunKey, running: bool) ->
 
 
 def _whole_rows(store: Store, run: RunKey) -> list[Row]:
-    """The rows so far, without one that is just being written."""
+    """The rows so far, without one that is still being written."""
     rows: list[Row] = []
     with suppress(OSError, ValueError):
         for line in read(store.folder(run) / ROWS).splitlines(keepends=True):
@@ -73,7 +74,7 @@ def _whole_rows(store: Store, run: RunKey) -> list[Row]:
 
 
 def print_status(store: Store, console: Console) -> int:
-    """Say how the study stands; the exit status: 1 if a run failed, else 0."""
+    """Print a study's progress; return the exit status, 1 if a run failed and 0 otherwise."""
     running = {run: store.running(run) for run in store.runs()}
     results, tasks = StudyResults.read(store), store.tasks()
     all_of = [standing(store, results, run, is_running) for run, is_running in running.items()]
@@ -91,44 +92,44 @@ def print_status(store: Store, console: Console) -> int:
             say(console, damaged(here.record))
         elif here.age is not None:
             where = f"epoch {min(len(here.rows) + 1, here.record.run.epochs)} of {here.record.run.epochs}"
-            word = "running" if here.state == "running" else "waiting, begun"
-            say(console, f"{word}: {here.record.run}: {where}, last sign {duration(here.age)} ago")
+            word = "running" if here.state == "running" else "interrupted"
+            say(console, f"{word}: {here.record.run}: {where}, last written {duration(here.age)} ago")
     for note in [*store.problems(), *mixtures(records)]:
         say(console, note)
     say(console, _time(all_of, counts["running"]))
     if not counts["running"] and any(here.epochs_left for here in all_of):
         command = store.commands[-1] if store.commands else f"rectified study ... --out {store.out}"
-        say(console, f"nothing runs; go on with: {command}")
+        say(console, f"nothing is running; continue with: {command}")
     return int(counts["failed"] > 0)
 
 
 def damaged(record: Record) -> str:
-    """That a run's results are not as they were written, for a terminal."""
-    return f"damaged: {record.run}: {record.reason}; it runs again"
+    """A line that reports a run with damaged results."""
+    return f"damaged: {record.run}: {record.reason}; it will run again"
 
 
 def _time(all_of: Sequence[Standing], running: int) -> str:
-    """What the runs that ended took, and at their speed, by as many workers as run, what is left."""
+    """A line with the time of the finished runs and an estimate of the time left."""
     ended = [here.record for here in all_of if here.record.finished and here.rows]
     if not ended:
-        return "no run is done yet, so that nobody knows how long they take"
+        return "no run is done yet, so the time left is unknown"
     speed = Speed()
     for record in ended:
         speed.add(record.run, len(record.rows), record.seconds)
-    text = f"the runs that ended took {duration(sum(record.seconds for record in ended))} in all"
+    text = f"finished runs took {duration(sum(record.seconds for record in ended))} in total"
     seconds = speed.seconds({here.record.run: here.epochs_left for here in all_of})
     if not seconds:
         return text
-    return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else ", of one worker's time")
+    return f"{text}; about {duration(seconds / (running or 1))} left" + ("" if running else " with one worker")
 
 
 def mixtures(records: Sequence[Record]) -> list[str]:
-    """A note for each package, or commit, that differs between the runs."""
+    """Notes about each package version, device or commit that differs between runs."""
     notes = []
     for name in dict.fromkeys(name for record in records for name in record.versions):
         absent = _UNSAID.get(name, "unknown")
         seen = Counter(record.versions.get(name, absent) for record in records if record.versions)
         if len(seen) > 1 or any(" then " in version for version in seen):
             listed = ", ".join(f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in seen.items())
-            notes.append(f"note: the runs are a mixture: {name} {listed}; timings.csv has it run by run")
+            notes.append(f"note: runs used different versions: {name} {listed}; see timings.csv for each run")
     return notes

@@ -1,1 +1,1 @@
-"""One run, from its first step or its checkpoint to its result."""
+"""Executing one run, from its first step or its checkpoint to its result."""

@@ -1,4 +1,4 @@
-"""The checkpoint of a run under way: one file, whole or known not to be."""
+"""The checkpoint of a running run: one file, whose damage is detected."""
 
 import errno
 import hashlib
@@ -12,18 +12,18 @@ from ...files import read, write
 
 NAME = "checkpoint.pt"
 
-_DIGEST = 32  # bytes of SHA-256, in front of what torch.save wrote: torch.load checks no sum
+_DIGEST = 32  # bytes of SHA-256, ahead of what torch.save wrote: torch.load verifies no checksum
 
 
 class CheckpointError(ValueError):
-    """There is a checkpoint, but nothing that this run could go on from."""
+    """There is a checkpoint, but the run cannot resume from it."""
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the folder's checkpoint, all of it or not at all.
+    """Replace the folder's checkpoint, atomically.
 
     Args:
-        state: tensors, numbers, texts, and lists and dicts of them.
+        state: tensors, numbers and strings, and lists and dicts of these.
     """
     buffer = io.BytesIO()
     buffer.write(bytes(_DIGEST))
@@ -34,10 +34,10 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What :func:`write_checkpoint` was given; None if there is no checkpoint.
+    """Read the state that :func:`write_checkpoint` wrote; None if there is no checkpoint.
 
     Raises:
-        CheckpointError: the file is not as it was written.
+        CheckpointError: the file is damaged or cannot be read.
     """
     path = folder / NAME
     try:
@@ -46,13 +46,13 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EINVAL):
-            raise CheckpointError(f"{path} is a link or a pipe, and not what was written") from None
+            raise CheckpointError(f"{path} is a link or a pipe, not a checkpoint") from None
         raise
     digest, body = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path} is damaged: its {len(content)} bytes are not those that were written")
+        raise CheckpointError(f"{path} is damaged: its {len(content)} bytes do not match their checksum")
     try:
         return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-    except Exception as error:  # whatever a file of another torch, or one that was made to fail, leads to
+    except Exception as error:  # a file from another torch, or a malicious one, may raise anything
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} cannot be read by this torch: {why}") from None

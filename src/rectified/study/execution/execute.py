@@ -1,7 +1,7 @@
-"""One run: a model trained by one method at one lr from one seed, its folder written as it goes.
+"""Executing one run: train a model by one method at one lr from one seed, and write its folder along the way.
 
-execute        claims the folder, begins or resumes, then passes on what `train` does and writes it down
-  train        yields after each epoch, where a checkpoint is due, and what to report
+execute        claims the folder, starts or resumes the run, writes what `train` yields and passes it on
+  train        yields after each epoch and whenever a checkpoint is due
     Training   takes the steps and holds all state
 """
 
@@ -36,7 +36,7 @@ from .training import Training
 
 
 class Progress(NamedTuple):
-    """What happened to a run: an epoch's ``"row"``, that it ``"resumed"``, a ``"note"``, or how it ended."""
+    """An event in a run: an epoch's ``"row"``, ``"resumed"``, a ``"note"``, or how the run ended."""
 
     kind: Literal["row", "resumed", "note", "done", "diverged"]
     row: Row | None = None
@@ -52,23 +52,23 @@ def execute(
     device: str = "cpu",
     ranks: Ranks = ALONE,
 ) -> Iterator[Progress]:
-    """Train, from the folder's checkpoint if there is one; the last item's kind is the status, done or diverged.
+    """Train a run, resuming from its checkpoint if there is one; the kind of the last item is done or diverged.
 
-    A run that is resumed from a checkpoint is, on the CPU, bit for bit the run that was never interrupted.
+    On the CPU, a resumed run is bit for bit equal to an uninterrupted one.
 
     Args:
         data: what the task's ``load`` returned.
-        folder: the run's; made if absent. What an earlier call wrote into it is removed, but for a checkpoint of this
-            run; done.json is written into it last.
-        attempt: counts from 1, for done.json.
-        device: where to train, as torch names it.
-        ranks: who trains it; this process is the first of them.
+        folder: the run's folder; created if it does not exist. Files of earlier calls are removed, except a checkpoint
+            of this run; done.json is written last.
+        attempt: the number of the attempt, from 1, for done.json.
+        device: the torch device to train on.
+        ranks: the processes that train the run; this process is the first of them.
 
     Raises:
-        TimeLimitError: the run has had its minutes. Its checkpoint stays, as after any OSError; any other
-            error removes it, since the run must then start over.
+        TimeLimitError: the run has used up its minutes. Its checkpoint stays, as after any OSError; any other error
+            removes it, since the run must then start over.
     """
-    # Of several ranks, an error may be no more than another's death: what becomes of the checkpoint their worker says.
+    # With several ranks, an error may only reflect another rank's death, so their worker decides about the checkpoint.
     guard = start_over_after_a_bug(folder) if ranks.count == 1 else nullcontext()
     with guard, claimed(folder) as rows:
         (folder / DONE).unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def execute(
             sweep(folder)
         else:
             _make_new(folder, training)
-        # What is in the file beyond the checkpoint, or was cut off, is written again: the same.
+        # Rows beyond the checkpoint, or cut off, are written again with the same content.
         rows.truncate(0)
         _write_rows(rows, training.rows)
         training.recorded = limits.gradients
@@ -104,7 +104,7 @@ def execute(
         write_steps(folder, training.steps)
         if training.gradients:
             write_histograms(folder, training.gradients)
-        os.fsync(rows.fileno())  # done.json vouches for it
+        os.fsync(rows.fileno())  # its digest is in done.json
         done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
         done |= {"attempts": attempt, **provenance(), "versions": training.versions, "sha256": digests(folder)}
         write_json(folder / DONE, done)
@@ -113,12 +113,12 @@ def execute(
 
 
 def follow(run: Run, data: Any, folder: Path, limits: Limits, device: str, ranks: Ranks) -> str:
-    """Train as a rank that is not the first: the same steps, and nothing written or reported."""
+    """Train as a rank other than the first: take the same steps, but write and report nothing."""
     training, _ = _begin(run, data, folder, device, ranks)
     status = "done"
     for event in train(training, data, limits):
         if isinstance(event, CheckpointDue):
-            training.state()  # which gathers what the first rank writes
+            training.state()  # collective: gathers the state that the first rank writes
         elif isinstance(event, EpochEnd) and event.diverged:
             status = "diverged"
             break
@@ -127,22 +127,22 @@ def follow(run: Run, data: Any, folder: Path, limits: Limits, device: str, ranks
 
 @dataclass(frozen=True)
 class CheckpointDue:
-    """The state is to be written down now."""
+    """The training state is to be saved now."""
 
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """An epoch is over, or the run ended in it since a loss was not finite."""
+    """An epoch is over, or the run ended in it because a loss was not finite."""
 
     row: Row
     diverged: bool = False
 
 
 def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[CheckpointDue | EpochEnd | Progress]:
-    """Take every step that is left, and yield what is to be written down, then what is to be reported of it.
+    """Take all remaining steps, and yield each state to save and then each result to report.
 
     Raises:
-        TimeLimitError: the run has had its minutes.
+        TimeLimitError: the run has used up its minutes.
     """
     run, task, ranks = training.run, training.run.task, training.ranks
     clock = RunClock(limits, training.seconds, ranks.agreed)
@@ -173,24 +173,24 @@ def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[Check
             return
         training.end_epoch(row, order)
         yield EpochEnd(row)
-        due = clock.checkpoint_is_due() or not task.resumable  # whose epochs cannot be entered later
+        due = clock.checkpoint_is_due() or not task.resumable  # its epochs cannot be resumed in the middle
         if due and training.epoch <= run.epochs:
             yield from save()
-        yield Progress("row", row)  # where a checkpoint was due, a run that is killed from here on has this epoch
+        yield Progress("row", row)  # if a checkpoint was due, a run killed from here on keeps this epoch
 
 
 def _out_of_time(training: Training, limits: Limits) -> str:
     where = f"epoch {training.epoch} of {training.run.epochs}, after step {training.step}"
     if not training.run.task.resumable:
-        where = f"{where}, which begins again: its data cannot be entered in the middle"
+        where = f"{where}, which will start over: its data cannot be resumed in the middle"
     return (
-        f"it has had {training.seconds / 60:.3g} minutes, and --run-minutes is {limits.minutes:g}: stopped in {where}; "
-        "a call with a larger limit, or none, goes on from there"
+        f"it ran for {training.seconds / 60:.3g} minutes, and --run-minutes is {limits.minutes:g}: stopped in {where}; "
+        "a call with a larger limit, or without one, continues from there"
     )
 
 
 def _measured(training: Training, data: Any) -> Row:
-    """The current epoch's row; after the last epoch, with what is measured once."""
+    """The current epoch's row; after the last epoch, it includes the final metrics."""
     task = training.run.task
     training.average(task.averaged)
     with torch.inference_mode():
@@ -203,7 +203,7 @@ def _measured(training: Training, data: Any) -> Row:
 
 @contextmanager
 def start_over_after_a_bug(folder: Path) -> Iterator[None]:
-    """Where the code inside raises, the run has no checkpoint to go on from; out of time or room, it keeps it."""
+    """A context that removes the checkpoint if the code inside raises, except when time or disk space runs out."""
     try:
         yield
     except (TimeLimitError, OSError):
@@ -215,9 +215,9 @@ def start_over_after_a_bug(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[IO[str]]:
-    """The file of rows, with the folder locked: the worker in it holds the lock.
+    """A context with the folder locked and its file of rows open.
 
-    A worker whose parent was killed may live for a moment while another call has begun; that one waits here.
+    A worker whose parent was killed may live a moment longer; a new call waits here until it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refuse_link(folder)
@@ -227,8 +227,8 @@ def claimed(folder: Path) -> Iterator[IO[str]]:
 
 
 def _begin(run: Run, data: Any, folder: Path, device: str, ranks: Ranks) -> tuple[Training, Progress | None]:
-    """The run as its checkpoint has it, or before its first step; and what is to be said of that."""
-    ranks.from_first(lambda: None)  # it has claimed the folder: nobody replaces the checkpoint any more
+    """The training state from the run's checkpoint or before its first step, and an event about it."""
+    ranks.from_first(lambda: None)  # the folder is claimed, so nobody replaces the checkpoint any more
     training = Training.begin(run, data, device, ranks)
     try:
         state = read_checkpoint(folder)
@@ -236,14 +236,14 @@ def _begin(run: Run, data: Any, folder: Path, device: str, ranks: Ranks) -> tupl
             return training, None
         training.load(state)
     except CheckpointError as error:
-        # Part of the checkpoint may be in the first one.
+        # The first object may hold parts of the checkpoint.
         return Training.begin(run, data, device, ranks), Progress("note", None, f"{error}; the run starts over")
     where = f"epoch {training.epoch} of {run.epochs}, after step {training.step}"
     return training, Progress("resumed", training.rows[-1] if training.rows else None, where)
 
 
 def _make_new(folder: Path, training: Training) -> None:
-    """The folder of a run before its first step."""
+    """Initialize the folder of a run before its first step."""
     clear(folder, keep=(ROWS, LOCK))
     run = training.run
     config = {"run": run.key.as_dict(), "versions": training.versions, "command": run.command}
@@ -257,25 +257,25 @@ def _write_rows(file: IO[str], rows: list[Row]) -> None:
 
 @contextmanager
 def _board(folder: Path, training: Training) -> Iterator["_Board"]:
-    """TensorBoard's file of the run; what an interrupted call drew beyond the checkpoint is drawn again."""
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only runs need it
+    """TensorBoard's file for the run; events that an interrupted call wrote beyond the checkpoint are written again."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed only by runs
 
     drawn = int(training.rows[-1]["step"]) if training.rows else 0
     purge = drawn + 1 if training.step else None
-    suffix = f".{secrets.token_hex(8)}"  # the rest of the name can be guessed, and a link be laid under it
+    suffix = f".{secrets.token_hex(8)}"  # the rest of the name can be guessed, so somebody could place a link there
     with closing(SummaryWriter(str(folder), purge_step=purge, filename_suffix=suffix)) as writer:
         yield _Board(writer, drawn)
 
 
 @dataclass
 class _Board:
-    """TensorBoard's writer, and the last of the single steps that it has."""
+    """A TensorBoard writer that remembers the last single step it wrote."""
 
     writer: Any
     drawn: int
 
     def draw(self, training: Training, row: Row | None = None) -> None:
-        """Draw the steps since the last call, and an epoch's row."""
+        """Write the steps since the last call, and an epoch's row if given."""
         draw_steps(self.writer, (each for each in training.steps if each.step > self.drawn))
         self.drawn = training.step
         if row is not None:

@@ -1,4 +1,4 @@
-"""The loss and omega of single steps: every one of the first 200, then ever fewer."""
+"""Recording loss and omega of single steps: each of the first 200 steps, then fewer and fewer."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,18 @@ from ...messages import shown
 from ...workloads.numbers import LARGEST, is_finite
 
 NAME = "steps.csv"
-EVERY_STEP = 200  # that are recorded one by one; from there on as many for each doubling of the step, at the most
+EVERY_STEP = 200  # steps that are all recorded; beyond them, at most as many per doubling of the step
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step.
+    """The loss and omega of one training step.
 
     Attributes:
-        step: from 1.
-        loss: of its batch, before the update.
-        omega: the warmup's factor in front of the update.
-        lr: the learning rate without it.
+        step: the step, from 1.
+        loss: the loss of the step's batch, before the update.
+        omega: the warmup's factor of the update.
+        lr: the learning rate without the warmup's factor.
     """
 
     step: int
@@ -32,7 +32,7 @@ class StepRecord:
 
 
 def is_recorded(step: int) -> bool:
-    """Whether a step is among those that are recorded.
+    """Whether a step is recorded.
 
     >>> [step for step in range(1, 2000) if is_recorded(step)][195:205], sum(map(is_recorded, range(1, 100_000)))
     ([196, 197, 198, 199, 200, 202, 204, 206, 208, 210], 1095)
@@ -50,10 +50,10 @@ def write_steps(folder: Path, found: Iterable[StepRecord]) -> None:
 
 
 def read_steps(folder: Path) -> list[StepRecord]:
-    """What a run's folder has of them; nothing where it has no such file.
+    """Read steps.csv from a run's folder; empty if there is no such file.
 
     Raises:
-        ValueError: the file is not what was written.
+        ValueError: the file is damaged.
     """
     try:
         text = read(folder / NAME).decode()

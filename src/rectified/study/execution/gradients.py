@@ -1,7 +1,7 @@
-"""How large gradients are, element by element, in the first steps of a run: the paper's Figure 2.
+"""Histograms of gradient magnitudes in the first steps of a run, as in the paper's Figure 2.
 
-A histogram of log10 |g| over all elements of all parameters a step, of the gradients as backward leaves them: before
-they are clipped, and without the task's loss scale.
+Each step has a histogram of log10 |g| over all elements of all parameters. Gradients are taken right after backward,
+before clipping, and divided by the task's loss scale.
 """
 
 import csv
@@ -23,12 +23,12 @@ _BINS = len(EDGES) - 1
 
 @dataclass(frozen=True)
 class Histogram:
-    """One step's.
+    """The histogram of gradient magnitudes in one step.
 
     Attributes:
-        step: from 1.
-        zeros: how many elements are exactly 0.
-        counts: of the others, by bins between EDGES; the first and the last also hold what lies beyond.
+        step: the step, from 1.
+        zeros: the number of elements that are exactly 0.
+        counts: the number of other elements in each bin between EDGES; the first and last bins include values beyond.
     """
 
     step: int
@@ -36,7 +36,7 @@ class Histogram:
     counts: tuple[int, ...]
 
     def shares(self) -> list[float]:
-        """Of all elements that are not 0.
+        """The share of nonzero elements in each bin.
 
         >>> Histogram(1, 5, (0, 3, 1)).shares()
         [0.0, 0.75, 0.25]
@@ -46,7 +46,7 @@ class Histogram:
 
 
 def histogram(step: int, gradients: Iterable[Tensor], scale: float = 1.0) -> Histogram:
-    """Of gradients that were taken of `scale` times the loss.
+    """The histogram of gradients of `scale` times the loss.
 
     >>> found = histogram(1, [torch.tensor([0.0, 1e-3, -1.1e-3, 0.5])])
     >>> found.zeros, [(EDGES[i], count) for i, count in enumerate(found.counts) if count]
@@ -63,17 +63,17 @@ def histogram(step: int, gradients: Iterable[Tensor], scale: float = 1.0) -> His
 
 
 def write_histograms(folder: Path, found: Sequence[Histogram]) -> None:
-    """As gradients.csv in a run's folder: a row a step, a column a bin, named by its lower edge."""
+    """Write gradients.csv into a run's folder: one row per step, and one column per bin, named by its lower edge."""
     lines = [",".join(["step", "zero", *(f"{edge:g}" for edge in EDGES[:-1])])]
     lines += [",".join(map(str, [h.step, h.zeros, *h.counts])) for h in found]
     write(folder / NAME, "\n".join(lines) + "\n")
 
 
 def read_histograms(folder: Path) -> list[Histogram]:
-    """What a run's folder has of them; nothing where none were recorded.
+    """Read gradients.csv from a run's folder; empty if none were recorded.
 
     Raises:
-        ValueError: the file is not what was written.
+        ValueError: the file is damaged.
     """
     try:
         text = read(folder / NAME).decode()
@@ -87,21 +87,21 @@ def read_histograms(folder: Path) -> list[Histogram]:
 
 
 def checked_histograms(rows: Iterable[Sequence[int]]) -> list[Histogram]:
-    """The histograms that rows of step, zeros and counts stand for.
+    """Build histograms from rows of step, zeros and counts.
 
     Raises:
-        ValueError: a row has too few or too many numbers, or one that is no count.
+        ValueError: a row has the wrong number of values, or a value that is not a count.
     """
     found = []
     for row in rows:
         if len(row) != 2 + _BINS or any(type(n) is not int or not 0 <= n < 2**63 for n in row):
-            raise ValueError(f"{NAME} has a row that is no histogram")
+            raise ValueError(f"{NAME} has a row that is not a histogram")
         found.append(Histogram(row[0], row[1], tuple(row[2:])))
     return found
 
 
 def show(board: Any, found: Iterable[Histogram]) -> None:
-    """Draw them in TensorBoard."""
+    """Add histograms to TensorBoard."""
     for h in found:
         middles = [edge + 0.5 / PER_DECADE for edge in EDGES[:-1]]
         total = sum(count * middle for count, middle in zip(h.counts, middles, strict=True))

@@ -1,4 +1,4 @@
-"""What a call asks of every run, and no result depends on; and the clock that a run is under."""
+"""Limits on every run that do not affect its results, and the clock that enforces them."""
 
 import math
 import time
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from ..config.errors import InvalidOption
 
 _EVERY = 30.0  # seconds
-_SHARE = 0.01  # of a run's time that checkpoints may take where nobody says how often
+_SHARE = 0.01  # the share of a run's time that checkpoints may take by default
 
 
 class TimeLimitError(RuntimeError):
-    """A run has had its time."""
+    """A run has exceeded its time limit."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a call asks of every run.
+    """Limits on every run: checkpoint interval, time, and steps with gradient histograms.
 
     Attributes:
-        checkpoint_every: seconds from one checkpoint to the next; 0 is after every step. None is 30, or as much more as
-            it takes for checkpoints to cost no more than a hundredth of the time.
-        minutes: that a run may take, in all calls that worked on it together; None is any.
-        gradients: of how many first steps to record histograms of the gradients.
+        checkpoint_every: seconds between checkpoints; 0 for one after every step. None for 30, or more if needed to
+            keep checkpoints below 1 % of the time.
+        minutes: the minutes that a run may take, summed over all calls that worked on it; None for no limit.
+        gradients: the number of first steps for which to record gradient histograms.
 
     Raises:
-        InvalidOption: one is out of its range.
+        InvalidOption: a value is out of range.
     """
 
     checkpoint_every: float | None = None
@@ -51,11 +51,11 @@ ANY = Limits()
 
 
 class RunClock:
-    """The time that a run has had, and when its next checkpoint is due.
+    """The time that a run has taken, and when its next checkpoint is due.
 
     Args:
         spent: seconds that earlier calls spent on the run.
-        agreed: makes a question one that all processes of the run answer alike.
+        agreed: turns a question into one that all processes of the run answer the same way.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class RunClock:
 
     @property
     def seconds(self) -> float:
-        """What the run has taken so far, earlier calls included."""
+        """The seconds that the run has taken so far, including earlier calls."""
         return time.monotonic() - self._began
 
     def wrote_checkpoint(self, seconds: float) -> None:
-        """A checkpoint has just been written, which took so long."""
+        """Note that a checkpoint was just written, and how many seconds that took."""
         every = self.limits.checkpoint_every
         self._next = time.monotonic() + (max(_EVERY, seconds / _SHARE) if every is None else every)
 

@@ -1,4 +1,4 @@
-"""Provenance: when, where and with what a run was computed, which a repetition would not reproduce."""
+"""Provenance: when, where and with which versions a run was computed."""
 
 import platform
 import socket
@@ -14,7 +14,7 @@ from ... import __version__
 
 
 def provenance() -> dict[str, Any]:
-    """What a repetition would not reproduce, for done.json: when, where and on what it ended."""
+    """When, where and on what hardware a run ended, for done.json."""
     return {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
@@ -24,8 +24,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def versions(device: str = "cpu") -> dict[str, str]:
-    """What a run ran on, for its configuration: packages, the kind of device if it is no CPU, and the commit of this
-    source tree if it is in one."""
+    """What a run is computed with: package versions, the device unless it is a CPU, and this source tree's commit."""
     found = {"rectified": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
     if torch.device(device).type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)

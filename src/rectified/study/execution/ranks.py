@@ -1,6 +1,6 @@
-"""The processes that train one run together, as one of them sees it.
+"""The interface between a run and the processes that train it, for a single process.
 
-Here there is one of them; several are in :mod:`..executors.ddp_worker`.
+:mod:`..executors.ddp_worker` implements it for several processes.
 """
 
 from collections.abc import Callable
@@ -16,40 +16,41 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """One process that trains a run alone.
+    """The processes that train a run together; here, a single process.
 
-    Several take the same steps and decide alike; the first of them reads the clock, evaluates, writes and reports.
+    Several ranks take the same steps and the same decisions; the first one reads the clock, evaluates, writes and
+    reports.
 
     Attributes:
-        count: how many they are.
-        first: whether this is the one that measures.
+        count: the number of ranks.
+        first: whether this is the first rank.
     """
 
     count = 1
     first = True
 
     def part_ways(self) -> None:
-        """Once the model is made, which is alike everywhere, let each rank draw random numbers of its own."""
+        """Give each rank its own random numbers, after all of them have built the same model."""
 
     def loss(self, task: BaseTask, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
-        """The loss that this rank differentiates, so that gradients are the whole batch's, and the batch's loss."""
+        """The loss that this rank differentiates to get the gradient of the full batch, and the full batch's loss."""
         loss = task.loss(model, moved(batch, device_of(model)))
         return loss, loss.item()
 
     def from_first(self, compute: Callable[[], T]) -> T:
-        """What ``compute`` returns on the first rank, for which the others wait."""
+        """The result of ``compute`` on the first rank, for which the other ranks wait."""
         return compute()
 
     def agreed(self, ask: Callable[[], bool]) -> Callable[[], bool]:
-        """The same question, answered alike everywhere: as the first rank answered it when a loss was last shared."""
+        """A question whose answer all ranks share: the first rank's answer when a loss was last shared."""
         return ask
 
     def gather(self, mine: Tensor) -> Tensor:
-        """On the first rank, what each of them has, for a checkpoint."""
+        """Gather each rank's tensor on the first rank, for a checkpoint."""
         return mine
 
     def own(self, gathered: Tensor) -> Tensor:
-        """What this rank had when it was gathered."""
+        """This rank's part of what :meth:`gather` gathered."""
         return gathered
 
 
@@ -57,5 +58,5 @@ ALONE = Ranks()
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model is."""
+    """The device of a model's parameters."""
     return next(model.parameters()).device

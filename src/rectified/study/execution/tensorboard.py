@@ -1,4 +1,4 @@
-"""What a run draws for TensorBoard: its epochs, its first steps, its hyperparameters."""
+"""A run's TensorBoard events: epochs, first steps and hyperparameters."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from .first_steps import StepRecord
 
 
 def draw_epoch(board: Any, row: Row, omega: float, model: torch.nn.Module) -> None:
-    """An epoch's measures, omega at its end, and histograms of the weights."""
+    """Add an epoch's metrics, omega at its end, and histograms of the weights."""
     step = int(row["step"])
     for name, value in row.items():
         if name not in ("epoch", "step"):
@@ -23,14 +23,14 @@ def draw_epoch(board: Any, row: Row, omega: float, model: torch.nn.Module) -> No
 
 
 def draw_steps(board: Any, found: Iterable[StepRecord]) -> None:
-    """Loss and omega of single steps."""
+    """Add loss and omega of single steps."""
     for each in found:
         board.add_scalar("step/loss", each.loss, each.step)
         board.add_scalar("step/omega", each.omega, each.step)
 
 
 def draw_hyperparameters(board: Any, key: RunKey, row: Row, metric: str) -> None:
-    """What TensorBoard's HPARAMS page needs to tell the runs apart."""
+    """Add the hyperparameters that TensorBoard's HPARAMS page shows to distinguish runs."""
     from torch.utils.tensorboard.summary import hparams
 
     values = {"task": key.task, "method": key.method, "lr": key.lr, "seed": key.seed, "batch_size": key.batch_size}

@@ -1,4 +1,4 @@
-"""The state of a run under way: all that its future depends on."""
+"""The complete training state of a run: everything that its remaining steps depend on."""
 
 import json
 import math
@@ -23,19 +23,19 @@ from .ranks import ALONE, Ranks, device_of
 
 @dataclass
 class Training:
-    """Model, optimizer, random generators and position of a run.
+    """The training state of a run: model, optimizer, random generators and position in the data.
 
     Attributes:
-        order: the state of the data order's generator when the current epoch began.
-        step: steps taken.
-        losses: of the current epoch, one per batch; their number is the position in the data.
-        rows: one per finished epoch.
-        seconds: spent so far.
+        order: the state of the data order's generator at the start of the current epoch.
+        step: the number of steps taken.
+        losses: the losses of the current epoch, one per batch; their number is the position in the data.
+        rows: one row per finished epoch.
+        seconds: the time spent so far.
         steps: loss and omega of single steps, see :mod:`.first_steps`.
         gradients: histograms of the gradients of the first ``recorded`` steps.
-        mean: of the weights at the ends of the last epochs, where a task asks for more than one.
-        versions: what the run is computed with; of the commits, all that it has seen.
-        ranks: who trains it.
+        mean: the mean of the weights at the ends of the last epochs, if the task averages several.
+        versions: the versions that the run is computed with, including every commit it has seen.
+        ranks: the processes that train the run.
     """
 
     run: Run
@@ -56,7 +56,7 @@ class Training:
 
     @classmethod
     def begin(cls, run: Run, data: Any, device: str = "cpu", ranks: Ranks = ALONE) -> "Training":
-        """A run before its first step. The same seed gives every method the same initial weights and data order."""
+        """The state before the first step: a seed gives every method the same initial weights and data order."""
         torch.manual_seed(run.seed)
         model = run.task.model(data).to(device)
         ranks.part_ways()
@@ -69,22 +69,22 @@ class Training:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 1."""
+        """The current epoch, from 1."""
         return len(self.rows) + 1
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device that the run trains on."""
         return device_of(self.model)
 
     def generator(self) -> torch.Generator:
-        """Of the order of the data, as it was when the epoch under way began."""
+        """A generator for the order of the data, in its state at the start of the current epoch."""
         generator = torch.Generator()
         generator.set_state(self.order)
         return generator
 
     def take(self, batch: Any) -> bool:
-        """Take one step, unless the loss is not finite; returns whether it was."""
+        """Take one step unless the loss is not finite; return whether the loss was finite."""
         task = self.run.task
         loss, whole = self.ranks.loss(task, self.model, batch)
         self.losses.append(whole)
@@ -105,7 +105,7 @@ class Training:
         return True
 
     def _set_lr(self) -> float:
-        """Follow the task's schedule; where an optimizer sets its own lr, in proportion. Returns the schedule's lr."""
+        """Apply the task's lr schedule, in proportion if the optimizer sets its own lr; return the schedule's lr."""
         run, schedule = self.run, self.run.task.schedule
         lr = run.lr * schedule(self.step, run.steps)
         before = run.lr * schedule(self.step - 1, run.steps) if self.step else run.lr
@@ -122,14 +122,14 @@ class Training:
         return self._omega(step)
 
     def switch(self, training: bool) -> None:
-        """Model and optimizer to training or to evaluation: schedule-free ones have other weights for each."""
+        """Switch model and optimizer to training or evaluation; schedule-free optimizers use different weights."""
         self.model.train(training)
         switch = getattr(self.optimizer, "train" if training else "eval", None)
         if callable(switch):
             switch()
 
     def average(self, epochs: int) -> None:
-        """Have the weights at the end of the epoch under way in their mean over the run's last `epochs`."""
+        """Include the weights at the end of the current epoch in their mean over the run's last `epochs`."""
         count = self.epoch - max(0, self.run.epochs - epochs)
         if epochs > 1 and count > 0:
             for name, weights in self.model.state_dict().items():
@@ -140,7 +140,7 @@ class Training:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The model with the mean weights meanwhile, if there are any."""
+        """A context in which the model has the mean weights, if there are any."""
         if not self.mean:
             yield
             return
@@ -152,17 +152,17 @@ class Training:
             self.model.load_state_dict(own)
 
     def row(self, measured: dict[str, float]) -> Row:
-        """What the epoch under way comes to."""
+        """The row of the current epoch."""
         loss = sum(self.losses) / len(self.losses)
         return {"epoch": self.epoch, "step": self.step, "train_loss": loss, **measured}
 
     def end_epoch(self, row: Row, order: torch.Generator) -> None:
-        """Go on to the next epoch; the generator has given this one's order."""
+        """Move on to the next epoch, given the generator that produced this epoch's order."""
         self.rows.append(row)
         self.losses, self.order = [], order.get_state()
 
     def state(self) -> dict[str, Any]:
-        """All of it, for a checkpoint: what :meth:`load` makes the same run of, bit for bit."""
+        """The complete state for a checkpoint, from which :meth:`load` restores the run bit for bit."""
         on_device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "run": self.run.key.as_dict(),
@@ -182,38 +182,38 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the run that state was taken of.
+        """Restore the state of a checkpoint.
 
         Raises:
-            CheckpointError: it is of another run, or of versions that may compute otherwise, or is no such state. This
-                one is then unusable.
+            CheckpointError: the state belongs to another run or to versions that may compute differently, or is
+                invalid. This object is then unusable.
         """
         try:
             self._load(state)
         except CheckpointError:
             raise
         except Exception as error:  # a checkpoint that this program did not write
-            raise CheckpointError(f"its checkpoint is no state of a run: {error!r}") from None
+            raise CheckpointError(f"its checkpoint is not the state of a run: {error!r}") from None
 
     def _load(self, state: dict[str, Any]) -> None:
-        theirs = RunKey(**(state["run"] if "run" in state else state["cell"]))  # as it was called in earlier versions
+        theirs = RunKey(**(state["run"] if "run" in state else state["cell"]))  # its name in earlier versions
         if theirs != self.run.key:
-            raise CheckpointError(f"its checkpoint is of another run, {theirs}")
+            raise CheckpointError(f"its checkpoint belongs to another run, {theirs}")
         then, now = dict(state["versions"]), dict(self.versions)
         commits = [*then.pop("commit", "").split(" then "), now.pop("commit", "")]
         if then != now:
             names = dict.fromkeys([*now, *then])
             pairs = [(name, then.get(name, "none"), now.get(name, "none")) for name in names]
             changed = [f"{name} {before}, now {after}" for name, before, after in pairs if before != after]
-            raise CheckpointError(f"its checkpoint is of {'; '.join(changed)}")
+            raise CheckpointError(f"its checkpoint has other versions: {'; '.join(changed)}")
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (ValueError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"its checkpoint is of another model or optimizer: {error}") from None
+            raise CheckpointError(f"its checkpoint belongs to another model or optimizer: {error}") from None
         if any(commits):
             self.versions = {**now, "commit": " then ".join(dict.fromkeys(filter(None, commits)))}
-        # Its digest finds damage; a stranger's checkpoint may hold anything.
+        # The digest detects damage, but a stranger's checkpoint may hold anything.
         validation.texts(self.versions, "versions")
         self.rows = validation.rows("\n".join(map(json.dumps, state["rows"])).encode())
         self.step, self.seconds = (
@@ -221,12 +221,14 @@ class Training:
             validation.seconds(state["seconds"], "seconds"),
         )
         if self.step > self.run.steps or self.epoch > self.run.epochs:
-            raise CheckpointError(f"its checkpoint is of epoch {self.epoch}, step {self.step}, beyond the run's end")
+            raise CheckpointError(
+                f"its checkpoint is at epoch {self.epoch}, step {self.step}, beyond the end of the run"
+            )
         self.losses = state["losses"].tolist()
         if not all(map(is_finite, self.losses)):
             raise CheckpointError("its checkpoint has a loss that is not finite")
         self.order = torch.Generator().set_state(state["order"]).get_state()
-        self.mean = state["mean"] if self.ranks.first else {}  # the rank that measures also averages
+        self.mean = state["mean"] if self.ranks.first else {}  # the rank that evaluates also averages
         if self.mean and _shapes(self.mean) != _shapes(self.model.state_dict()):
             raise CheckpointError("its checkpoint has the mean weights of another model")
         self.steps = checked_steps(state.get("steps", torch.empty(0, 4)).tolist())

@@ -1,4 +1,4 @@
-"""Who executes the runs: this machine's worker processes, or a Ray cluster."""
+"""Executors of runs: worker processes on this machine, or a Ray cluster."""
 
 from .executor import Event, Executor
 from .local import LocalExecutor

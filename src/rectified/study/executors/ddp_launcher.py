@@ -1,10 +1,10 @@
-"""A run trained by several processes, one a device: how they are started. What they do is in ddp_worker.py.
+"""Launching the processes (ranks) that train one run together, one per device. ddp_worker.py has what they do.
 
     worker --- launcher --- rank 0, rank 1, ...
 
-The worker may have no children of multiprocessing's, so it starts torch's launcher as a program, and that the ranks.
-They all read a pipe on which nothing ever comes: it ends with the worker, and they with it. On another they tell what
-happens, a line of JSON at a time.
+The worker cannot have multiprocessing children, so it starts torch's launcher as a program, which starts the ranks. All
+of them read a pipe that never carries data: it closes when the worker ends, and they end with it. On another pipe they
+report progress, one line of JSON at a time.
 """
 
 import base64
@@ -28,41 +28,41 @@ from ..execution.execute import Progress, start_over_after_a_bug
 from ..execution.limits import Limits, TimeLimitError
 from .parcels import Parcel
 
-# Python's arguments, for the launcher and for a rank.
+# Python's arguments for the launcher and for a rank.
 PROGRAM: Sequence[str] = ("-P", "-m", "rectified.study.executors.ddp_worker")
 
 _IN_TURN = (signal.SIGTERM, signal.SIGABRT)
 
 
 class RankError(RuntimeError):
-    """The code of the run raised; holds the traceback of the rank in which it did."""
+    """The run's code raised an error; the message holds the traceback of the rank that raised it."""
 
 
 class RankOSError(OSError, RankError):
-    """The same where it was an OSError, after which a run goes on from its checkpoint."""
+    """The run's code raised an OSError, after which the run can resume from its checkpoint."""
 
 
 class RankMemoryError(MemoryError, RankError):
-    """The same where memory was at its end."""
+    """The run's code ran out of memory."""
 
 
 class RankDiedError(ChildProcessError):
-    """A process of the run is no more. The run can go on from its checkpoint."""
+    """A process of the run died; the run can resume from its checkpoint."""
 
 
 def check_ranks(ranks: int, batch_sizes: Iterable[int]) -> None:
-    """Refuse ranks that would have no part in a batch.
+    """Reject more ranks than a batch has examples.
 
     Raises:
-        InvalidOption: there are more of them than examples.
+        InvalidOption: there are more ranks than examples in a batch.
     """
     for size in batch_sizes:
         if size < ranks:
-            raise InvalidOption("ranks", ranks, f"a batch of {size} has not an example for each of them")
+            raise InvalidOption("ranks", ranks, f"a batch of {size} has fewer examples than that")
 
 
 def seconds_to_start() -> float:
-    """About what a run takes before its first step: its launcher imports torch, and then so does each of its ranks."""
+    """Estimate the seconds before a run's first step: the launcher imports torch, and then each rank does."""
     began = time.monotonic()
     imports = "import torch.distributed.run, rectified.study.executors.ddp_worker"
     subprocess.run([sys.executable, "-P", "-c", imports], env=_environment(), check=True)
@@ -72,15 +72,17 @@ def seconds_to_start() -> float:
 def execute_on(
     devices: Sequence[str], run: Run, shared: Path, folder: Path, attempt: int, limits: Limits
 ) -> Iterator[Progress]:
-    """As :func:`.execute.execute`, by as many ranks as devices: the same to round-off, but for what each draws.
+    """Execute a run with one rank per device, like :func:`.execute.execute` with one process.
+
+    Results agree up to rounding, except for random numbers that each rank draws itself.
 
     Args:
         shared: the file with the task and its data.
 
     Raises:
-        RankDiedError: which rank died, and how.
-        RankError: in which rank the code raised first, and its traceback.
-        TimeLimitError, OSError: as there.
+        RankDiedError: a rank died; the message says which and how.
+        RankError: the run's code raised an error; the message has the first rank that raised, and its traceback.
+        TimeLimitError, OSError: as in :func:`.execute.execute`.
     """
     check_ranks(len(devices), [run.batch_size])
     parcel = base64.b64encode(Parcel.of(run, folder, attempt).packed()).decode()
@@ -93,15 +95,15 @@ def execute_on(
 
 @dataclass
 class _Heard:
-    """What came of a launch.
+    """The outcome of a launch, collected from the ranks' reports.
 
     Attributes:
-        end: how the run ended by the word of its first rank, and more of that.
-        raised: the traceback of each rank that raised, the first of them first.
-        os_errors, no_memory: those of them that raised an OSError, and that found no memory.
-        cut: ranks that raised since another was gone.
-        codes: the exit code of each rank that did not end well.
-        launcher: the launcher's.
+        end: how the run ended according to its first rank, with details.
+        raised: the traceback of each rank that raised, in order of time.
+        os_errors, no_memory: the ranks that raised an OSError, and that ran out of memory.
+        cut: the ranks that raised because another rank was gone.
+        codes: the exit code of each rank that failed.
+        launcher: the exit code of the launcher.
     """
 
     end: tuple[str, str] | None = None
@@ -113,7 +115,7 @@ class _Heard:
     launcher: int = 0
 
     def status(self) -> Literal["done", "diverged"]:
-        """The run's status, or what :func:`execute_on` raises."""
+        """Return the run's status, or raise what :func:`execute_on` raises."""
         if self.end is not None:
             kind, text = self.end
             if kind == "late":
@@ -121,7 +123,7 @@ class _Heard:
             if kind == "full":
                 raise OSError(errno.ENOSPC, text)
             return "done" if kind == "done" else "diverged"
-        # Where one has ended, the launcher ends the others by SIGTERM, or NCCL does by SIGABRT.
+        # When one rank ends, the launcher ends the others with SIGTERM, or NCCL does with SIGABRT.
         killed = {rank: code for rank, code in self.codes.items() if code < 0 and -code not in _IN_TURN}
         if self.raised and not killed and not self.launcher:
             rank, traceback = next(iter(self.raised.items()))
@@ -142,19 +144,19 @@ def _deaths(codes: Mapping[int, int]) -> str:
 
 
 def ended(code: int | None) -> str:
-    """How a process ended, of its exit code."""
+    """Describe how a process ended, given its exit code."""
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
 
 
 def _environment() -> dict[str, str]:
-    path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)  # as multiprocessing's children have it
+    path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)  # as in multiprocessing's children
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
-    """Pass on the progress that the ranks report, until not one of them is left; how they end goes into ``heard``."""
+    """Yield the progress that the ranks report until all of them have ended, and collect in ``heard`` how they end."""
     launcher = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -167,7 +169,7 @@ def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
     assert launcher.stdout is not None
     with launcher, closing(launcher.stdin) as life:
         threading.Thread(target=_end_with, args=(launcher, life), daemon=True).start()
-        for line in launcher.stdout:  # its end is that of the last process that could write to it
+        for line in launcher.stdout:  # it closes when the last process that could write to it ends
             kind, what, text = json.loads(line)
             if kind in ("row", "resumed", "note"):
                 yield Progress(kind, what, text)
@@ -187,6 +189,6 @@ def _listen(command: Sequence[str], heard: _Heard) -> Iterator[Progress]:
 
 
 def _end_with(launcher: "subprocess.Popen[str]", life: Any) -> None:
-    """Ranks would outlive a launcher that was killed."""
+    """End the ranks if the launcher is killed, since they would outlive it."""
     launcher.wait()
     life.close()

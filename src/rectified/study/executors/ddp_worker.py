@@ -1,4 +1,4 @@
-"""The processes that ranks.py starts: torch's launcher, and each rank of a run.
+"""The processes that ddp_launcher.py starts: torch's launcher, and each rank of a run.
 
 python -m rectified.study.executors.ddp_worker launch|train JOB
 """
@@ -35,16 +35,16 @@ from .ddp_launcher import PROGRAM
 from .executor import cause_of
 from .parcels import Parcel, read_shared, unpack
 
-_DAY = timedelta(days=1)  # that the others wait for an evaluation; of a rank that dies the launcher knows at once
-_LINE = 500  # characters: with each as six, as in JSON, less than what a pipe takes at once
+_DAY = timedelta(days=1)  # that the other ranks wait for an evaluation; the launcher notices a dead rank at once
+_LINE = 500  # characters: at six bytes each, as in JSON, this is below what a pipe writes atomically
 
 
 class Together(Ranks):
-    """Ranks of torch's default process group, under DistributedDataParallel.
+    """Several ranks in torch's default process group, under DistributedDataParallel.
 
-    The weight of a rank's mean loss is its part of the batch, so that the loss and its gradient are the whole batch's
-    mean also where a batch is not a multiple of the ranks. A task says what its loss is a mean over. What a model
-    computes over a batch, as batch norm does, it computes over the rank's part.
+    Each rank's mean loss is weighted by its share of the batch, so that the loss and its gradient are means over the
+    full batch even if the batch size is not a multiple of the number of ranks. A task defines what its loss is a mean
+    over. Computations over a batch, such as batch norm, use only the rank's share.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Together(Ranks):
         self.parallel: DistributedDataParallel | None = None
 
     def part_ways(self) -> None:
-        # Seeds from torch's generator, not sums: the CPU's generator takes no more than 32 bits of a seed.
+        # Draw seeds from torch's generator instead of adding: the CPU's generator uses only 32 bits of a seed.
         torch.manual_seed(int(torch.randint(2**31, (self.count,))[self.rank]))
 
     def loss(self, task: BaseTask, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
@@ -86,7 +86,7 @@ class Together(Ranks):
         return lambda: self.answers[which]
 
     def _asked(self) -> list[bool]:
-        """The answers of the first; they go along with every loss that is shared."""
+        """The first rank's answers, which are sent along with every shared loss."""
         return [self.first and ask() for ask in self.asks]
 
     def gather(self, mine: Tensor) -> Tensor:
@@ -95,11 +95,11 @@ class Together(Ranks):
         return mine if found is None else torch.stack(found)
 
     def own(self, gathered: Tensor) -> Tensor:
-        return gathered[self.rank].clone()  # which aligns it: a generator's state is read as a struct
+        return gathered[self.rank].clone()  # clone for alignment: a generator's state is read as a struct
 
 
 class _Loss(nn.Module):
-    """A task's loss as a module, since a loss may call any part of its model, and DDP has to see every call."""
+    """A task's loss as a module, since it may call any part of its model and DDP must see every call."""
 
     def __init__(self, task: BaseTask, model: nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _Loss(nn.Module):
 
 @dataclass(frozen=True)
 class Job:
-    """What :func:`.ddp_launcher.execute_on` was asked for.
+    """The arguments of :func:`.ddp_launcher.execute_on`.
 
     Attributes:
         shared: the file with the task and its data.
@@ -124,21 +124,21 @@ class Job:
 
     @classmethod
     def read(cls, text: str) -> "Job":
-        """From the launcher's argument, which the worker has made."""
+        """Decode a job from the command-line argument that the worker made."""
         job = json.loads(text)
         parcel = unpack(base64.b64decode(job["parcel"]))
         return cls(job["devices"], Path(job["shared"]), parcel, Limits(**job["limits"]))
 
 
 def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
-    """Be torch's launcher, and tell how ranks ended that did not end well."""
+    """Run torch's launcher, and report how failed ranks ended."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    # Ranks end by themselves when the worker does; this is for one that is stopped, or hangs.
+    # Ranks end by themselves when the worker ends; this is for ranks that are stopped or hang.
     _when_the_worker_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    logging.disable()  # the worker reports who died
+    logging.disable()  # the worker reports which rank died
     count = len(json.loads(text)["devices"])
     here = ["--standalone", "--local-addr=localhost", f"--log-dir={os.devnull}", "--shutdown-timeout=5"]
     try:
@@ -151,10 +151,10 @@ def launch(text: str, program: Sequence[str] = PROGRAM) -> None:
 
 
 def train(text: str) -> None:
-    """Be one rank."""
+    """Run one rank."""
     _when_the_worker_ends(lambda: os._exit(1))
     answers = os.dup(1)
-    os.dup2(2, 1)  # what anybody prints is no answer
+    os.dup2(2, 1)  # output printed by other code must not mix with the reports
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
     rank = int(os.environ["RANK"])
@@ -169,12 +169,12 @@ def train(text: str) -> None:
         if not failed:
             dist.barrier()
     finally:
-        # Not by way of torch's destructors: DDP's joins, under Python's lock, a thread of gloo's that waits for that.
+        # Skip torch's destructors: DDP's joins a gloo thread that waits for the GIL while holding the GIL.
         os._exit(failed)
 
 
 def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
-    """How the run ended for this rank, and more of that."""
+    """Train as one rank; return how the run ended and details."""
     device = torch.device(job.devices[rank])
     try:
         if device.type == "cuda":
@@ -204,7 +204,7 @@ def _trained(job: Job, rank: int, tell: Callable[..., None]) -> tuple[str, str]:
 
 
 def _write(file: int, *report: Any) -> None:
-    """Tell the worker; all at once, so that nobody else's words get between."""
+    """Send a report to the worker in a single write, so that other ranks' reports do not interleave."""
     os.write(file, (json.dumps(report) + "\n").encode())
 
 

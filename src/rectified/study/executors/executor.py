@@ -1,4 +1,4 @@
-"""What an executor is, and what executors share: events, attempts, failures."""
+"""The interface of executors, and what they share: events, attempts and failures."""
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -18,22 +18,22 @@ from ..storage.records import Cause, Record, Row
 from ..storage.run_folder import DONE, ROWS, refuse_link
 from ..storage.store import Store, write_json
 
-ATTEMPTS = 3  # that a run has to reach its next checkpoint
+ATTEMPTS = 3  # for a run to reach its next checkpoint
 
 ENDS = ("done", "diverged", "failed")  # of a run
 
 Kind = Literal["started", "resumed", "note", "row", "done", "diverged", "failed", "retry"]
 
 
-# How a worker reports that a run has failed, and the cause: "raised" where the run's own code did.
+# How a worker reports a failed run, and the cause: "raised" means that the run's own code raised.
 FAILURES: Mapping[str, Cause] = {"raised": "run", "failed": "machine"}
 
-# What torch's RuntimeErrors say where memory is at its end; only a GPU's is a class of its own.
+# What torch's RuntimeErrors say when memory runs out; only the error for GPUs has its own class.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Whether the run's own code is to blame for what it raised, or the machine: time, memory, a disk, Ctrl-C.
+    """Whether an error is due to the run's own code or to the machine: time, memory, disk or Ctrl-C.
 
     >>> cause_of(SystemExit(3)), cause_of(RuntimeError("CUDA out of memory")), cause_of(ConnectionResetError())
     ('run', 'machine', 'machine')
@@ -46,7 +46,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def failure(error: BaseException) -> str:
-    """How a worker reports a run that raised this: a name in FAILURES."""
+    """The name in FAILURES under which a worker reports an error."""
     return "raised" if cause_of(error) == "run" else "failed"
 
 
@@ -73,23 +73,23 @@ class Executor(Protocol):
     def run(
         self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits
     ) -> Generator[Event, None, None]:
-        """Execute every run, from its checkpoint if it has one, and report what happens as it happens.
+        """Execute every run, from its checkpoint if it has one, and yield events as they happen.
 
-        A run whose worker dies goes on, up to three times without a new checkpoint in between; then, or where Python
-        raised, or where its time is over, it is ``failed`` with the error and its cause in its done.json. Closing the
-        iterator (Ctrl-C) stops the workers.
+        A run whose worker dies is retried, up to three times without a new checkpoint in between. After that, or if
+        Python raised an error, or if its time is up, it is ``failed``, with the error and its cause in done.json.
+        Closing the iterator (Ctrl-C) stops the workers.
 
         Args:
-            data: by the name of each task, the folder that its ``find`` returned.
+            data: for each task's name, the folder that its ``find`` returned.
 
         Raises:
-            OSError: a disk is full. Nothing is failed by that; the runs go on with the next call.
+            OSError: a disk is full. No run is marked as failed for this; the runs continue with the next call.
         """
         ...
 
 
 class Attempts:
-    """How often each run was begun and its worker died without a new checkpoint; and what follows from that."""
+    """Counts of each run's attempts and of worker deaths without a new checkpoint, which decide about retries."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -98,15 +98,15 @@ class Attempts:
         self.found: dict[RunKey, int] = {}
 
     def begin(self, run: RunKey) -> int:
-        """Count an attempt; returns the count."""
+        """Count an attempt and return the number of attempts."""
         self.begun[run] += 1
         self.found[run] = self._checkpoint(run)
         return self.begun[run]
 
     def lost(self, run: RunKey, text: str, again: bool) -> Event:
-        """What becomes of a run whose worker is dead: done, diverged, failed, or ``retry`` if it may run ``again``."""
+        """The event for a run whose worker died: done, diverged, failed, or ``retry`` if it may run ``again``."""
         record = self.store.record(run)
-        if record.finished:  # it had no time to say so
+        if record.finished:  # it ended before it could report that
             return Event("done" if record.status == "done" else "diverged", run, next(reversed(record.rows), None))
         if not again:
             return self.fail(run, text, "machine")
@@ -116,30 +116,32 @@ class Attempts:
         return self.fail(run, f"{text}, {ATTEMPTS} times without a new checkpoint in between", "machine")
 
     def fail(self, run: RunKey, text: str, cause: Cause) -> Event:
-        """Make the run a failed one, for that reason; where its folder cannot be written, in this call alone."""
+        """Mark a run as failed; if its folder cannot be written, only for this call."""
         try:
             write_failure(self.store.folder(run), text, self.begun[run], cause)
         except OSError as error:
             if error.errno in FULL:
                 raise
-            text = f"{text.rstrip()}\nand that could not be written down: {error}"
+            text = f"{text.rstrip()}\nand this could not be recorded: {error}"
             self.store.lost[run] = Record(run, "failed", error=text, cause=cause, attempts=self.begun[run])
         return Event("failed", run, text=text)
 
     def _checkpoint(self, run: RunKey) -> int:
         try:
             return (self.store.folder(run) / checkpoint.NAME).stat().st_mtime_ns
-        except OSError:  # there is none, or no way to it
+        except OSError:  # there is none, or it cannot be accessed
             return 0
 
 
 def write_failure(folder: Path, error: str, attempts: int, cause: Cause = "machine") -> None:
-    """Make the run of that folder a failed one.
+    """Mark the run in a folder as failed.
 
     Args:
         cause: see :class:`~..storage.records.Record`.
     """
-    error = error.encode(errors="backslashreplace").decode()  # a user's text may hold what UTF-8 cannot
+    error = error.encode(
+        errors="backslashreplace"
+    ).decode()  # a user's text may hold characters that UTF-8 cannot encode
     folder.mkdir(parents=True, exist_ok=True)
     refuse_link(folder)
     open_to_append(folder / ROWS).close()

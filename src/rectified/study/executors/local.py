@@ -1,6 +1,6 @@
-"""Worker processes on this machine: one thread each, started once, a dead one replaced, a hung one killed.
+"""The local executor: worker processes with one thread each; dead workers are replaced, hung ones killed.
 
-Two one-thread workers train two small models faster than one two-thread loop trains them in turn.
+Two one-thread workers train two small models faster than one two-thread process trains them in turn.
 """
 
 import errno
@@ -39,22 +39,22 @@ from .ddp_launcher import RankDiedError, RankError, ended, execute_on
 from .executor import ENDS, FAILURES, Attempts, Event, failure
 from .parcels import Parcel, own_path, path_for_children, read_shared, unpack, write_shared
 
-# glibc returns every large buffer to the system and faults it in again at the next step: a tenth to a fifth of the
-# step of a small convolutional network. It reads these when a process starts.
+# By default glibc returns every large buffer to the system and faults it in again at the next step, which takes 10 to
+# 20 % of a small convolutional network's step. It reads these variables when a process starts.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
-if sys.platform == "win32":  # where check_system refuses before anybody needs it
+if sys.platform == "win32":  # check_system raises before it is needed
     FORKS = None
 else:
-    FORKS = multiprocessing.get_context("forkserver")  # workers' imports happen once, and a new one is there at once
+    FORKS = multiprocessing.get_context("forkserver")  # imports happen once, and a new worker starts immediately
 _STARTS, _PAUSE = 5, 0.2  # attempts to start a worker; seconds between them
 
 IMPORTED = [__name__, "torch.utils.tensorboard"]
 
 
 def check_system() -> None:
-    """Refuse where there can be no workers.
+    """Check that this system supports worker processes.
 
     Raises:
         ValueError: this is Windows.
@@ -64,12 +64,12 @@ def check_system() -> None:
 
 
 def get_ready() -> None:
-    """Start the process that workers are forks of, unless there is one. That takes seconds, for which nobody waits."""
+    """Start the server process that workers are forked from, in the background, unless it is running."""
     for name, value in MALLOC.items():
         os.environ.setdefault(name, value)
     FORKS.set_forkserver_preload(IMPORTED)
-    # Ctrl-C is the parent's to handle, from this one's first moment. (Starting the resource tracker, which the fork
-    # server's start would do first, unblocks it: bpo-33613.)
+    # Only the parent handles Ctrl-C, from the server's first moment. (Start the resource tracker first, since the fork
+    # server would, and that unblocks the signal: bpo-33613.)
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -81,7 +81,7 @@ def get_ready() -> None:
 
 @contextmanager
 def without_main() -> Iterator[None]:
-    """Keep multiprocessing from importing ``__main__`` in a child, where a script without a guard would run again."""
+    """Keep multiprocessing from importing ``__main__`` in a child, which would rerun a script without a guard."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -91,10 +91,10 @@ def without_main() -> Iterator[None]:
 
 
 def _started(limits: Limits, devices: Sequence[str]) -> tuple[Connection, BaseProcess]:
-    """A worker process, and the connection to it.
+    """Start a worker process; return it and the connection to it.
 
     Raises:
-        ChildProcessError: none can be started.
+        ChildProcessError: no worker can be started.
     """
     for attempt in range(_STARTS):
         get_ready()
@@ -104,7 +104,7 @@ def _started(limits: Limits, devices: Sequence[str]) -> tuple[Connection, BasePr
             with without_main():
                 process.start()
             return ours, process
-        except (OSError, EOFError) as error:  # the process that workers are forks of has been killed
+        except (OSError, EOFError) as error:  # the server process was killed
             ours.close()
             if attempt + 1 == _STARTS:
                 raise ChildProcessError(f"no worker process can be started: {error or type(error).__name__}") from None
@@ -115,7 +115,7 @@ def _started(limits: Limits, devices: Sequence[str]) -> tuple[Connection, BasePr
 
 
 class _Worker:
-    """A process that executes the runs it is sent, and the run it is at."""
+    """A worker process that executes the runs it is sent, and its current run."""
 
     def __init__(self, limits: Limits, grace: float, devices: Sequence[str]) -> None:
         self.connection, self.process = _started(limits, devices)
@@ -128,7 +128,7 @@ class _Worker:
         minutes = self.limits.minutes
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes + self.grace
         packed = Parcel.of(run, folder, attempt).packed()
-        with suppress(ConnectionError):  # it has died; that is noticed where its answers are read
+        with suppress(ConnectionError):  # it died, which is noticed when its answers are read
             self.connection.send((run.task.name, packed))
             send_handle(self.connection, shared, self.process.pid)
 
@@ -137,9 +137,11 @@ class _Worker:
         return time.monotonic() >= self.deadline
 
     def answer(self) -> tuple[Any, Row | None, str]:
-        """What it says of its run; ``"died"`` or, where it is late, ``"silent"`` if it says nothing any more."""
+        """The worker's report about its run; ``"died"``, or ``"silent"`` if it is late."""
         if not self.connection.poll():
-            text = f"killed: it was not done {self.grace:g} s after its time, --run-minutes {self.limits.minutes:g}"
+            text = (
+                f"killed: it was still running {self.grace:g} s after its limit, --run-minutes {self.limits.minutes:g}"
+            )
             return "silent", None, text
         try:
             return self.connection.recv()  # type: ignore[no-any-return]
@@ -153,25 +155,25 @@ class _Worker:
         self.connection.close()
 
     def replaced(self) -> "_Worker":
-        """A new one in its stead."""
+        """Stop this worker and start a new one in its place."""
         self.stop()
         return _Worker(self.limits, self.grace, self.devices)
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Worker processes on this machine.
+    """An executor that runs worker processes on this machine.
 
     Attributes:
-        workers: how many.
-        devices: where they train, in turn: with as many workers as GPUs each run has one for itself.
-        grace: seconds after its time in which a run can end by itself, since it looks at the clock between steps.
-        ranks: processes that train a run together, each on a GPU or a core of its own: for tasks that one GPU would
-            take too long for.
+        workers: the number of worker processes.
+        devices: the devices to train on, assigned in turn: with as many workers as GPUs, each run has its own GPU.
+        grace: seconds after its limit in which a run can end by itself, since it checks the clock between steps.
+        ranks: processes that train each run together, each on its own GPU or core, for tasks that would take too long
+            on one GPU.
 
     Raises:
-        InvalidOption: fewer than one worker or rank, or fewer GPUs than ranks.
-        ValueError: a system without POSIX's processes.
+        InvalidOption: there are fewer than one worker or rank, or fewer GPUs than ranks.
+        ValueError: this system has no POSIX processes.
     """
 
     workers: int
@@ -188,7 +190,7 @@ class LocalExecutor:
 
     @property
     def slices(self) -> list[tuple[str, ...]]:
-        """The devices that a worker has, for each worker that there is room for."""
+        """The devices of each worker, for as many workers as fit."""
         if self.devices == ("cpu",):
             return [self.devices * self.ranks]
         first = range(0, len(self.devices) - self.ranks + 1, self.ranks)
@@ -197,7 +199,7 @@ class LocalExecutor:
     def run(
         self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits = ANY
     ) -> Generator[Event, None, None]:
-        """See :meth:`Executor.run`."""
+        """Execute every run; see :meth:`Executor.run`."""
         queue, attempts, slices = deque(runs), Attempts(store), self.slices
         get_ready()
         with ExitStack() as stack:
@@ -222,7 +224,7 @@ def _stop(pool: list[_Worker]) -> None:
 
 
 def _listen(pool: list[_Worker], queue: deque[Run], attempts: Attempts) -> Generator[Event, None, None]:
-    """Wait until some worker has something to report, and report it."""
+    """Wait until any worker has something to report, and yield it."""
     busy = [worker for worker in pool if worker.run]
     until = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.connection for worker in busy], max(0.0, until) if until < math.inf else None)
@@ -249,7 +251,7 @@ def _listen(pool: list[_Worker], queue: deque[Run], attempts: Attempts) -> Gener
 
 @contextmanager
 def shared(runs: Sequence[Run], data: Mapping[str, Path], out: Path) -> Iterator[dict[str, int]]:
-    """An open file for each task of the runs, by its name: the task and its data, for the workers to map."""
+    """A context with an open file per task, by task name, that holds the task and its data for workers to map."""
     with ExitStack() as stack:
         files: dict[str, int] = {}
         for task in {run.task.name: run.task for run in runs}.values():
@@ -283,10 +285,10 @@ def _serve(connection: Connection, limits: Limits, devices: Sequence[str]) -> No
                 connection.send(("died", None, str(error)))
             except TimeLimitError as error:
                 connection.send(("failed", None, str(error)))
-            except RankError as error:  # its text is a whole traceback, in which words say nothing of the cause
+            except RankError as error:  # its text is a traceback, whose words say nothing about the cause
                 machine = isinstance(error, OSError | MemoryError)
                 connection.send(("failed" if machine else "raised", None, str(error)))
-            except BaseException as error:  # a task may raise SystemExit, which is no reason for a worker to end
+            except BaseException as error:  # a task may raise SystemExit, which must not end the worker
                 if isinstance(error, OSError) and error.errno in FULL:
                     connection.send(("full", None, str(error.strerror)))
                 else:

@@ -1,7 +1,7 @@
-"""Runs, tasks and data on their way to other processes.
+"""Serialization of runs, tasks and data for other processes.
 
-A user's own code travels by value (``cloudpickle``): a worker or a node need not be able to import a task's file, and a
-script or a notebook needs no ``__main__`` guard.
+A user's code is pickled by value (``cloudpickle``): workers and nodes need not import a task's file, and scripts and
+notebooks need no ``__main__`` guard.
 """
 
 import io
@@ -27,11 +27,11 @@ from ..config.runs import Run
 
 @dataclass(frozen=True)
 class Parcel:
-    """A run on its way to a worker, without its task, which the worker has together with the data.
+    """A serialized run for a worker, without its task, which the worker receives together with the data.
 
     Attributes:
-        folder: the run's; where the worker has one of its own, it is not used.
-        attempt: counts from 1.
+        folder: the run's folder; not used if the worker has its own.
+        attempt: the number of the attempt, from 1.
     """
 
     method: Method
@@ -44,11 +44,11 @@ class Parcel:
 
     @classmethod
     def of(cls, run: Run, folder: Path, attempt: int) -> "Parcel":
-        """The run, packed."""
+        """Pack a run."""
         return cls(run.method, run.lr, run.seed, run.epochs, run.batch_size, folder, attempt)
 
     def packed(self) -> bytes:
-        """The parcel as bytes.
+        """Serialize the parcel to bytes.
 
         Raises:
             ValueError: the user's optimizer or warmup cannot be pickled.
@@ -57,37 +57,37 @@ class Parcel:
             return pack(self)
 
     def run(self, task: BaseTask) -> Run:
-        """The run, unpacked."""
+        """Rebuild the run with its task."""
         return Run(task, self.method, self.lr, self.seed, self.epochs, self.batch_size)
 
 
 def pack(value: Any) -> bytes:
-    """The value as bytes that a process without the user's files can read."""
+    """Serialize a value to bytes that a process without the user's files can read."""
     return cloudpickle.dumps(value)  # type: ignore[no-any-return]
 
 
 def unpack(content: bytes) -> Any:
-    """The reverse of :func:`pack`."""
+    """Deserialize what :func:`pack` serialized."""
     return pickle.loads(content)
 
 
 def write_shared(folder: Path, task: BaseTask, data: Any) -> int:
-    """Write a task and its data to a file that any number of workers map, so that tensors are in memory once.
+    """Write a task and its data to an unnamed file that any number of workers map, so tensors are in memory once.
 
-    The file has no name: workers unpickle what is in it, and whoever may write to the folder could put another in its
-    place. It is gone once every process that has it open has ended, however that ends.
+    The file has no name because workers unpickle it, and anybody who can write to the folder could replace a named one.
+    It disappears when every process that has it open has ended, for whatever reason.
 
     Args:
-        folder: on the disk that is to hold it.
+        folder: a folder on the disk that will hold the file.
 
     Returns:
         The file's descriptor, for the caller to close.
 
     Raises:
-        ValueError: something of the user's cannot be pickled.
+        ValueError: one of the user's objects cannot be pickled.
         OSError: the disk is full, or the folder cannot be written.
     """
-    content = io.BytesIO()  # to a file, torch.save would not report a full disk in words
+    content = io.BytesIO()  # writing to a file, torch.save would not report a full disk clearly
     with users_code(f"task {shown(task.name)} cannot be sent to another process"):
         torch.save((task, data), content, pickle_module=cloudpickle, pickle_protocol=pickle.DEFAULT_PROTOCOL)
     folder.mkdir(parents=True, exist_ok=True)  # it may have been removed while the data was loaded
@@ -98,22 +98,22 @@ def write_shared(folder: Path, task: BaseTask, data: Any) -> int:
 
 
 def read_shared(path: Path) -> tuple[BaseTask, Any]:
-    """Map what :func:`write_shared` wrote.
+    """Load a task and memory-map the data that :func:`write_shared` wrote.
 
     Args:
-        path: from :func:`own_path` or :func:`path_for_children`; nobody else can put a file there.
+        path: from :func:`own_path` or :func:`path_for_children`; nobody else can put a file at such a path.
     """
     return torch.load(path, mmap=True, weights_only=False)  # type: ignore[no-any-return]
 
 
 def own_path(descriptor: int) -> Path:
-    """Where this process can open a file again that it has open."""
+    """A path at which this process can reopen a file that it has open."""
     return Path(f"/dev/fd/{descriptor}")
 
 
 @contextmanager
 def path_for_children(descriptor: int) -> Iterator[Path]:
-    """Where the processes that this one starts can open a file that it has open: the file, or a private copy of it."""
+    """A path at which child processes can open a file that this process has open: the file or a private copy."""
     path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
     if path.exists():
         yield path

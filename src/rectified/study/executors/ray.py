@@ -1,8 +1,8 @@
-"""Runs on a Ray cluster: one actor a slot, and no disk that is shared.
+"""The Ray executor: one actor per worker, without a shared disk.
 
-A run works in a temporary folder of its node. This side asks what is new in there and writes it into the study's, so
-that a run whose node dies goes on elsewhere from its checkpoint here. Asked actors, not streaming tasks: they import
-torch once for many runs, and a node's death fails an answer, where a stream's last objects may be waited for in vain.
+A run writes to a temporary folder on its node. This side polls for changes and writes them to the study's folder, so
+that a run whose node dies resumes elsewhere from its checkpoint here. Polled actors are better than streaming tasks:
+they import torch once for many runs, and a node's death fails a pending call, while a stream might hang.
 """
 
 import errno
@@ -37,27 +37,27 @@ from .local import MALLOC
 from .parcels import Parcel, pack
 from .ray_worker import Files, RayWorker, stamps
 
-_AHEAD = 100  # workers that may wait for room at a time: a cluster grows by what it is asked for
-_LAST = {checkpoint.NAME: 1, "done.json": 2}  # written in this order, after what they vouch for
-# The terminal is the study's. Ray reads these as it is imported and as it starts; log_to_driver is not all it prints.
+_AHEAD = 100  # workers that may wait for resources at a time: a cluster grows with demand
+_LAST = {checkpoint.NAME: 1, "done.json": 2}  # written in this order, after the files they refer to
+# Keep Ray's output off the terminal. Ray reads these on import and start; log_to_driver does not cover everything.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """Workers on a Ray cluster, each of whose nodes needs this version of rectified.
+    """An executor that runs workers on a Ray cluster, whose nodes must have this version of rectified.
 
     Attributes:
-        address: of a cluster of which this machine is a node (``ray start --address HEAD --num-cpus 0`` where it is
-            not to run anything), as ``ray.init`` takes it; None is the one that this process is connected to, or else
-            one that starts on this machine and ends with the study.
-        workers: at a time; None is as many as there is room for.
-        cpus: that each takes.
-        gpus: that each takes; where it is not 0 they train on it.
-        grace: seconds after its time in which a run can end by itself, since it looks at the clock between steps.
+        address: the address of the cluster, as ``ray.init`` takes it. This machine must be one of its nodes (``ray
+            start --address HEAD --num-cpus 0`` if it should not run anything). None for the cluster that this process
+            is connected to, or else a new one on this machine that ends with the study.
+        workers: the number of concurrent workers; None for as many as fit.
+        cpus: CPUs per worker.
+        gpus: GPUs per worker; if not 0, runs train on them.
+        grace: seconds after its limit in which a run can end by itself, since it checks the clock between steps.
 
     Raises:
-        ValueError: one is out of its range, or Ray is not installed.
+        ValueError: a value is out of range, or Ray is not installed.
     """
 
     address: str | None = None
@@ -72,14 +72,14 @@ class RayExecutor:
         if self.workers is not None:
             check_count("workers", self.workers)
         if not (0 < self.cpus < math.inf and 0 <= self.gpus < math.inf):
-            raise ValueError(f"a worker has {self.cpus} CPUs and {self.gpus} GPUs; it needs a share of a CPU at least")
+            raise ValueError(f"a worker has {self.cpus} CPUs and {self.gpus} GPUs; it needs at least part of a CPU")
         if find_spec("ray") is None:
             raise InvalidOption("executor", "ray", "Ray is not installed; pip install 'rectified[ray]'")
 
     def run(
         self, runs: Sequence[Run], store: Store, data: Mapping[str, Path], limits: Limits = ANY
     ) -> Generator[Event, None, None]:
-        """See :meth:`Executor.run`.
+        """Execute every run; see :meth:`Executor.run`.
 
         Raises:
             ValueError: there is no cluster at that address, or no worker starts there.
@@ -108,11 +108,13 @@ class RayExecutor:
         else:
             host, _, port = self.address.removeprefix("ray://").rpartition(":")
             try:
-                if port.isdigit():  # where nobody answers Ray itself would try for minutes
+                if port.isdigit():  # without an answer, Ray itself would retry for minutes
                     socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
                 ray.init(self.address, **quiet)
             except OSError as error:
-                raise InvalidOption("address", self.address, f"no Ray cluster answers there: {error}") from None
+                raise InvalidOption(
+                    "address", self.address, f"no Ray cluster answers at this address: {error}"
+                ) from None
         try:
             yield ray
         finally:
@@ -127,23 +129,23 @@ def _packed(task: BaseTask, folder: Path) -> bytes:
 
 @dataclass(eq=False)
 class _Slot:
-    """A worker seen from here: the run it is at, and its answer to come."""
+    """The local view of a worker: its current run and its pending answer."""
 
     actor: Any
-    answer: Any  # the first comes as soon as there is room for the worker
+    answer: Any  # the first answer comes when the cluster has room for the worker
     run: Run | None = None
     deadline: float = math.inf
     claim: ExitStack = field(default_factory=ExitStack)
     rows: IO[str] | None = None
 
     def end(self) -> None:
-        """It is at no run any more."""
+        """Mark the worker as idle."""
         self.run, self.deadline, self.rows = None, math.inf, None
         self.claim.close()
 
 
 class _Pool:
-    """The workers of a study, and the runs that wait for one."""
+    """The workers of a study, and the runs that are waiting for one."""
 
     def __init__(
         self,
@@ -157,16 +159,16 @@ class _Pool:
         self.ray, self.executor, self.queue, self.data = ray, executor, queue, data
         self.limits, self.attempts, self.store = limits, attempts, attempts.store
         self.slots: list[_Slot] = []
-        self.stillborn = 0  # workers in a row that died before they could be given anything
+        self.stillborn = 0  # consecutive workers that died before they received a run
         takes = {"num_cpus": executor.cpus, "num_gpus": executor.gpus}
         self.worker = ray.remote(RayWorker).options(**takes, runtime_env={"env_vars": MALLOC})
 
     def events(self) -> Generator[Event, None, None]:
-        """Run everything."""
+        """Execute all runs and yield their events."""
         yield from self._note_no_room()
         while self.queue or any(slot.run for slot in self.slots):
             for slot in self.slots:
-                while slot.answer is None and self.queue:  # again where its folder cannot be written
+                while slot.answer is None and self.queue:  # retried if its folder cannot be written
                     yield self._give(slot, self.queue.popleft())
             self._resize()
             answers = [slot.answer for slot in self.slots]
@@ -178,7 +180,7 @@ class _Pool:
                     yield from self._listen(slot)
                 elif time.monotonic() >= slot.deadline:
                     grace, minutes = self.executor.grace, self.limits.minutes
-                    text = f"killed: it was not done {grace:g} s after its time, --run-minutes {minutes:g}"
+                    text = f"killed: it was still running {grace:g} s after its limit, --run-minutes {minutes:g}"
                     yield from self._lose(slot, text, died=False)
 
     def stop(self) -> None:
@@ -190,11 +192,11 @@ class _Pool:
         for node in self.ray.nodes():
             if node["Alive"] and all(node["Resources"].get(name, 0) >= count for name, count in takes.items()):
                 return
-        text = f"no node of the Ray cluster has {takes['CPU']:g} CPU and {takes['GPU']:g} GPU for a run: it waits"
+        text = f"no node of the Ray cluster has {takes['CPU']:g} CPU and {takes['GPU']:g} GPU for a run; waiting"
         yield Event("note", self.queue[0].key, text=text)
 
     def _resize(self) -> None:
-        """As many workers as there are runs for them, up to the limit, and not too many that still wait for room."""
+        """Adjust the number of workers to the remaining runs, the limit, and how many still wait for resources."""
         busy = sum(slot.run is not None for slot in self.slots)
         wanted = min(self.executor.workers or math.inf, busy + min(len(self.queue), _AHEAD))
         for slot in [slot for slot in self.slots if slot.run is None]:
@@ -226,7 +228,7 @@ class _Pool:
         return Event("started", key)
 
     def _listen(self, slot: _Slot) -> Generator[Event, None, None]:
-        """Write down, and pass on, what its worker reports."""
+        """Write what a worker reports into the study's folder, and yield its events."""
         try:
             files, news = self.ray.get(slot.answer)
         except self.ray.exceptions.RayError as error:
@@ -244,7 +246,7 @@ class _Pool:
         except OSError as error:
             if error.errno in FULL:
                 raise
-            self._dismiss(slot)  # what it goes on to write could not be kept either
+            self._dismiss(slot)  # its further output could not be written either
             yield self.attempts.fail(run.key, f"{type(error).__name__}: {error}", "machine")
             return
         for kind, row, text in news:
@@ -260,7 +262,7 @@ class _Pool:
             slot.answer = slot.actor.news.remote()
 
     def _lose(self, slot: _Slot, text: str, died: bool = True) -> Generator[Event, None, None]:
-        """Its worker is dead, or has to be."""
+        """Handle a worker that is dead or must be killed."""
         run = slot.run
         self._dismiss(slot)
         if run is None:
@@ -275,14 +277,14 @@ class _Pool:
 
 
 def _write(folder: Path, files: Files, rows: IO[str] | None) -> None:
-    """Make a study's folder what its run's is on the node, as far as this program's files go."""
+    """Update a run's folder in the study to match the one on the node, for this program's files."""
     refuse_link(folder)
     files = {name: content for name, content in files.items() if is_ours(name)}
     for name in sorted(files, key=lambda name: (files[name] is None, _LAST.get(name, 0))):
         content = files[name]
         if content is None:
             (folder / name).unlink(missing_ok=True)
-        elif name == ROWS and rows is not None:  # in place: it is open here
+        elif name == ROWS and rows is not None:  # in place, since it is open here
             rows.truncate(0)
             rows.write(content.decode())
             rows.flush()

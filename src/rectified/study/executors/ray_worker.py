@@ -1,4 +1,4 @@
-"""The end of a Ray study that is on the cluster's nodes: an actor that executes runs in folders of its own."""
+"""The Ray actor that executes runs on a cluster's nodes, in its own temporary folders."""
 
 import socket
 import tempfile
@@ -26,13 +26,13 @@ from .executor import ENDS, FAILURES, failure
 from .parcels import Parcel, unpack
 
 Report = tuple[Any, Row | None, str]
-Files = dict[str, bytes | None]  # by name; None is one that is gone
+Files = dict[str, bytes | None]  # contents by name; None for a deleted file
 
-_PATIENCE = 1.0  # seconds that a worker waits for something to tell; a checkpoint is fetched then at the latest
+_PATIENCE = 1.0  # seconds that a worker waits for news; a checkpoint is fetched after at most this long
 
 
 class RayWorker:
-    """Executes the runs it is given, one after the other in a thread, and reports what is new when asked."""
+    """An actor that executes runs one after another in a thread, and reports news when polled."""
 
     def __init__(self, limits: Limits, device: str) -> None:
         warnings.filterwarnings("ignore", message="the first momentum step")  # here it is the thing measured
@@ -44,18 +44,18 @@ class RayWorker:
         self.seen: dict[str, tuple[int, ...]] = {}
 
     def give(self, parcel: bytes, workload: list[Any], files: Mapping[str, bytes]) -> tuple[Files, list[Report]]:
-        """Begin a run, or go on with it; returns the first news.
+        """Start or resume a run; return the first news.
 
         Args:
-            workload: the reference to the packed task and its data, in a list, for a bare one Ray resolves at every
-                call.
+            workload: the reference to the packed task and its data, in a list, since Ray resolves a bare reference at
+                every call.
             files: the contents of the run's folder.
         """
         Thread(target=self._run, args=(parcel, workload[0], files), daemon=True).start()
         return self.news()
 
     def news(self) -> tuple[Files, list[Report]]:
-        """The changed files and the news since the last call, once there are any or a second has passed."""
+        """Changed files and news since the last call; waits up to a second for any."""
         news: list[Report] = []
         with suppress(Empty):
             news.append(self.reports.get(timeout=_PATIENCE))
@@ -84,16 +84,16 @@ class RayWorker:
                 self.reports.put((progress.kind, progress.row, progress.text))
         except TimeLimitError as error:
             self.reports.put(("failed", None, str(error)))
-        except BaseException as error:  # SystemExit would end this thread without a word
+        except BaseException as error:  # SystemExit would end this thread silently
             if isinstance(error, OSError) and error.errno in FULL:
-                self.reports.put(("full", None, f"{error.strerror}, on the node {socket.gethostname()}"))
+                self.reports.put(("full", None, f"{error.strerror}, on node {socket.gethostname()}"))
             else:
                 self.reports.put((failure(error), None, traceback.format_exc()))
 
     def _changes(self, folder: Path) -> Files:
         now = stamps(folder)
         files: Files = {name: None for name in self.seen if name not in now}
-        # The checkpoint first: TensorBoard's files may hold more than it knows of, but not less.
+        # Read the checkpoint first: TensorBoard's files may hold more than it covers, but not less.
         for name in sorted(now, key=lambda name: name != checkpoint.NAME):
             if now[name] != self.seen.get(name):
                 with suppress(FileNotFoundError):
@@ -103,7 +103,7 @@ class RayWorker:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, ...]]:
-    """This program's files by name, each with what changes when it does; without those that are just being written."""
+    """A stamp for each of this program's files that changes with its content; temporary files are left out."""
     found: dict[str, tuple[int, ...]] = {}
     for path in folder.glob("[!.]*"):
         with suppress(FileNotFoundError):

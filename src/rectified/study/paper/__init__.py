@@ -1,4 +1,4 @@
-"""The RAdam paper's tables and figures, each by one command, with its published numbers beside ours."""
+"""The RAdam paper's tables and figures, each reproduced by one command, with the published numbers next to ours."""
 
 from .catalog import EXPERIMENTS, Experiment, Scale, experiment
 

@@ -1,4 +1,4 @@
-"""What the paper measured, and what is run here for it: at the paper's own scale, and at one for two cores.
+"""The paper's experiments: published numbers, and the studies that reproduce them at the paper's scale or on two cores.
 
 Published numbers: Liu et al., ICLR 2020 (arXiv:1908.03265v4), tables 1 to 3 and section 5; the first-four-steps
 ablation from the authors' repository, cifar_imagenet.
@@ -15,13 +15,13 @@ Picture = Literal["", "loss", "gradients", "robustness"]
 
 @dataclass(frozen=True)
 class Scaled:
-    """What is run at one scale.
+    """The study that reproduces an experiment at one scale.
 
     Attributes:
         grid: keywords of :class:`rectified.study.Study`: tasks, methods, lrs, seeds, epochs.
-        differs: from the paper's setting, in a line.
-        needs: data and hardware, where they are not at hand everywhere.
-        gradients: of how many first steps to record them.
+        differs: the differences from the paper's setting, in one line.
+        needs: data and hardware that are not available everywhere.
+        gradients: the number of first steps for which gradient histograms are recorded.
     """
 
     grid: Mapping[str, Any]
@@ -32,11 +32,11 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's numbers for a task.
+    """The paper's numbers for one task.
 
     Attributes:
-        setting: whose they are, for a reader.
-        values: by method, as the paper prints them.
+        setting: the name of the paper's setting.
+        values: the numbers by method, as the paper prints them.
     """
 
     setting: str
@@ -45,13 +45,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table or a figure.
+    """A table or figure of the paper.
 
     Attributes:
-        title: what it is in the paper.
-        metric: what it compares, as named in results.csv, with a label; the task's own where None.
-        published: by the beginning of a task's name.
-        picture: which figure of a study it is.
+        title: its title, after the paper.
+        metric: the compared metric's column in results.csv, and its label; the task's own if None.
+        published: the published numbers by the beginning of a task's name.
+        picture: the kind of figure.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Experiment:
 
 
 def experiment(name: str) -> Experiment:
-    """The one of that name.
+    """The experiment with that name.
 
     Raises:
-        ValueError: there is none; says which there are.
+        ValueError: there is no such experiment; the message lists the names.
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"NAME is {name!r}: it must be one of {', '.join(EXPERIMENTS)}")
@@ -78,14 +78,14 @@ def _grid(tasks: str, methods: str | None = None, **rest: Any) -> dict[str, Any]
 
 
 def _controlled(tasks: str, methods: str, **rest: Any) -> dict[str, Any]:
-    """With an arm at a matched lr for each warmup, which the paper has not: how much of it is a smaller lr?"""
+    """A grid with a matched-lr control for each warmup, which the paper lacks: is the effect just a smaller lr?"""
     return _grid(tasks, methods, control="matched-lr", **rest)
 
 
 _GPU = "a GPU (--device cuda)"
 _CIFAR_GPU = f"{_GPU}: each run is 164 epochs of 391 steps of ResNet-20, an hour or less. CIFAR-10 is fetched"
 _EPOCHS = "the repository's 164 epochs, the paper's text says 186"
-_SUBSET = "the first 10,000 training pictures, 6 epochs with the drops of lr at the same parts of the run"
+_SUBSET = "the first 10,000 training images, 6 epochs with the lr drops at the same fractions of the run"
 
 _OBW = Published("One Billion Word", {"adam": "36.92", "radam": "35.70"})
 _CIFAR = Published("CIFAR-10, 164 epochs", {"sgd": "91.51", "adam": "90.54", "radam": "91.38"})
@@ -105,7 +105,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     for found in (
         Experiment(
             "table1",
-            "Language modelling: perplexity",
+            "Language modeling: perplexity",
             {
                 "cpu": Scaled(
                     _controlled("language-model(updates=200)", "adam,radam,adam+untuned-linear", seeds=(0,), epochs=5),
@@ -114,7 +114,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
                 "paper": Scaled(
                     _controlled("language-model-paper", "adam,radam", seeds=(0, 1, 2)),
                     "the same model and recipe; three seeds instead of one",
-                    f"One Billion Word (--data), {_GPU} for about a week a run",
+                    f"One Billion Word (--data), {_GPU} for about a week per run",
                 ),
             },
             ("test_ppl", "test perplexity"),
@@ -131,7 +131,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
                 "paper": Scaled(
                     _controlled("cifar10,imagenet", "sgd,adam,radam", seeds=(0, 1, 2)),
                     f"{_EPOCHS}; three seeds instead of one",
-                    f"ImageNet (--data FOLDER with imagenet's train and val, and cifar-10), {_GPU}: days a run",
+                    f"ImageNet (--data FOLDER with imagenet's train and val, and cifar-10), {_GPU}: days per run",
                 ),
             },
             published={"cifar10": _CIFAR, "imagenet": _IMAGENET},
@@ -157,8 +157,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
                         "adam+linear-4000,radam(beta2=0.9995),radam",
                         seeds=(1111, 2222, 3333, 4444),
                     ),
-                    "float32 instead of float16; batches are drawn again every 1,000 updates",
-                    f"IWSLT'14 and WMT'16 (--data), {_GPU}: 70,000 updates a run, most of a day",
+                    "float32 instead of float16; batches are reshuffled every 1,000 updates",
+                    f"IWSLT'14 and WMT'16 (--data), {_GPU}: 70,000 updates per run, most of a day",
                 ),
             },
             ("bleu", "BLEU"),
@@ -179,7 +179,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
                         seeds=(0,),
                     ),
                     "float32 instead of float16",
-                    f"IWSLT'14 (--data), {_GPU}: 70,000 updates a run, most of a day",
+                    f"IWSLT'14 (--data), {_GPU}: 70,000 updates per run, most of a day",
                 ),
             },
             picture="loss",
@@ -190,7 +190,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             {
                 "cpu": Scaled(
                     _grid("translation", "adam,adam+linear-500,radam", seeds=(0,), epochs=2),
-                    "Multi30k instead of IWSLT'14, width 256 instead of 512; every of the first 100 updates",
+                    "Multi30k instead of IWSLT'14, width 256 instead of 512; the first 100 updates",
                     gradients=100,
                 ),
                 "paper": Scaled(

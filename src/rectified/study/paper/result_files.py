@@ -1,4 +1,4 @@
-"""The table or figure itself, from a study's folder: as Markdown and CSV, SVG and PDF."""
+"""Writing an experiment's table or figure from a study's folder, as Markdown, CSV, SVG and PDF."""
 
 import math
 from dataclasses import replace
@@ -20,10 +20,10 @@ from .catalog import Experiment, Published, Scale
 
 
 def write_result(experiment: Experiment, scale: Scale, store: Store, asked: Study) -> tuple[Sheet, list[Path]]:
-    """The table with the published numbers beside ours, and the files that hold it and the figure.
+    """Write the table, with the published numbers next to ours, and the figure; return the table and the files.
 
-    They show the experiment's own methods and lrs and those of the study ``asked``, over all seeds that the store has,
-    and nothing of runs that it holds for another experiment.
+    They cover the methods and lrs of the experiment and of the study ``asked``, over all seeds in the store. Runs that
+    the store holds for other experiments are left out.
     """
     planned = experiment.runs[scale]
     ours = {_arm(run.key) for study in (Study(**planned.grid), asked) for run in study.runs()}
@@ -44,7 +44,7 @@ def _arm(run: RunKey) -> tuple[str, str, float]:
 
 
 def _rows(experiment: Experiment, results: StudyResults) -> list[dict[str, object]]:
-    """A row for each task, method and lr."""
+    """The result's rows, one per task, method and lr."""
     return [row for setting in results.settings for row in _rows_of(experiment, setting)]
 
 
@@ -81,7 +81,7 @@ def _published(experiment: Experiment, task: str) -> Published | None:
 
 
 def _sheet(experiment: Experiment, differs: str, rows: Table) -> Sheet:
-    """Each method at every lr, with what the paper has for it at its best."""
+    """The table of every method at every lr, with the paper's number next to the best lr."""
     lines = []
     for row in rows.rows:
         mean = number(row["mean"])
@@ -94,7 +94,7 @@ def _sheet(experiment: Experiment, differs: str, rows: Table) -> Sheet:
     heads = ["setting", "method", "lr", "ours", "seeds", "published, at its best lr"]
     metrics = " and ".join(dict.fromkeys(row["metric"] for row in rows.rows))
     title = (
-        f"{experiment.title}. Ours: {metrics} at the end, mean over seeds ± half of its 95 % t interval. "
+        f"{experiment.title}. Ours: {metrics} at the end, mean over seeds ± half its 95 % t interval. "
         f"Differs: {differs}."
     )
     return Sheet(title, heads if experiment.published else heads[:-1], lines)
@@ -105,7 +105,7 @@ def _page(sheet: Sheet) -> str:
 
 
 def _drawings(experiment: Experiment, results: StudyResults) -> list[Drawing]:
-    """The figure, one drawing a panel."""
+    """The drawings of the figure, one per panel."""
     found: list[Drawing] = []
     looks = styles(list(dict.fromkeys(record.run.method for record in results.records)))
     for setting in results.settings:

@@ -1,4 +1,4 @@
-"""`rectified export`: the report's tables as CSV, Markdown or LaTeX, at any time."""
+"""`rectified export`: the report's tables as CSV, Markdown or LaTeX."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Format = Literal["csv", "markdown", "latex"]
 
 
 def export(results: StudyResults, kind: Format) -> str:
-    """The results as text: in CSV one row a run; otherwise, for each setting, the means and the paired differences.
+    """The results as text: one row per run in CSV; otherwise the means and paired differences of each setting.
 
     Raises:
         InvalidOption: the format is unknown.
@@ -32,7 +32,7 @@ def export(results: StudyResults, kind: Format) -> str:
 
 
 def sheets(results: StudyResults) -> list[Sheet]:
-    """For each setting, means by method and lr, and differences from the baseline if there are any."""
+    """The tables of each setting: means by method and lr, and differences from the baseline if there are any."""
     found = []
     for s in results.settings:
         found.append(_means(s))
@@ -56,16 +56,16 @@ def _means(s: SettingResults) -> Sheet:
     chosen = s.metric.chosen_by[1].partition(",")[0] if s.metric.chosen_by else "the same, and so optimistic"
     unit = f", {s.metric.unit.strip()}" if s.metric.unit else ""
     caption = (
-        f"{s.setting}: {s.metric.name}{unit} at the end, mean over seeds ± half of its t interval (95 % where seeds "
-        f"are spread normally; none where a run counts as chance). Best lr: chosen by {chosen}.{missing}"
+        f"{s.setting}: final {s.metric.name}{unit}, mean over seeds ± half its 95 % t interval, which assumes a normal "
+        f"distribution over seeds (none if a run counts as chance). Best lr: chosen by {chosen}.{missing}"
     )
     return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in s.lrs), "at its best lr"], rows)
 
 
 def _final_means(results: SettingResults, metric: FinalMetric) -> Sheet:
-    """A measure that methods are not compared by, such as BLEU."""
+    """The table of a metric that methods are not compared by, such as BLEU."""
     rows = [[method, *(_final_mean(metric.group(method, lr)) for lr in results.lrs)] for method in results.methods]
-    caption = f"{results.setting}: {metric.label}, measured once at the end, mean over seeds ± half of its t interval."
+    caption = f"{results.setting}: {metric.label}, measured once at the end, mean over seeds ± half its t interval."
     return Sheet(caption, ["method", *(f"lr {lr:g}" for lr in results.lrs)], rows)
 
 
@@ -76,7 +76,7 @@ def _final_mean(group: Group | None) -> str:
 
 
 def group_mean(group: Group | None) -> str:
-    """A mean ± half of its interval, which has none where a run counts as chance; and what became of the others."""
+    """A mean ± half its interval, if no run counts as chance, and counts of the runs that did not train."""
     if group is None:
         return ""
     gaps = [*group.gaps[:-1], f"{group.gaps[-1]} of {group.runs}"] if group.gaps else []
@@ -91,13 +91,13 @@ def _differences(setting: Setting, comparison: Comparison, metric: Metric) -> Sh
 
 
 def _beyond_lr(setting: Setting, comparison: Comparison, metric: Metric) -> Sheet:
-    """Each method with a control vs that."""
-    what = "method − its control at a matched lr, which is what the warmup does beyond a smaller lr"
+    """The table of differences between each method and its matched-lr control."""
+    what = "method − its control at a matched lr, which is the effect of the warmup beyond a smaller lr"
     return _of_differences(setting, metric, what, "warmup beyond a smaller lr", comparison.beyond_lr)
 
 
 def _of_differences(setting: Setting, metric: Metric, what: str, head: str, differences: Sequence[Difference]) -> Sheet:
-    """A row a method: its difference at each lr, then at the best ones."""
+    """A table with one row per method: its difference at each lr, then at the best lrs."""
     lrs = sorted({d.lr for d in differences if d.lr is not None})
     rows = []
     for best in (d for d in differences if d.lr is None):
@@ -106,8 +106,8 @@ def _of_differences(setting: Setting, metric: Metric, what: str, head: str, diff
     unit = f",{metric.difference}" if metric.difference else ""
     caption = (
         f"{setting}: difference in {metric.name}, {what}, paired by seed: mean{unit} with its 95 % interval, or its "
-        "range by seed where a run that counts as chance decides or no test can be made. *: better or worse with p at "
-        "most 0.05 after Holm's adjustment, within the columns of equal lrs and within the last one."
+        "range by seed if a run that counts as chance decides or no test can be made. *: better or worse with p at "
+        "most 0.05 after Holm's adjustment, separately within the columns of equal lrs and within the last column."
     )
     return Sheet(caption, [head, *(f"lr {lr:g}" for lr in lrs), "each at its best lr"], rows)
 
@@ -150,7 +150,7 @@ _LATEX = {
 
 
 def escape(text: str) -> str:
-    r"""The text as LaTeX shows it.
+    r"""Escape a text for LaTeX.
 
     >>> print(escape("adam_w(beta2=0.95), 50 % ± 2"))
     adam\_w(beta2=0.95), 50 \% $\pm$ 2

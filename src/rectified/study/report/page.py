@@ -1,4 +1,4 @@
-"""From records to the page: one text that fetches nothing, to be shown to others."""
+"""The report as a single self-contained HTML page that loads nothing from elsewhere."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _GLYPHS = {"done": "●", "diverged": "✕", "failed": "!", "missing": "·"}
 
 
 def sections(results: StudyResults) -> list[Section]:
-    """One for each setting."""
+    """The sections of the page, one for each setting."""
     looks = styles(list(dict.fromkeys(record.run.method for record in results.records)))
     several = len(results.settings) > 1
     return [Section(s, looks, f"-{i}" if several else "") for i, s in enumerate(results.settings, start=1)]
 
 
 def page(results: StudyResults) -> str:
-    """The report as one HTML text."""
+    """Render the report as one HTML text."""
     settings, records = sections(results), results.records
     if not settings:
         raise ValueError("the study has no runs, so there is nothing to report")
@@ -64,13 +64,13 @@ def _template() -> jinja2.Template:
 
 
 def _versions(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
-    """Each package with every version of it that a run has seen: more than one is a mixture."""
+    """Each package with the versions that runs used; more than one means that runs used different versions."""
     names = dict.fromkeys(name for record in records for name in record.versions)
     return [(name, sorted({r.versions[name] for r in records if name in r.versions})) for name in names]
 
 
 def _days(records: Sequence[Record]) -> str:
-    """The day on which the runs ended, or the first and the last."""
+    """The day on which the runs ended, or the first and last day."""
     dates = sorted(datetime.fromisoformat(record.ended) for record in records if record.ended)
-    days = [f"{date.day} {date:%B %Y}" for date in dates]
+    days = [f"{date:%B} {date.day}, {date.year}" for date in dates]
     return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""

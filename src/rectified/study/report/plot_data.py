@@ -1,4 +1,4 @@
-"""From records to the numbers that the report draws: pure functions, no drawing and no files."""
+"""The numbers that the report draws, computed from records: pure functions, no drawing and no files."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,9 +30,10 @@ class Curve:
     """One quantity, by epoch or by step, over the runs of one method at one lr.
 
     Attributes:
-        epochs: the epochs that are drawn; of single steps, their numbers among those recorded.
-        steps: the steps taken by the end of each of them.
-        mean, low, high: over the runs that got there, with the ends of the 95 % t interval; NaN for fewer than three.
+        epochs: the epochs that are drawn; for single steps, their indexes among the recorded ones.
+        steps: the steps taken by the end of each epoch.
+        mean, low, high: the mean over the runs that got there and the ends of its 95 % t interval; the ends are NaN
+            for fewer than three runs.
         runs: each run's values, from epoch 1.
         stops: the step at which each diverged run stopped.
     """
@@ -53,7 +54,7 @@ class Curve:
 
 
 def curve(method: str, records: Sequence[Record], key: str) -> Curve:
-    """The curve of the runs that are done or diverged, a diverged one until it stopped; failed runs do not count."""
+    """The curve of one method over its runs; a diverged run counts until it stopped, a failed one not at all."""
     results = [record for record in records if record.finished]
     rows = [
         record.rows for record in results if record.rows and all(key in row and "step" in row for row in record.rows)
@@ -69,7 +70,7 @@ def curve(method: str, records: Sequence[Record], key: str) -> Curve:
 
 
 def step_curve(method: str, records: Sequence[Record], last: int) -> Curve:
-    """The loss of each single step up to the step ``last``, over the runs that recorded them."""
+    """The loss of single steps up to the step ``last``, over the runs that recorded them."""
     found = [[each for each in record.steps if each.step <= last] for record in records]
     runs = tuple(tuple(each.loss for each in run) for run in found if run)
     longest = max(found, key=len, default=[])
@@ -82,7 +83,7 @@ def step_curve(method: str, records: Sequence[Record], last: int) -> Curve:
 
 
 def thin(length: int, points: int = POINTS) -> tuple[int, ...]:
-    """The numbers from 1 to `length`, or an even selection of `points` of them with the first and the last.
+    """The numbers from 1 to `length`, or an even selection of `points` of them including the first and the last.
 
     >>> thin(4), thin(1000, points=4)
     ((1, 2, 3, 4), (1, 334, 667, 1000))
@@ -93,7 +94,7 @@ def thin(length: int, points: int = POINTS) -> tuple[int, ...]:
 
 
 def limits(runs: Iterable[Sequence[float]], larger_is_better: bool = False) -> tuple[float, float]:
-    """Limits of the y axis that a run which explodes cannot stretch: its values lie outside.
+    """Limits of the y axis that exploding runs cannot stretch: their values lie outside.
 
     The lower quartile of the runs' largest magnitudes counts as typical, because several runs may explode.
     """
@@ -109,7 +110,7 @@ def limits(runs: Iterable[Sequence[float]], larger_is_better: bool = False) -> t
 
 
 def beyond(runs: Iterable[Sequence[float]], low: float, high: float) -> list[float]:
-    """The farthest value of each run that leaves the limits."""
+    """The value farthest outside the limits, for each run that leaves them."""
     middle = (low + high) / 2
     far = [max(run, key=lambda value: abs(value - middle)) for run in runs if run]
     return [value for value in far if not low <= value <= high]
@@ -139,7 +140,7 @@ class OmegaLine:
 
     @property
     def constant(self) -> bool:
-        """Whether it is no warmup: 1 throughout, or a control's smaller lr."""
+        """Whether omega is constant: 1 for no warmup, or the factor of a matched-lr control."""
         return min(self.values) == max(self.values) > 0
 
     def unfinished(self, length: int) -> bool:
@@ -148,11 +149,11 @@ class OmegaLine:
 
 
 def omega_lines(methods: Sequence[Method], length: int, within: bool = False) -> list[OmegaLine]:
-    """omega of each method over a run, and beyond it if a warmup is longer; methods that coincide share a line.
+    """omega by step for each method, over a run and beyond it if a warmup is longer; equal methods share a line.
 
     Args:
-        length: of a run, in steps.
-        within: only the run, with steps spread evenly.
+        length: the length of a run in steps.
+        within: whether to cover only the run, with evenly spaced steps.
     """
     warm = {method.name: method.warm_at() for method in methods}
     ends = [step if step and step <= WITHIN * length else SHOWN * length for step in warm.values()]

@@ -1,4 +1,4 @@
-"""The report's files: one page and its figures, written into the study's folder."""
+"""Writing the report's page and figures into the study's folder."""
 
 import errno
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 from ...files import read, write
 from ..analysis.results import StudyResults
 
-_MANIFEST = ".written"  # in figures/: the names of those that are this program's
+_MANIFEST = ".written"  # in figures/: the names of the figures that this program wrote
 _FIGURE = re.compile(r"[\w+-][\w.+-]*\.(svg|pdf)")
 
 
 def write_report(results: StudyResults, folder: Path) -> Path:
-    """Write report.html over everything that the study's folder holds; at any time, while the study runs too."""
-    from .page import page  # brings matplotlib and jinja2, which no worker process needs
+    """Write report.html over everything that the study's folder holds; the study may still be running."""
+    from .page import page  # imports matplotlib and jinja2, which no worker process needs
 
     path = folder / "report.html"
     write(path, page(results))
@@ -23,7 +23,7 @@ def write_report(results: StudyResults, folder: Path) -> Path:
 def write_figures(results: StudyResults, folder: Path) -> Path:
     """Write the report's figures into figures/, each as SVG and PDF.
 
-    A figure that an earlier report has written there, and this one no longer has, is removed; nothing else is.
+    Figures of an earlier report that this one no longer has are removed; nothing else is.
 
     Raises:
         OSError: the folder cannot be written, or figures/ is a link.
@@ -33,14 +33,14 @@ def write_figures(results: StudyResults, folder: Path) -> Path:
 
     figures = folder / "figures"
     if figures.is_symlink():
-        raise OSError(errno.ELOOP, "a link, and no figures are written through one; move it away", str(figures))
+        raise OSError(errno.ELOOP, "a link; figures are not written through links, so move it away", str(figures))
     found: dict[str, bytes] = {}
     for section in sections(results):
         for drawing in section.files():
             found |= drawing.files()
     for name in found:
-        if not _FIGURE.fullmatch(name):  # a measure's name is part of it, and may be a stranger's
-            raise ValueError(f"a figure cannot be called {name!r}")
+        if not _FIGURE.fullmatch(name):  # it contains a metric's name, which may come from a stranger
+            raise ValueError(f"{name!r} is not a valid figure name")
     figures.mkdir(exist_ok=True)
     for old in _written(figures):
         if old not in found:
@@ -52,7 +52,7 @@ def write_figures(results: StudyResults, folder: Path) -> Path:
 
 
 def _written(figures: Path) -> list[str]:
-    """The names of the figures that an earlier report has written."""
+    """The names of the figures that an earlier report wrote."""
     try:
         names = read(figures / _MANIFEST).decode().splitlines()
     except (OSError, ValueError):

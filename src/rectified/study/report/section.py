@@ -1,4 +1,4 @@
-"""What the page shows of one setting: numbers, drawings and the verdict, from its records."""
+"""The part of the report for one setting: its numbers, drawings and verdict."""
 
 import math
 from collections import Counter
@@ -23,13 +23,13 @@ from ..storage.records import Record, Status
 from .drawings import curves, final_metric, forest, gradient_histograms
 from .plot_data import Curve, OmegaLine, beyond, curve, limits, omega_lines, shade, step_curve, thin
 
-_LINES = 8  # that one picture can show
+_LINES = 8  # the most that one picture can show
 _GAPS: tuple[Fate, ...] = ("diverged", "failed", "missing")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One learning curve; no drawing where there is nothing to draw."""
+    """One panel of learning curves; its drawing is None if there is nothing to draw."""
 
     label: str
     drawing: Drawing | None
@@ -38,7 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Share:
-    """The learning curves of so many methods as a picture can show."""
+    """The learning curves of as many methods as one picture can show."""
 
     methods: list[str]
     panels: list[Panel]
@@ -55,11 +55,11 @@ class AtLr:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one setting.
+    """The part of the report for one setting.
 
     Attributes:
-        styles: of the whole study's methods.
-        mark: what keeps its names apart from those of other settings, in ids and files.
+        styles: the styles of all methods in the study.
+        mark: a suffix that makes ids and file names unique to this setting.
     """
 
     results: SettingResults
@@ -120,7 +120,7 @@ class Section:
 
     @cached_property
     def steps(self) -> int:
-        """Those of a run."""
+        """The number of steps in a run."""
         return self.setting.steps or max((record.step for record in self.records), default=0)
 
     @property
@@ -139,7 +139,7 @@ class Section:
 
     @property
     def shades(self) -> dict[tuple[str, float], int]:
-        """Of the heat map: 0 where runs are missing from a mean."""
+        """The heat map's shade for each mean; 0 if runs are missing from the mean."""
         return {
             (group.method, group.lr): (
                 shade(group.mean, self._top, self.metric.margin) if len(group.values) == group.runs else 0
@@ -159,14 +159,14 @@ class Section:
 
     @cached_property
     def robustness(self) -> "list[MetricByLr]":
-        """None where no run has ended, else one for as many methods as a picture can show."""
+        """The figures of the metric by lr, one per share of methods; empty if no run has ended."""
         if not any(group.values for group in self.groups):
             return []
         shares = self._shares(self.methods)
         return [MetricByLr(self, share, f"{self.mark}{_part(i, shares)}") for i, share in enumerate(shares)]
 
     def _shares(self, methods: Sequence[str]) -> list[list[str]]:
-        """The methods in equal shares, each with the one that they are compared with."""
+        """Split the methods into equal shares that fit a picture, each with the baseline."""
         shares = math.ceil((len(methods) - 1) / (_LINES - 1))
         if shares < 2:
             return [list(methods)]
@@ -181,7 +181,7 @@ class Section:
 
     @cached_property
     def curves(self) -> list[AtLr]:
-        if not self.steps:  # results from elsewhere have no course
+        if not self.steps:  # results from elsewhere have no learning curves
             return []
         return [self._curves(lr) for lr in self.lrs]
 
@@ -227,7 +227,7 @@ class Section:
         return omega_lines(known, self.steps) if known else []
 
     def _known(self, names: Sequence[str]) -> list[Method]:
-        """Those whose omega is known without importing anybody's code."""
+        """The methods whose omega is known without importing other people's code."""
         found = [read_method(name) for name in names] if self.steps else []
         return [method.over(self.steps) for method in found if method is not None]
 
@@ -246,7 +246,7 @@ class Section:
 
     @cached_property
     def gradients(self) -> list[Drawing]:
-        """Of each method and lr the first seed that has histograms."""
+        """The gradient histograms of each method and lr, for the first seed that has them."""
         found: dict[tuple[str, float], Record] = {}
         for record in self.records:
             if record.gradients:
@@ -271,7 +271,7 @@ class Section:
         return {m: name if alike[name] == 1 else f"{name}-{digest(m)}" for m, name in names.items()}
 
     def files(self) -> list[Drawing]:
-        """The figures that are also written as files."""
+        """The figures that are also written to files."""
         found = [panel.drawing for at in self.curves for share in at.shares for panel in share.panels if panel.drawing]
         found += [each.drawing for each in self.robustness]
         if any(group.values for group in self.groups):
@@ -282,7 +282,7 @@ class Section:
 
 
 class MetricByLr:
-    """The figure of the metric against lr, and what it leaves out."""
+    """The figure of the metric by lr, and what it leaves out."""
 
     def __init__(self, section: Section, methods: list[str], mark: str) -> None:
         self.methods, self.mark, self._section = methods, mark, section
@@ -319,5 +319,5 @@ class MetricByLr:
 
 
 def _part(i: int, shares: Sequence[object]) -> str:
-    """In the names of what there are several of."""
+    """A suffix for names if there are several shares."""
     return f"-{i + 1}" if len(shares) > 1 else ""

@@ -1,6 +1,6 @@
-"""Folders of earlier editions: what their study.json leaves to be found out.
+"""Reading folders of earlier versions, whose study.json lacks information.
 
-That of the first holds runs and commands alone; later ones hold tasks, at first without their chance level.
+In the first version it holds only runs and commands; later versions added tasks, at first without their chance level.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from ..config.runs import RunKey
 
 
 def tasks(runs: Iterable[RunKey]) -> dict[tuple[str, str], TaskInfo]:
-    """What this version knows of the runs' tasks, by name and version."""
+    """Descriptions of the runs' tasks, by name and version, from what this version knows."""
     sizes: dict[tuple[str, str], list[int]] = {}
     for run in runs:
         sizes.setdefault((run.task, run.version), []).append(run.batch_size)
@@ -23,14 +23,14 @@ def tasks(runs: Iterable[RunKey]) -> dict[tuple[str, str], TaskInfo]:
 def _info(name: str, batch_sizes: tuple[int, ...]) -> TaskInfo:
     try:
         info = TaskInfo.of(built_in_task(name), batch_sizes)
-        # Runs of that time were compared by what they were chosen by, and most measured nothing else.
+        # At that time runs were compared by the metric that chose lrs, and most measured nothing else.
         return replace(info, compared=info.chosen_by, chosen_by=None) if info.chosen_by else info
     except ValueError:  # a task that this version does not have any more
         return TaskInfo(name, name, "train_loss", "train loss", larger_is_better=False)
 
 
 def with_chance(info: TaskInfo) -> TaskInfo:
-    """The task with the chance level that its built-in one has, if it is one and was compared by the same measure."""
+    """The task with the chance level of the built-in task of that name, if both are compared by the same metric."""
     if info.version:  # a user's
         return info
     try:
@@ -42,7 +42,7 @@ def with_chance(info: TaskInfo) -> TaskInfo:
 
 
 def baseline(commands: Sequence[str]) -> str | None:
-    """The baseline that the last of the commands names, if one does.
+    """The baseline in the last command that names one, if any.
 
     >>> baseline(["rectified study x --baseline adam", "rectified study x --seeds 1"])
     'adam'

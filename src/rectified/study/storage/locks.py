@@ -1,6 +1,6 @@
-"""Locks of folders: on an empty file in each, by ``filelock``, so that they are the same thing on every system.
+"""Folder locks: ``filelock`` on an empty file in each folder, which works the same on every system.
 
-A lock ends with the process that holds it, however it dies. The file stays, and says nothing by being there.
+A lock ends when the process that holds it ends, for whatever reason. The file remains; its presence means nothing.
 """
 
 import errno
@@ -20,7 +20,7 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the folder's lock.
 
     Raises:
-        BlockingIOError: somebody else holds it, and ``wait`` is false.
+        BlockingIOError: another process holds it, and ``wait`` is false.
     """
     with open_to_append(folder / LOCK) as file:
         if not lock_descriptor(file.fileno(), blocking=wait):
@@ -29,7 +29,7 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody holds the folder's lock; changes nothing in there, and needs no more than to read it."""
+    """Whether any process holds the folder's lock; this changes nothing and needs only read access."""
     path = folder / LOCK
     try:
         file = open_to_append(path, make=False)

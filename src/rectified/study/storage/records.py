@@ -1,4 +1,4 @@
-"""What is known of the runs, and the two tables of it."""
+"""The records of runs, and the two tables made from them."""
 
 import csv
 import io
@@ -19,17 +19,17 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Record:
-    """What the folder knows of one run.
+    """What the study's folder holds about one run.
 
     Attributes:
-        rows: one per epoch: ``epoch``, ``step``, ``train_loss`` and what the task measures.
-        step: the last one taken.
-        error: why it failed; a traceback or a sentence.
-        cause: of a failure: ``"run"`` where the run's own code raised, ``"machine"`` where its worker died, or time,
-            memory or a disk was at its end; ``""`` where an older version did not write it down.
-        ended: when, in ISO 8601, UTC.
-        steps: loss and omega of single steps, where they were recorded.
-        gradients: histograms of the first steps' gradients, where they were asked for.
+        rows: one row per epoch: ``epoch``, ``step``, ``train_loss`` and the task's metrics.
+        step: the last step that was taken.
+        error: why the run failed: a traceback or a sentence.
+        cause: the cause of a failure: ``"run"`` if the run's own code raised, ``"machine"`` if its worker died or time,
+            memory or disk space ran out; ``""`` if an older version did not record it.
+        ended: when the run ended, in ISO 8601, UTC.
+        steps: loss and omega of single steps, if recorded.
+        gradients: histograms of the first steps' gradients, if requested.
     """
 
     run: RunKey
@@ -48,17 +48,17 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether another call would leave it alone; a failed run it would repeat."""
+        """Whether the run is done or diverged; another call would repeat a failed one."""
         return self.status in ("done", "diverged")
 
     @property
     def reason(self) -> str:
-        """The error in a line, shortened where that is long."""
+        """The error on one line, shortened if it is long."""
         return shortened((self.error.strip().splitlines() or [""])[-1], 300)
 
 
 def result(record: Record) -> dict[str, Any]:
-    """A run as a row of results.csv; if it is done, with all that its last epoch measured."""
+    """A run as a row of results.csv, with the metrics of its last epoch if it is done."""
     run, last = record.run, record.rows[-1] if record.status == "done" and record.rows else {}
     return {
         "task": run.task,
@@ -74,12 +74,12 @@ def result(record: Record) -> dict[str, Any]:
 
 
 def results_csv(records: Sequence[Record]) -> str:
-    """results.csv: what a repetition would reproduce."""
+    """The content of results.csv, which a repetition would reproduce."""
     return _csv(list(map(result, records)))
 
 
 def timings_csv(records: Sequence[Record], folders: Sequence[str]) -> str:
-    """timings.csv: what a repetition would not reproduce.
+    """The content of timings.csv, which a repetition would not reproduce.
 
     Args:
         folders: the name of each run's folder.

@@ -1,15 +1,15 @@
-"""A run's folder: which files in it are this program's, and whether they are as they were written.
+"""A run's folder: which files in it belong to this program, and whether they are intact.
 
-config.json               the run and what it is computed with
-rows.jsonl                one row an epoch
-steps.csv                 loss and omega of single steps: the first 200, then ever fewer
-gradients.csv             histograms of the first steps' gradients, where they were asked for
-events.out.tfevents.*     TensorBoard's
-checkpoint.pt             what the run resumes from, until it is done
+config.json               the run and the versions it is computed with
+rows.jsonl                one row per epoch
+steps.csv                 loss and omega of single steps: the first 200, then fewer and fewer
+gradients.csv             histograms of the first steps' gradients, if requested
+events.out.tfevents.*     TensorBoard events
+checkpoint.pt             the state from which the run resumes, until it is done
 done.json                 written last: how the run ended, and the SHA-256 of its results
 .lock                     empty; locked by the worker that writes the folder
 
-Nothing else in there is ever removed, and no link in there is followed.
+Nothing else in the folder is ever removed, and no link in it is followed.
 """
 
 import errno
@@ -22,14 +22,14 @@ from ..execution import checkpoint, first_steps, gradients
 from .locks import LOCK
 
 CONFIG, ROWS, DONE = "config.json", "rows.jsonl", "done.json"
-RESULTS = (ROWS, first_steps.NAME, gradients.NAME)  # what done.json vouches for
+RESULTS = (ROWS, first_steps.NAME, gradients.NAME)  # the files whose digests are in done.json
 
 _NAMES = (CONFIG, *RESULTS, checkpoint.NAME, DONE, LOCK)
 _EVENTS = "events.out.tfevents."
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file of a run's folder is one that this program writes.
+    """Whether a file in a run's folder is one that this program writes.
 
     >>> is_ours("rows.jsonl"), is_ours("notes.txt"), is_ours("../rows.jsonl")
     (True, False, False)
@@ -38,25 +38,25 @@ def is_ours(name: str) -> bool:
 
 
 def refuse_link(folder: Path) -> None:
-    """Refuse a run's folder that is a link, or is in a folder that is one.
+    """Reject a run's folder that is a link, or is inside a folder that is a link.
 
     Raises:
-        OSError: it is; what is written there might be somebody's.
+        OSError: it is a link, so writing to it might overwrite somebody's files.
     """
     for path in (folder, folder.parent):
         if path.is_symlink():
-            raise OSError(errno.ELOOP, "a link, and no run is written through one; move it away", str(path))
+            raise OSError(errno.ELOOP, "a link; runs are not written through links, so move it away", str(path))
 
 
 def clear(folder: Path, keep: tuple[str, ...]) -> None:
-    """Remove this program's files from a run's folder, but those to keep; whatever else is in there stays."""
+    """Remove this program's files from a run's folder, except those to keep; other files stay."""
     for path in folder.iterdir():
         if is_ours(path.name) and path.name not in keep:
             path.unlink()
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of results that is there, by name."""
+    """The SHA-256 of each existing result file, by name."""
     found = {}
     for name in RESULTS:
         try:
@@ -70,9 +70,9 @@ def check_digests(folder: Path, expected: Mapping[str, str]) -> None:
     """Check a run's results against their digests; a file that an earlier version wrote without one is not checked.
 
     Raises:
-        ValueError: a file is not as it was written.
+        ValueError: a file is missing or was changed.
     """
     found = digests(folder)
     for name, digest in expected.items():
         if found.get(name) != digest:
-            raise ValueError(f"{name} is not as it was written" if name in found else f"{name} is gone")
+            raise ValueError(f"{name} was changed after it was written" if name in found else f"{name} is missing")

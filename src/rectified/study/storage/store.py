@@ -1,15 +1,15 @@
-"""A study's folder: one folder a run, the tables over all of them, and nothing else.
+"""A study's folder: one folder per run, and the tables over all runs.
 
 OUT/study.json       the study, its tasks and runs, the commands it was called with: what makes OUT a study
 OUT/runs/ID/         one run, see run_folder.py
-OUT/results.csv      one row a run: what a repetition would reproduce
-OUT/timings.csv      one row a run: what it would not
-OUT/.lock            empty; locked by the study that runs
+OUT/results.csv      one row per run: what a repetition would reproduce
+OUT/timings.csv      one row per run: what a repetition would not reproduce
+OUT/.lock            empty; locked by the running study
 
-A study that was begun by an earlier version has cells/ for runs/; it can be read and continued without conversion.
+A study begun by an earlier version has cells/ instead of runs/; it can be read and continued without conversion.
 
-A folder may come from a stranger: reading it imports nothing that it names, follows no link in it, and takes no value
-from it that was not checked. What is damaged is named, and a damaged run runs again with the next call.
+A folder may come from a stranger: reading it imports nothing that it names, follows no link in it, and uses no value
+from it that was not checked. Damage is reported, and a damaged run runs again with the next call.
 """
 
 import hashlib
@@ -39,17 +39,17 @@ _OTHERS = ("results.csv", "timings.csv", "report.html", "figures")
 
 
 class NotAStudyError(ValueError):
-    """The folder holds something that this study must not touch."""
+    """The folder holds something that is not a study, which must not be touched."""
 
 
 class Store:
-    """The folder of a study.
+    """A study's folder on disk.
 
     Args:
-        out: the folder; made once a study begins in it.
+        out: the folder; created when a study begins in it.
 
     Raises:
-        NotAStudyError: the folder holds something else.
+        NotAStudyError: the folder holds something that is not a study.
     """
 
     def __init__(self, out: Path) -> None:
@@ -58,7 +58,7 @@ class Store:
         self._runs: Path | None = None
         self._added: dict[str, Any] | None = None
         if out.exists() and not out.is_dir():
-            raise NotAStudyError(f"{out} is a file; --out names a folder")
+            raise NotAStudyError(f"{out} is a file; --out must name a folder")
         if self.exists:
             self._read()
         elif out.exists() and not self._is_new():
@@ -66,11 +66,11 @@ class Store:
 
     @classmethod
     def open(cls, out: Path) -> "Store":
-        """The store of a study that is there."""
+        """Open the folder of an existing study."""
         store = cls(out) if out.is_dir() else None
         if store is None or not store.exists:
-            more = "; the call that began it takes its runs up again" if store and any(store._on_disk()) else ""
-            raise NotAStudyError(f"{out} holds no study: there is no study.json in it{more}")
+            more = "; repeating the command that began it recovers its runs" if store and any(store._on_disk()) else ""
+            raise NotAStudyError(f"{out} is not a study: it has no study.json{more}")
         return store
 
     @property
@@ -79,12 +79,12 @@ class Store:
         return (self.out / "study.json").exists()
 
     def _is_new(self) -> bool:
-        """Whether the folder without a study.json is empty, or holds what a study leaves that was killed or lost it."""
+        """Whether a folder without study.json is empty, or is left over from a study that was killed or lost it."""
         names = {path.name for path in self.out.iterdir() if not is_temporary(path.name)} - {LOCK}
         return not names or (any(self._on_disk()) and names <= {*_RUNS, *_OTHERS})
 
     def _on_disk(self) -> Iterator[RunKey]:
-        """The runs whose folders are there, by their own word."""
+        """The runs that have folders, according to the folders' own files."""
         for name in _RUNS:
             runs = self.out / name
             for folder in runs.iterdir() if runs.is_dir() else ():
@@ -96,7 +96,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: a second study on it is refused while this one runs."""
+        """Lock the folder, so that no second study can run in it at the same time."""
         self.out.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             try:
@@ -109,12 +109,11 @@ class Store:
             yield
 
     def add(self, study: dict[str, Any], tasks: Iterable[TaskInfo], runs: Iterable[RunKey], command: str) -> None:
-        """Make the runs part of the study, before those of earlier calls that are not among them.
+        """Add runs to the study, ahead of the other runs of earlier calls.
 
         Args:
-            study: as JSON holds it; it takes the place of what an earlier call asked for, whose baseline stays where
-                this one names none.
-            tasks: what is to be known of the runs' tasks to read their results.
+            study: the study as JSON; it replaces that of an earlier call, whose baseline stays if this one names none.
+            tasks: the descriptions of the runs' tasks, which are needed to read their results.
         """
         old = self._read() if self.exists else {}
         keys = list(dict.fromkeys([*runs, *(self.runs() if old else []), *sorted(self._on_disk(), key=str)]))
@@ -137,11 +136,11 @@ class Store:
             "cells" if first else "runs": [key.as_dict() for key in keys],
         }
         value["sha256"] = _digest(value)
-        self._added = json.loads(json.dumps(value))  # as it is read
+        self._added = json.loads(json.dumps(value))  # the value that a reader would get
         write_json(self.out / "study.json", value)
 
     def restore(self) -> bool:
-        """Write study.json again where it was removed or changed while the study ran; whether it was."""
+        """Rewrite study.json if it was removed or changed while the study ran; return whether it was."""
         if self._added is None:
             return False
         with suppress(NotAStudyError):
@@ -152,34 +151,34 @@ class Store:
         return True
 
     def runs(self) -> list[RunKey]:
-        """Every run of the study, in its order; each once, and none whose entry is damaged."""
+        """Every run of the study, in order and without duplicates and damaged entries."""
         return list(dict.fromkeys(self._entries(*_RUNS, check=validation.run_key)[0]))
 
     def problems(self) -> list[str]:
-        """What of study.json is damaged, a line each."""
+        """Lines that describe damage to study.json."""
         entries = self._entries(*_RUNS, check=validation.run_key)[1]
         entries += self._entries("tasks", check=validation.task_info)[1]
         study = self._read()
         if not entries and study.get("sha256", digest := _digest(study)) != digest:
-            entries.append(f"{self.out / 'study.json'} is not as it was written: damaged, or changed by hand")
+            entries.append(f"{self.out / 'study.json'} is damaged or was changed by hand")
         return entries
 
     def _entries(self, *names: str, check: Callable[[Any], T]) -> tuple[list[T], list[str]]:
-        """The values of the first of these lists in study.json that is there, and what is wrong with the others."""
+        """The valid entries of the first of these lists that study.json has, and messages about the invalid ones."""
         study = self._read()
         name = next((name for name in names if name in study), names[0])
         entries, found, problems = study.get(name, []), [], []
         if not isinstance(entries, list):
-            return [], [f"{self.out / 'study.json'}: {name} is no list"]
+            return [], [f"{self.out / 'study.json'}: {name} is not a list"]
         for i, entry in enumerate(entries, 1):
             try:
                 found.append(check(entry))
             except ValueError as error:
-                problems.append(f"{self.out / 'study.json'}: entry {i} of {name} is left out: {error}")
+                problems.append(f"{self.out / 'study.json'}: entry {i} of {name} is ignored: {error}")
         return found, problems
 
     def tasks(self) -> dict[tuple[str, str], TaskInfo]:
-        """What is known of the tasks, by name and version."""
+        """The descriptions of the tasks, by name and version."""
 
         def info(entry: Any) -> TaskInfo:
             found = validation.task_info(entry)
@@ -191,7 +190,7 @@ class Store:
 
     @property
     def baseline(self) -> str | None:
-        """The method that the study compares the others with; None for the first."""
+        """The name of the baseline method; None for the first method."""
         study = self._read()
         if "study" not in study:
             return first_format.baseline(self.commands)
@@ -201,39 +200,39 @@ class Store:
 
     @property
     def commands(self) -> list[str]:
-        """The commands that the study was called with, each once: together they repeat it."""
+        """The commands that the study was run with, without duplicates; together they repeat it."""
         found = self._read().get("commands")
         texts = [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
         return [validation.lines(each, "a command") for each in texts]
 
     @property
     def folder_of_runs(self) -> Path:
-        """The folder that holds one folder for each run."""
+        """The folder that holds the folders of the runs."""
         if self._runs is None:
             known = self._read() if self.exists else [name for name in _RUNS if (self.out / name).is_dir()]
             self._runs = self.out / ("cells" if "cells" in known and "runs" not in known else "runs")
         return self._runs
 
     def folder(self, run: RunKey) -> Path:
-        """The run's own."""
+        """The folder of a run."""
         runs = self.folder_of_runs
         return runs / (run.old_id if runs.name == "cells" else run.id)
 
     def prune(self, run: RunKey) -> None:
-        """Remove what a run needs no more once it is done, where it was killed before it could itself."""
+        """Remove files that a finished run no longer needs, in case it was killed before it removed them."""
         with suppress(OSError):  # it is of no use, and in nobody's way
             refuse_link(self.folder(run))
             (self.folder(run) / checkpoint.NAME).unlink()
 
     def running(self, run: RunKey) -> bool:
-        """Whether a worker is at it at this moment: it holds the folder's lock, and the system ends that with it."""
+        """Whether a worker is executing the run now: it holds a lock that ends with its process."""
         return is_locked(self.folder(run))
 
     def record(self, run: RunKey) -> Record:
-        """What is known of the run.
+        """Read the record of a run.
 
-        A run is missing, and will run again, if it has no done.json. It is too, with the reason as its error, if that
-        or its results are not as they were written.
+        A run without done.json is missing, and will run again. So is a run whose done.json or results are damaged; its
+        error then holds the reason.
         """
         folder = self.folder(run)
         try:
@@ -250,7 +249,7 @@ class Store:
             what = ROWS
             rows = validation.rows(read(folder / ROWS))
             if counted not in (None, len(rows)):
-                raise ValueError(f"{len(rows)} of {counted} rows are there")
+                raise ValueError(f"it has {len(rows)} of {counted} rows")
             what = "results"
             check_digests(folder, expected)
             return Record(run, rows=rows, steps=read_steps(folder), gradients=read_histograms(folder), **end)
@@ -258,14 +257,14 @@ class Store:
             return Record(run, error=f"its {what}: {error}")
 
     def records(self) -> list[Record]:
-        """What is known of every run, in the study's order."""
+        """The records of all runs, in the study's order."""
         return [self.record(run) for run in self.runs()]
 
     def write_tables(self, reduced: Mapping[RunKey, Record] | None = None) -> None:
         """Write results.csv and timings.csv over every run.
 
         Args:
-            reduced: the records as a study's results have them, in which a run that lacks its metric has failed.
+            reduced: the records of a study's results, in which a run without its metric counts as failed.
         """
         records = self.records() if reduced is None else [reduced[run] for run in self.runs()]
         write(self.out / "results.csv", results_csv(records))
@@ -276,12 +275,12 @@ class Store:
         try:
             study = validation.mapping(validation.parsed(read(path)))
             if study.get("kind") != _KIND:
-                raise ValueError("it is of something else")
+                raise ValueError("it belongs to something else")
             version = study.get("format", 1)
             if isinstance(version, bool) or not isinstance(version, int):
-                raise ValueError("its format is no number")
+                raise ValueError("its format is not a number")
         except (OSError, ValueError) as error:
-            way = "move it away and call the study again, which takes its runs up" if any(self._on_disk()) else ""
+            way = "move it away and repeat the study's command, which recovers its runs" if any(self._on_disk()) else ""
             raise NotAStudyError(
                 f"{path} is not a study's ({error}); {way or 'name another folder with --out'}"
             ) from None
@@ -291,11 +290,11 @@ class Store:
 
 
 def _digest(study: Mapping[str, Any]) -> str:
-    """The SHA-256 of what a study.json holds, but for its own."""
+    """The SHA-256 of a study.json's content, without the digest itself."""
     text = json.dumps({name: value for name, value in study.items() if name != "sha256"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write the value as JSON, all of it or nothing."""
+    """Write a value as JSON, atomically."""
     write(path, json.dumps(value, indent=1))

@@ -1,4 +1,4 @@
-"""Checks of what was read from a study's folder, before it is used: it may be damaged, or come from a stranger."""
+"""Validation of what was read from a study's folder, which may be damaged or come from a stranger."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 def parsed(content: bytes) -> Any:
-    """The value that a JSON text stands for.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is no JSON, or is nested more deeply than anything that is written here.
+        ValueError: it is not JSON, or is nested more deeply than anything this program writes.
     """
     try:
         return json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
 
 
 def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
-    """A JSON object.
+    """Check that a value is a JSON object.
 
     Raises:
         ValueError: the value is something else.
@@ -40,10 +40,10 @@ def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
 
 
 def run_key(value: Any) -> RunKey:
-    """The identity of a run.
+    """Parse the identity of a run.
 
     Raises:
-        ValueError: something is missing, or is no such value.
+        ValueError: a field is missing or invalid.
 
     >>> run_key({"task": "t", "method": "adam", "lr": 0.1, "seed": "0", "epochs": 1, "batch_size": 10})
     Traceback (most recent call last):
@@ -62,10 +62,10 @@ def run_key(value: Any) -> RunKey:
 
 
 def task_info(value: Any) -> TaskInfo:
-    """What is known of a task.
+    """Parse the description of a task.
 
     Raises:
-        ValueError: something is missing, or is no such value.
+        ValueError: a field is missing or invalid.
     """
     given = dict(mapping(value))
     for name in ("name", "title", "metric", "metric_label"):
@@ -78,12 +78,12 @@ def task_info(value: Any) -> TaskInfo:
     try:
         info = TaskInfo.from_dict(given)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"it is no task's: {error}") from None
+        raise ValueError(f"it is not the description of a task: {error}") from None
     pairs = [pair for pair in (info.compared, info.chosen_by, *info.final_metrics) if pair]
     for key, label in [(info.metric, info.metric_label), *pairs]:
         if not key.isidentifier() or not label.strip():
             raise ValueError(
-                f"metric is {shown(key)} with the label {shown(label)}; it must be a plain name, and have one"
+                f"metric is {shown(key)} with the label {shown(label)}; the name must be plain and have a label"
             )
         text(label, "a label")
     if any(not 0 < n < 2**63 for pair in info.steps_per_epoch for n in pair):
@@ -92,10 +92,10 @@ def task_info(value: Any) -> TaskInfo:
 
 
 def ending(value: Any) -> dict[str, Any]:
-    """How a run ended, as its done.json has it: the fields of a record, and ``rows`` and ``sha256``.
+    """Parse a run's done.json: the fields of a record, and ``rows`` and ``sha256``.
 
     Raises:
-        ValueError: there is no such status, or a field is no such value.
+        ValueError: the status is unknown, or a field is invalid.
 
     >>> ending({"status": "finished"})
     Traceback (most recent call last):
@@ -123,38 +123,38 @@ def ending(value: Any) -> dict[str, Any]:
 
 
 def rows(content: bytes, first: int = 1) -> list[Row]:
-    """The epochs' rows, a line of JSON each: numbers by name.
+    """Parse rows of epochs: one JSON object of numbers per line.
 
     Args:
-        first: the epoch of the first of them.
+        first: the epoch of the first row.
 
     Raises:
-        ValueError: a line is none, or its epochs do not count on from there.
+        ValueError: a line is invalid, or the epochs are not consecutive.
     """
     found = []
     for i, line in enumerate(content.splitlines(), first):
         row = {text(name, "a name"): _real(x, name) for name, x in mapping(parsed(line), f"row {i}").items()}
         if row.get("epoch") != i:
-            raise ValueError(f"row {i} is not of epoch {i}")
+            raise ValueError(f"row {i} is not for epoch {i}")
         count(row.get("step"), f"step of row {i}")
         found.append(row)
     return found
 
 
 def texts(value: Any, what: str) -> dict[str, str]:
-    """Texts by name."""
+    """Check a mapping from names to texts."""
     return {text(name, what): text(each, what) for name, each in mapping(value, what).items()}
 
 
 def text(value: Any, what: str) -> str:
-    """A line of text without control characters, which a terminal would obey."""
+    """Check a line of text: it must not contain control characters, which a terminal would obey."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(f"{what} is {shown(value)}; it must be a line of text")
     return value
 
 
 def lines(value: Any, what: str) -> str:
-    """Text of any number of lines, with its control characters replaced."""
+    """Check a text of any number of lines, and replace its control characters."""
     if not isinstance(value, str):
         raise ValueError(f"{what} is {shown(value)}; it must be text")
     return printable(value, keep="\n\t")
@@ -169,17 +169,17 @@ def _get(given: Mapping[str, Any], name: str, check: Callable[[Any, str], T], de
 
 
 def _time(value: Any, what: str) -> str:
-    """A time in ISO 8601 with its zone; empty where there is none."""
+    """Check a time in ISO 8601 with a time zone; it may be empty."""
     try:
         if value and datetime.fromisoformat(text(value, what)).tzinfo is None:
             raise ValueError
     except ValueError:
-        raise ValueError(f"{what} is {shown(value)}; it must be a time with its zone") from None
+        raise ValueError(f"{what} is {shown(value)}; it must be a time with a time zone") from None
     return str(value)
 
 
 def _real(value: Any, what: str) -> float:
-    """A number, also NaN or infinity: what a run measured is judged by who reduces it."""
+    """Check a number, which may be NaN or infinite; the reduction of results handles these."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is {shown(value)}; it must be a number")
     return value  # an int stays one
@@ -198,7 +198,7 @@ def _positive(value: Any, what: str) -> float:
 
 
 def seconds(value: Any, what: str) -> float:
-    """A finite number of 0 or more."""
+    """Check a finite number of at least 0."""
     if _finite(value, what) < 0:
         raise ValueError(f"{what} is {value!r}; it must be 0 or more")
     return float(value)
@@ -211,7 +211,7 @@ def _whole(value: Any, what: str) -> int:
 
 
 def count(value: Any, what: str) -> int:
-    """A whole number of 0 or more, and below 2**63."""
+    """Check a whole number of at least 0 and below 2**63."""
     if not 0 <= _whole(value, what) < 2**63:
         raise ValueError(f"{what} is {value!r}; it must be 0 or more, and below 2**63")
     return int(value)

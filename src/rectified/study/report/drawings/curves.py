@@ -1,4 +1,4 @@
-"""What happens during a run: learning curves, with omega below the loss on the same steps, and omega alone."""
+"""Figures over the course of a run: learning curves with omega below the loss, and omega alone."""
 
 import math
 from collections import Counter
@@ -32,8 +32,8 @@ def learning(
 
     Args:
         what: the quantity, for the title.
-        ylim: limits of the y axis; what leaves them is written above it.
-        steps: the length of a whole run.
+        ylim: limits of the y axis; values beyond them are mentioned above it.
+        steps: the length of a run.
         lines: omega during a run, drawn below; none if empty.
     """
     said = "; ".join(

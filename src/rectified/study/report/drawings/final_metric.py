@@ -1,4 +1,4 @@
-"""What came out at the end of the runs: the metric against lr, and the heat map of means."""
+"""Figures of the final metric: the metric by lr, and the heat map of means."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ STRENGTHS = (0.0, 0.1, 0.2, 0.31, 0.43)  # the opacity of the heat map's shades;
 def robustness(
     groups: Sequence[Group], styles: Mapping[str, Style], metric: str, ylim: tuple[float, float], name: str
 ) -> Drawing:
-    """The metric at the end against lr: mean, t interval, each run; a strip counts the runs that count as chance."""
+    """The final metric by lr: means, t intervals and runs, with a strip that counts the runs that count as chance."""
     label = f"Final {metric} against learning rate. " + " ".join(
         f"{method}: {', '.join(_spoken(group) for group in groups if group.method == method)}." for method in styles
     )
@@ -82,13 +82,13 @@ def _robustness(groups: Sequence[Group], styles: Mapping[str, Style], metric: st
 
 
 def heat_map(groups: Sequence[Group], best: float, margin: float, metric: str, name: str) -> Drawing:
-    """Method by lr: each mean as text on a shade for its distance from the best one, with what the mean leaves out.
+    """A heat map of means by method and lr, shaded by distance from the best mean, with counts of failed runs.
 
-    The page has a table in the same shades instead; this figure is for the files.
+    The page has a table in the same shades instead; this figure is only written to files.
 
     Args:
         best: the mean with the strongest shade.
-        margin: the unit of distance; :data:`SHADES` has the bounds in it.
+        margin: the unit of distance, in which :data:`SHADES` has its bounds.
     """
     label = f"Mean {metric} by method and learning rate. " + " ".join(
         f"{method}: {', '.join(_spoken(group) for group in groups if group.method == method)}."
@@ -136,7 +136,7 @@ def _spread(lrs: Sequence[float], methods: int, pixels: float) -> list[float]:
 
 
 def _log_ticks(axes: Axes, lrs: Sequence[float], pixels: float) -> None:
-    """Label as many of the lrs as fit."""
+    """Label as many learning rates as fit."""
     named, end = [], -math.inf
     for lr in lrs:
         half = 3.4 * len(f"{lr:g}") + 3

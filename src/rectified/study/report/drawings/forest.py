@@ -23,7 +23,7 @@ _BESIDE = 0.04  # of the axis' data, on each side of them, so that no marker tou
 
 
 def rows(found: Comparison) -> list[Difference]:
-    """The differences: method by method, first at its best lr, then lr by lr; then those from the controls likewise."""
+    """The differences in the order of the plot: per method, at best lrs, then at each lr; then those from controls."""
     at_best = [*found.at_best, *(d for d in found.beyond_lr if d.lr is None)]
     at_lr = [*found.at_lr, *(d for d in found.beyond_lr if d.lr is not None)]
     return [
@@ -35,17 +35,17 @@ def rows(found: Comparison) -> list[Difference]:
 
 
 def whom(d: Difference, baseline: str) -> str:
-    """Whose difference it is: a method's from the baseline, or from its own control."""
+    """The label of a difference: the method, and its control if that is what it is compared with."""
     return d.method if d.baseline == baseline else f"{d.method} − {d.baseline}"
 
 
 def where(d: Difference) -> str:
-    """The learning rate of a difference, for its row."""
+    """The learning rate of a difference, as a row label."""
     return "each at its best lr" if d.lr is None else f"lr {d.lr:g}"
 
 
 def forest(found: Comparison, styles: Mapping[str, Style], metric: Metric, name: str) -> Drawing:
-    """The paired differences from the baseline with 95 % intervals, or ranges by seed; a filled marker is a finding."""
+    """A forest plot of the differences from the baseline, with 95 % intervals or ranges by seed."""
     here = rows(found)
     better = [f"{whom(d, found.baseline)} {where(d)}" for d in here if d.finding == "better"]
     worse = [f"{whom(d, found.baseline)} {where(d)}" for d in here if d.finding == "worse"]
@@ -118,14 +118,14 @@ def _row(axes: Axes, d: Difference, y: float, style: Style) -> None:
 
 
 def _ends(d: Difference) -> tuple[float, float]:
-    """Those of the interval; where there is none, the smallest and the largest difference of a seed."""
+    """The ends of the interval, or the smallest and largest difference over seeds if there is no interval."""
     return (d.interval.low, d.interval.high) if d.interval else d.range
 
 
 def _extent(here: Sequence[Difference], margin: float) -> tuple[float, float]:
-    """The x axis: 0, the margin and every mean are on it, and the ends of intervals but those that would squash them.
+    """The limits of the x axis: they include 0, the margin, every mean, and interval ends that are not too far out.
 
-    An end is too far out at more than _FAR times the distance from 0 of a typical row's farther end.
+    An end is too far out if it is more than _FAR times as far from 0 as a typical row's farther end.
     """
     means = [d.mean for d in here]
     ends = [end for d in here for end in _ends(d) if math.isfinite(end)]

@@ -1,4 +1,4 @@
-"""Histograms of gradients by step, one panel per run: how many of the network's gradients have which size."""
+"""Histograms of gradient magnitudes by step, one panel per run."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,10 +20,10 @@ _STRONGEST = 0.7  # opacity where a bin holds the most
 
 
 def histograms(found: Sequence[Histogram], style: Style, title: str, extent: tuple[float, float], name: str) -> Drawing:
-    """The histograms of one run: step by log10 |g|, darker where there are more elements; the line is the median.
+    """The histograms of one run, log10 |g| by step: darker means more elements, and the line is the median.
 
     Args:
-        title: names the run.
+        title: the name of the run.
         extent: the limits of the y axis; the same for panels that are to be compared.
     """
     first, last = ((number(median(h), 1), h.step) for h in (found[0], found[-1]))
@@ -41,7 +41,7 @@ def _histograms(found: Sequence[Histogram], style: Style, title: str, extent: tu
 
 
 def draw_run(axes: Axes, found: Sequence[Histogram], style: Style, extent: tuple[float, float]) -> None:
-    """Draw the histograms of one run, which follow each other step by step, and their medians."""
+    """Draw the histograms of one run side by side, one per step, and their medians."""
     shares = np.array([h.shares() for h in found]).T
     # Opacity is the share, so that the paper shows through, whatever its color.
     image = np.empty((*shares.shape, 4))
@@ -60,7 +60,7 @@ def draw_run(axes: Axes, found: Sequence[Histogram], style: Style, extent: tuple
 
 
 def median(found: Histogram) -> float:
-    """The median of log10 |g| over the elements that are not 0, taken as evenly spread within a bin.
+    """The median of log10 |g| over nonzero elements, assuming a uniform distribution within a bin.
 
     >>> median(Histogram(1, 0, (1, 0, 2, 1)))
     -15.375
@@ -74,6 +74,6 @@ def median(found: Histogram) -> float:
 
 
 def extent(runs: Sequence[Sequence[Histogram]]) -> tuple[float, float]:
-    """The limits of log10 |g| over all runs, by the bins that hold a thousandth of some step's elements or more."""
+    """The limits of log10 |g| over all runs: the bins that hold at least 0.1 % of some step's elements."""
     held = [i for run in runs for h in run for i, share in enumerate(h.shares()) if share >= 1e-3]
     return EDGES[min(held, default=0)], EDGES[max(held, default=len(EDGES) - 2) + 1]

@@ -1,4 +1,4 @@
-"""What the report's figures share: axes with an optional strip for diverged runs and axes for omega below."""
+"""The shared layout of the report's figures: axes with an optional strip for diverged runs and axes for omega."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,23 +16,23 @@ ROW = 17  # pixels per method in the strip
 
 
 def keys(styles: Mapping[str, Style]) -> dict[str, Key]:
-    """The legend of methods that are drawn as lines with markers."""
+    """Legend entries for methods that are drawn as lines with markers."""
     return {method: Key(style) for method, style in styles.items()}
 
 
 def panel(
     width: int, height: int, title: str, rows: Sequence[str] = (), lower: int = 0
 ) -> tuple[Figure, Axes, Axes | None, Axes | None]:
-    """A figure with one panel, and below it, on the same x axis, what is asked for.
+    """A figure with one panel, and optionally a strip and axes for omega below it on the same x axis.
 
     Args:
-        width: of the figure in pixels.
-        height: of the panel's axes in pixels; the figure is higher.
+        width: the width of the figure in pixels.
+        height: the height of the panel's axes in pixels; the figure is taller.
         rows: the methods in the strip for diverged runs; no strip if empty.
-        lower: the height of the axes for omega in pixels; none if 0.
+        lower: the height of the axes for omega in pixels; no such axes if 0.
 
     Returns:
-        The figure, the axes, the strip and the axes for omega; None for what there is not.
+        The figure, the axes, the strip and the axes for omega; None for each part that is absent.
     """
     strip_height = len(rows) * ROW + 8 if rows else 0
     lower_height = lower + TOP if lower else 0
@@ -64,7 +64,7 @@ def panel(
 
 def dress(axes: Axes, title: str) -> None:
     """Give the axes a title above the y axis, few ticks and no line on the left."""
-    axes.set_title(title, y=1.0)  # given a place, it is not searched for, which takes a third of the time
+    axes.set_title(title, y=1.0)  # without y, matplotlib searches for a position, which takes a third of the time
     axes.tick_params(length=0, pad=6)
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -78,7 +78,7 @@ def note(strip: Axes, row: int, x: float, style: Style, text: str) -> None:
 
 
 def scale(axes: Axes, runs: Sequence[Sequence[float]], ylim: tuple[float, float]) -> None:
-    """Set the y limits, and write above the axes how many runs leave them and how far they go."""
+    """Set the y limits, and note above the axes how many runs go beyond them and how far."""
     axes.set_ylim(ylim)
     if not runs:
         axes.yaxis.set_major_locator(NullLocator())
