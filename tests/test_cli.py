@@ -14,32 +14,32 @@ MINI = ["study", "fashion-mnist-mini", "--methods", "sgd", "--lrs", "0.1", "--se
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["study", "imagenet-9"], "TASK is imagenet-9: unknown task 'imagenet-9'; there are fashion-mnist, "),
+        (["study", "imagenet-9"], "TASK is imagenet-9: unknown task 'imagenet-9'; use one of fashion-mnist, "),
         ([*MINI, "--methods", "adamm"], "--methods is adamm: unknown method 'adamm': did you mean adam"),
         ([*MINI, "--methods", ""], "--methods is empty"),
-        ([*MINI, "--lrs", "0.1;0.2"], "--lrs is 0.1;0.2: write numbers with commas"),
-        ([*MINI, "--lrs", "-0.1"], "--lrs is -0.1: a learning rate is a positive number"),
+        ([*MINI, "--lrs", "0.1;0.2"], "--lrs is 0.1;0.2: it must be numbers separated by commas"),
+        ([*MINI, "--lrs", "-0.1"], "--lrs is -0.1: a learning rate must be a positive number"),
         ([*MINI, "--lrs", ""], "--lrs is empty"),
-        ([*MINI, "--seeds", "1.5"], "--seeds is 1.5: write whole numbers with commas between them"),
-        ([*MINI, "--seeds", "1,1"], "--seeds is 1: it is there twice"),
+        ([*MINI, "--seeds", "1.5"], "--seeds is 1.5: it must be whole numbers separated by commas"),
+        ([*MINI, "--seeds", "1,1"], "--seeds is 1: it appears twice"),
         ([*MINI, "--epochs", "0"], "--epochs is 0"),
         ([*MINI, "--workers", "0"], "--workers is 0"),
         ([*MINI, "--baseline", "adam"], "--baseline is adam: the methods are sgd"),
         ([*MINI, "--batch-sizes", "0"], "--batch-sizes is 0: it must be at least 1"),
-        ([*MINI, "--batch-sizes", "1e3"], "--batch-sizes is 1e3: write whole numbers"),
-        ([*MINI, "--vary", "beta2"], "--vary is beta2: write an option with its values: beta2=0.9,0.999"),
-        ([*MINI, "--vary", "eps=1", "eps=2"], "--vary is eps=2: eps is there twice"),
+        ([*MINI, "--batch-sizes", "1e3"], "--batch-sizes is 1e3: it must be whole numbers"),
+        ([*MINI, "--vary", "beta2"], "--vary is beta2: it must be an option with its values, such as beta2=0.9,0.999"),
+        ([*MINI, "--vary", "eps=1", "eps=2"], "--vary is eps=2: eps appears twice"),
         ([*MINI, "--vary", "speed=2"], "--vary is sgd(speed=2): method 'sgd(speed=2)'"),
         ([*MINI, "--methods", "sgd,sgd(lr=0.1)"], "--methods is sgd, sgd(lr=0.1): they are the same at lr 0.1; give"),
         ([*MINI, "--device", "tpu"], "--device is tpu: it must be cpu or cuda"),
         ([*MINI, "--executor", "slurm"], "--executor is slurm: it must be local or ray"),
-        ([*MINI, "--address", "auto"], "--address is auto: it goes with the executor ray"),
-        ([*MINI, "--executor", "ray", "--ranks", "2"], "--ranks is 2: several go with the executor local"),
+        ([*MINI, "--address", "auto"], "--address is auto: it needs --executor ray"),
+        ([*MINI, "--executor", "ray", "--ranks", "2"], "--ranks is 2: several ranks need --executor local"),
         ([*MINI, "--ranks", "0"], "--ranks is 0: it must be a whole number, at least 1"),
-        (["export", "nowhere"], "holds no study"),
+        (["export", "nowhere"], "is not a study"),
         ([*MINI, "--data", "."], "comes with the package"),
         ([*MINI, "--data", "somewhere"], "somewhere: no such folder"),
-        (["report", "nowhere"], "holds no study"),
+        (["report", "nowhere"], "is not a study"),
     ],
 )
 def test_a_wrong_call_says_so_and_starts_nothing(args, says, tmp_path, monkeypatch, capsys):
@@ -66,7 +66,7 @@ def test_a_study_runs_grows_and_reports(tmp_path, capsys):
 
     assert cli.main([*MINI, "--methods", "sgd,adam+linear-5000", "--lrs", "0.1,1e9", "--out", out]) == 0
     said = capsys.readouterr().out
-    assert "1 of 4 runs are there already" in said
+    assert "1 of 4 runs are already finished" in said
     assert "the warmup of adam+linear-5000 is longer than the run: it ends at omega 0.01" in said
     assert "diverged" in said
 

@@ -83,9 +83,9 @@ def test_a_language_model_reads_the_text_beside_it(here):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("there.py", "there.py is there already, and nothing is overwritten; name another file"),
-        ("my_task", "my_task does not end in .py; write such as rectified init my_task.py"),
-        ("torch.py", "torch.py would hide the package torch from imports; name it such as my_torch.py"),
+        ("there.py", "there.py already exists and is not overwritten; choose another name"),
+        ("my_task", "my_task does not end in .py; try: rectified init my_task.py"),
+        ("torch.py", "torch.py would hide the package torch from imports; use a name such as my_torch.py"),
     ],
 )
 def test_what_cannot_be_written_is_refused(name, says, here, capsys):

@@ -1,4 +1,4 @@
-"""Reading and writing files: each is written whole or not at all, and no link is ever followed to one."""
+"""Reading and writing files: writes are atomic, and symbolic links are never followed."""
 
 import errno
 import os
@@ -12,13 +12,13 @@ from typing import IO, Any
 
 from .messages import shortened, shown
 
-LIMIT = 1 << 28  # bytes: no text that this program writes comes near it
+LIMIT = 1 << 28  # bytes: no text that this program writes comes close to it
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the errno of an OSError where there is no room left
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the errno of an OSError if there is no space left
 
-# Windows has none of the last three, and opens text where it is not told otherwise.
+# Some systems lack some of these flags; Windows opens files in text mode by default.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe in the file's place would wait for a writer
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe in the file's place would wait for a writer
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.rectified-(\d+)")
 
@@ -27,7 +27,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with a home folder in place of a leading ~ or ~user.
 
     Raises:
-        ValueError: there is no such user or no home, or no path can have that name.
+        ValueError: there is no such user or home folder, or the path contains a null character.
 
     >>> expanded("data/x").as_posix()
     'data/x'
@@ -35,7 +35,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"{shown(path)} is no path")
     if "\0" in str(path):
-        raise ValueError("a path has no null characters")
+        raise ValueError("a path cannot contain null characters")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -43,16 +43,18 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def write(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file so that it holds all of the content or what it held before: by a rename, once the bytes are on disk.
+    """Write a file atomically: it holds either the new content or its old one, even after a crash.
+
+    The content is written to a temporary file, synced to disk, and renamed.
 
     Args:
-        path: a link in its place is replaced, not followed.
-        content: text is encoded as UTF-8.
+        path: the file; a link in its place is replaced, not followed.
+        content: text, which is encoded as UTF-8, or bytes.
     """
     name = os.fsencode(path.name)[:100].decode(errors="ignore")  # of 255 bytes that a name may have
     temporary = path.with_name(f".{name}.{secrets.token_hex(8)}.rectified-{os.getpid()}")
     try:
-        # Exclusive: in a shared folder, somebody else's link may lie in wait under a name that can be guessed.
+        # Exclusive: in a shared folder, somebody else may have put a link under a name that can be guessed.
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -71,7 +73,7 @@ def write_output(path: Path, content: str) -> None:
         OSError: it cannot be written, or is a folder.
     """
     special = path.exists() and not path.is_file()
-    if special or Path("/dev") in path.parents:  # /dev/stdout may lead to a file, of which the shell has an open end
+    if special or Path("/dev") in path.parents:  # /dev/stdout may lead to a file that the shell has open
         with path.open("w", encoding="utf-8") as file:
             file.write(content)
     else:
@@ -79,14 +81,14 @@ def write_output(path: Path, content: str) -> None:
 
 
 def read(path: Path, limit: int | None = LIMIT) -> bytes:
-    """Read a file that :func:`write` may have written.
+    """Read a regular file as bytes, such as one that :func:`write` wrote.
 
     Args:
-        limit: in bytes; None is none.
+        limit: the largest size in bytes; None for no limit.
 
     Raises:
-        OSError: it is larger than the limit, cannot be read, or is a link, a pipe or a device, which somebody else
-            must have put there.
+        OSError: the file is larger than the limit, cannot be read, or is a link, a pipe or a device, which somebody
+            else must have put there.
     """
     with _regular(path, os.O_RDONLY, "rb") as file:
         if limit is not None and os.fstat(file.fileno()).st_size > limit:
@@ -95,22 +97,22 @@ def read(path: Path, limit: int | None = LIMIT) -> bytes:
 
 
 def open_to_read(path: Path) -> IO[str]:
-    """Open a text file to read it.
+    """Open a UTF-8 text file for reading.
 
     Raises:
-        OSError: it cannot be opened, or is a link, a pipe or a device.
+        OSError: the file cannot be opened, or is a link, a pipe or a device.
     """
     return _regular(path, os.O_RDONLY, "r", "utf-8")
 
 
 def open_to_append(path: Path, make: bool = True) -> IO[str]:
-    """Open a text file to read it and to write at its end.
+    """Open a UTF-8 text file for reading and appending.
 
     Args:
-        make: make the file if there is none.
+        make: whether to create the file if it does not exist.
 
     Raises:
-        OSError: it cannot be opened, or is a link, a pipe or a device.
+        OSError: the file cannot be opened, or is a link, a pipe or a device.
     """
     return _regular(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if make else 0), "a+", "utf-8")
 
@@ -124,8 +126,8 @@ def _regular(path: Path, flags: int, mode: str, encoding: str | None = None) -> 
 
 
 def sync(folder: Path) -> None:
-    """Bring the folder's list of names to the disk: a file's own fsync does not, and a rename is a change of names."""
-    with suppress(OSError):  # not every file system can
+    """Sync a folder's directory entries to disk, which makes a rename in it durable; a file's own fsync does not."""
+    with suppress(OSError):  # not every file system supports it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -134,7 +136,7 @@ def sync(folder: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether :func:`write` calls its temporary files like that.
+    """Whether a file name is that of a temporary file of :func:`write`.
 
     >>> is_temporary(".results.csv.0123456789abcdef.rectified-77"), is_temporary(".notes.2024")
     (True, False)
@@ -143,21 +145,21 @@ def is_temporary(name: str) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed :func:`write` leaves over: temporary files of processes that no longer run."""
+    """Remove the temporary files that killed calls of :func:`write` left behind."""
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
         if found and not _alive(int(found[1])):
-            with suppress(OSError):  # gone already, or a folder that is called so
+            with suppress(OSError):  # already gone, or a folder with that name
                 path.unlink()
 
 
 def _alive(pid: int) -> bool:
-    if sys.platform == "win32":  # whose os.kill knows no 0: it would be a Ctrl-C
+    if sys.platform == "win32":  # where os.kill(pid, 0) would send a Ctrl-C
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's process
         return True
     return True

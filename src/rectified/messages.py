@@ -1,4 +1,4 @@
-"""Values and errors of the user's in messages: one line, printable, shortened where they are long."""
+"""Showing a user's values and errors in messages: on one line, printable, and shortened if they are long."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ _LONGEST_TEXT = 240  # characters of an error's own text
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text in one line of printable characters, with dots for its middle where it is long.
+    """The text on one line in printable characters, with its middle replaced by dots if it is long.
 
     >>> shortened("adam(eps=" + 5000 * "-" + "1)", 20)
     'adam(eps ... -----1)'
@@ -16,12 +16,12 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def shown(value: Any, longest: int = LONGEST) -> str:
-    """The value's repr, likewise; its type where it has no repr.
+    """The value's repr on one line in printable characters, shortened; its type if repr fails.
 
     >>> shown("a\\nb"), shown(10**9999)
     ("'a\\\\nb'", 'an int of 33216 bits')
     """
-    if isinstance(value, int) and value.bit_length() > 1000:  # whose digits Python may refuse to write
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python may refuse to convert it to digits
         return f"an int of {value.bit_length()} bits"
     try:
         text = repr(value)
@@ -31,10 +31,10 @@ def shown(value: Any, longest: int = LONGEST) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with its control characters replaced, which a terminal would obey.
+    """The text with its control characters, which a terminal would obey, replaced.
 
     Args:
-        keep: those to keep.
+        keep: control characters to keep.
 
     >>> printable("a\x1b[31m").encode("ascii", "replace")
     b'a?[31m'
@@ -48,7 +48,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, in one line and shortened; its type alone where it says nothing.
+    """An error's message on one line, shortened; the name of its type if the message is empty.
 
     >>> text_of(ValueError("first,\\n  second")), text_of(KeyError())
     ('first, second', 'KeyError')

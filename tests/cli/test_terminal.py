@@ -59,7 +59,7 @@ def test_a_full_disk_behind_stdout_is_said():
     with Path("/dev/full").open("w") as full:
         done = called("export", STUDY, "--format", "csv", stdout=full)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"rectified: no room left on the disk")
+    assert done.stderr.startswith(b"rectified: no space left on the disk")
 
 
 def test_the_version_is_one_line():
@@ -76,7 +76,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, caps
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert main(["verdict", str(STUDY / "results.csv"), "--metric", "test_accuracy", "--out", str(tmp_path / "x")]) == 2
     said = capsys.readouterr().err
-    assert said == f"rectified: {tmp_path / 'x'}: Permission denied; name another place, or make this one writable\n"
+    assert (
+        said == f"rectified: {tmp_path / 'x'}: Permission denied; choose another location, or make this one writable\n"
+    )
 
 
 def test_an_out_below_a_file_is_one_line(tmp_path):

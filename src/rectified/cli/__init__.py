@@ -1,4 +1,4 @@
-"""The command line: a file a command, thin; what it calls is in the rooms."""
+"""The command line: one thin module per command."""
 
 import errno
 import os
@@ -39,23 +39,24 @@ Command = (
 )
 
 _DESCRIPTION = (
-    "Compare optimizers, warmups and learning rates. `rectified COMMAND --help` has a command's flags; --version."
+    "Compare optimizers, warmups and learning rates with error bars. `rectified COMMAND --help` lists a command's "
+    "flags; `rectified --version` prints versions."
 )
 _BLOCKED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 where a run failed, 2 where the call was wrong.
+    """Run a command and return its exit status: 0, 1 if a run failed, or 2 if the command line was wrong.
 
-    What is wrong with a call, or with a user's own code, is one line. With RECTIFIED_TRACEBACK=1 in the environment its
-    traceback goes before it.
+    An error in the command line or in a user's own code is printed on one line. Set RECTIFIED_TRACEBACK=1 in the
+    environment to print its traceback first.
     """
     args = sys.argv[1:] if args is None else args
     prepare()
     if args in (["--version"], ["-V"]):
         print(f"rectified {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
         return 0
-    # Neither a path nor a user's word is markup, and a file has no edge to wrap at.
+    # Paths and users' names are not markup, and a file has no width to wrap at.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
     try:
         call = tyro.cli(Command, prog="rectified", args=args, description=_DESCRIPTION)
@@ -66,16 +67,16 @@ def main(args: list[str] | None = None) -> int:
         return _refuse(error, str(error), 2)
     except OSError as error:
         if error.errno in FULL:
-            return _refuse(error, f"no room left on the disk: {error}", 1)
+            return _refuse(error, f"no space left on the disk: {error}", 1)
         place = "" if error.filename is None else f"{error.filename}: "
-        way = "; name another place, or make this one writable" if place and error.errno in _BLOCKED else ""
+        way = "; choose another location, or make this one writable" if place and error.errno in _BLOCKED else ""
         return _refuse(error, f"{place}{error.strerror or error or type(error).__name__}{way}", 2)
     except KeyboardInterrupt:
         return 130
 
 
 def _refuse(error: BaseException, text: str, status: int) -> int:
-    """Say it in one line; after the traceback, with that of a user's code that caused it, where that is asked for."""
+    """Print an error on one line, after its traceback if RECTIFIED_TRACEBACK asks for it; return the status."""
     if os.environ.get("RECTIFIED_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
     print(f"rectified: {' '.join(text.split())}", file=sys.stderr)
@@ -83,5 +84,5 @@ def _refuse(error: BaseException, text: str, status: int) -> int:
 
 
 def _label(name: str) -> str:
-    """An option as the command line has it."""
+    """An option's name on the command line."""
     return "TASK" if name == "tasks" else f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""rectified bench."""
+"""The command `rectified bench`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,23 @@ from ..files import expanded
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure a step's time and memory: every method here and every peer that is installed, as ratios in one run."""
+    """Measure the time and memory of optimizer steps: every method here and every installed peer, as ratios."""
 
     models: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: all)")] = None
-    """Comma-separated: cnn, resnet20, vit-s16, resnet50, gpt2, gpt2-medium, from 33 k to 355 M parameters."""
+    """Comma-separated models, from 33 k to 355 M parameters: cnn, resnet20, vit-s16, resnet50, gpt2, gpt2-medium."""
     methods: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: all)")] = None
-    """Comma-separated parts of names, such as "torch RAdam,fused"; our RAdam is always among them."""
+    """Comma-separated parts of method names, such as "torch RAdam,fused"; our RAdam is always included."""
     rounds: Annotated[float, arg(metavar="X")] = BenchSettings.rounds
-    """Factor on the number of rounds, for a first look or a better one."""
+    """Multiplies the number of rounds: below 1 for a quick look, above 1 for more precision."""
     device: Annotated[
-        str | None, arg(metavar="DEVICE", help_behavior_hint="(default: cuda if there is one, or cpu)")
+        str | None, arg(metavar="DEVICE", help_behavior_hint="(default: cuda if available, else cpu)")
     ] = None
     """cpu or cuda."""
     threads: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: torch's)")] = None
-    """Threads of a step on the CPU."""
+    """CPU threads per step."""
     also: Annotated[tuple[str, ...], arg(metavar="PYTHON")] = ()
-    """Interpreters with torch whose environments take part too: for a peer that cannot be installed beside others."""
-    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: the terminal alone)")] = None
+    """Python interpreters of other environments to include: for peers that cannot be installed in this one."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
     """Folder for bench.json, bench.md and bench.svg."""
 
     def __call__(self, command: str, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""What can be done with a study's folder: rectified status, report, export."""
+"""The commands that read a study's folder: `rectified status`, `report` and `export`."""
 
 import sys
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from ..study.report import write_figures, write_report
 from ..study.report.export import Format, export
 from ..study.storage.store import Store
 
-_BASELINE = "(default: the one the study was called with, or its first method)"
+_BASELINE = "(default: the study's own, or its first method)"
 
 
 @dataclass(frozen=True)
 class Status:
-    """Say how a study stands: what is done, diverged, failed, running, waiting, and how long that will take."""
+    """Show a study's progress: which runs are done, diverged, failed, running or waiting, and the time left."""
 
     out: Annotated[Positional[Path], arg(metavar="DIR")]
-    """Folder of the study; it may be running."""
+    """Folder of the study, which may be running."""
 
     def __call__(self, command: str, console: Console) -> int:
         return print_status(Store.open(expanded(self.out)), console)
@@ -32,7 +32,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the report, its figures and the tables of a finished or running study again."""
+    """Rewrite the report, its figures and the tables of a finished or running study."""
 
     out: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the study."""
@@ -52,13 +52,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Export:
-    """A study's means and differences as tables for a paper, or every run as CSV; of a running one what there is."""
+    """Export a study's means and differences as tables for a paper, or every run as CSV; the study may be running."""
 
     out: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the study."""
     format: Annotated[Format, arg(metavar="csv|markdown|latex")] = "markdown"
-    """csv: one row a run. markdown, latex: mean and interval by method and lr, and differences from the baseline."""
-    file: Annotated[Path | None, arg(name="out", metavar="FILE", help_behavior_hint="(default: the terminal)")] = None
+    """csv: one row per run. markdown, latex: mean and interval by method and lr, and differences from the baseline."""
+    file: Annotated[Path | None, arg(name="out", metavar="FILE", help_behavior_hint="(default: print)")] = None
     """File to write."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_BASELINE)] = None
     """The method that the others are compared with."""

@@ -1,4 +1,4 @@
-"""rectified paper."""
+"""The command `rectified paper`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,28 +21,28 @@ from .study_command import numbers
 
 @dataclass(frozen=True)
 class _Published:
-    """Which of the paper's results, and what of it to change."""
+    """Which of the paper's results to repeat, and which of its settings to change."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """table1, table2, table3, figure1, figure2, figure5, figure6 or ablation."""
     scale: Annotated[Scale, arg(metavar="cpu|paper")] = "cpu"
-    """cpu: a first look on two cores, of the order of half an hour. paper: the paper's own models, data and lengths."""
+    """cpu: a first look on two cores in about half an hour. paper: the paper's own models, data and run lengths."""
     methods: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
     """Comma-separated methods."""
     lrs: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
     """Comma-separated learning rates."""
     seeds: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: the experiment's)")] = None
-    """Comma-separated seeds; more of them give intervals, and only what is missing runs."""
+    """Comma-separated seeds. More seeds give intervals; only missing runs are executed."""
     epochs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the experiment's)")] = None
-    """Epochs of each run; of translation an epoch is a block of updates."""
+    """Epochs of each run; for translation, an epoch is a block of updates."""
 
 
 @dataclass(frozen=True)
 class Paper(Running, _Published):
-    """Repeat a table or figure of the RAdam paper: run what is missing, and put the published numbers beside ours."""
+    """Reproduce a table or figure of the RAdam paper, with the published numbers next to ours."""
 
     def __call__(self, command: str, console: Console) -> int:
-        from ..study.paper.result_files import write_result  # brings matplotlib, which no other command should wait for
+        from ..study.paper.result_files import write_result  # imports matplotlib, which other commands do not need
 
         found = experiment(self.name)
         planned = found.runs[self.scale]
@@ -67,8 +67,8 @@ class Paper(Running, _Published):
             raise InvalidOption(
                 "device",
                 "cpu",
-                "the paper's scale takes weeks on one; give --device cuda on a machine that has a GPU, or --scale cpu "
-                "for a first look here",
+                "the paper's scale takes weeks on a CPU; use --device cuda on a machine with a GPU, or --scale cpu for "
+                "a first look here",
             )
         running.print_plan(study, out, executor, console)
         status = run_study(study, out, executor, command, console, running.limits)

@@ -1,4 +1,4 @@
-"""The flags that say where and how runs take place, which all commands that run something share."""
+"""The flags for where and how runs are executed, shared by all commands that run something."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,65 +17,65 @@ from ..workloads.tasks import TASKS
 
 
 def one_line(text: str) -> str:
-    """A text without its line breaks, at which tyro would break a help, as it does in an indented docstring."""
+    """Join a help text's lines, since tyro keeps the line breaks of a text that is not an indented docstring."""
     return " ".join(text.split())
 
 
 def option(metavar: str, name: str, help: str | None = None) -> Any:
-    """A flag that has the task's own value where it is not given.
+    """A flag whose default is the task's own value.
 
     Args:
-        name: of the task's attribute, for an example in the help.
-        help: the flag's; its docstring if None.
+        name: the task attribute that holds the default, for an example in the help.
+        help: the flag's help; its docstring if None.
     """
     value = getattr(TASKS["fashion-mnist"], name)
     example = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return arg(metavar=metavar, help=help, help_behavior_hint=f"(default: the task's; fashion-mnist has {example})")
+    return arg(metavar=metavar, help=help, help_behavior_hint=f"(default: the task's; fashion-mnist: {example})")
 
 
 @dataclass(frozen=True)
 class Running:
-    """Where and how runs take place; no result depends on it."""
+    """Where and how runs are executed; results do not depend on these flags."""
 
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: in runs/, by its name)")] = None
-    """Folder of the study. Finished runs that are in it already are kept."""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core, or a GPU)")] = None
-    """Worker processes, of one thread each."""
+    """Folder of the study. Finished runs in it are kept."""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one per core, or per GPU)")] = None
+    """Worker processes, each with one thread."""
     device: Annotated[str, arg(metavar="cpu|cuda")] = "cpu"
-    """Where the runs train. On cuda the workers take the GPUs in turn."""
+    """Where the runs train. On cuda, workers are assigned to GPUs in turn."""
     ranks: Annotated[int, arg(metavar="N")] = 1
-    """Processes that train a run together, each on a GPU or a core of its own, under torchrun."""
+    """Processes that train each run together under torchrun, each on its own GPU or core."""
     executor: Annotated[str, arg(metavar="local|ray")] = "local"
-    """Who executes the runs: worker processes here, or a Ray cluster, whose nodes need this package."""
-    address: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: one is started here)")] = None
-    """Of the Ray cluster, such as auto or head:6379; this machine is one of its nodes."""
+    """What executes the runs: worker processes on this machine, or a Ray cluster whose nodes have this package."""
+    address: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: start one here)")] = None
+    """Address of the Ray cluster, such as auto or head:6379; this machine must be one of its nodes."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
     """Folder that holds the data."""
     checkpoint_every: Annotated[
-        float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 30, or more where they are slow to write)")
+        float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 30, or more if they are slow to write)")
     ] = None
-    """What a killed run may lose. By default checkpoints take at most a hundredth of the time."""
-    run_minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: any)")] = None
-    """Minutes that one run may take. One that is stopped is failed, and goes on where a later call gives it more."""
+    """Seconds between checkpoints: how much a killed run can lose. By default they take at most 1 % of the time."""
+    run_minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """Time limit of one run in minutes. A run that exceeds it fails; a later call with a larger limit continues it."""
     gradients: Annotated[int, arg(metavar="N")] = 0
-    """Record histograms of the gradients in the first N steps of every run that begins now."""
+    """Record histograms of the gradients in the first N steps of every run that starts from scratch."""
     plan: bool = False
-    """Print the runs, the time and the disk that they would take, and run nothing."""
+    """Print the runs and the time and disk space they would take, without running them."""
 
     def make_executor(self) -> LocalExecutor | RayExecutor:
-        """What the flags ask for; a local one gets ready meanwhile."""
+        """The executor that the flags ask for; a local one starts its server process in the background."""
         return make_executor(self.executor, self.workers, self.device, self.ranks, self.address)
 
     @property
     def limits(self) -> Limits:
-        """What the flags ask of every run."""
+        """The limits that the flags set for every run."""
         return Limits(self.checkpoint_every, self.run_minutes, self.gradients)
 
     @property
     def folder(self) -> Path | None:
-        """The study's, with ``~`` for the home folder, which a shell does not expand in ``--out=~/x``."""
+        """The study's folder with ``~`` expanded, since a shell does not expand it in ``--out=~/x``."""
         return self.out and expanded(self.out)
 
     def print_plan(self, study: Study, out: Path, executor: LocalExecutor | RayExecutor, console: Console) -> int:
-        """See :func:`print_plan`."""
+        """Print the plan; see :func:`print_plan`."""
         return print_plan(study, out, executor.workers or cores(), console, executor.ranks)

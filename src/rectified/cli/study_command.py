@@ -1,4 +1,4 @@
-"""rectified study."""
+"""The command `rectified study`."""
 
 import shlex
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ from .running import Running, one_line, option
 Number = TypeVar("Number", int, float)
 
 _TASKS = one_line("""
-fashion-mnist, or fashion-mnist-mini for a first look without any network; fashion-mnist-resnet20, cifar10,
+fashion-mnist, or fashion-mnist-mini for a first look without downloads; fashion-mnist-resnet20, cifar10,
 tiny-imagenet, imagenet, language-model, language-model-gpt, language-model-paper, translation, translation-iwslt,
-translation-wmt; with options in parentheses if need be: "cifar10(subset=5000)". Your own: my_task.py, which
-`rectified init my_task.py` writes, my_task.py:NAME or package.module:NAME. Several with commas. Or a TOML file that
-says it all: tasks, and every flag below by its name; a flag goes before the file.
+translation-wmt. Options go in parentheses: "cifar10(subset=5000)". Your own task: my_task.py (`rectified init
+my_task.py` writes one), my_task.py:NAME or package.module:NAME. Separate several tasks with commas. Or a TOML file
+with the tasks and any flag below by its name; a flag on the command line overrides the file.
 """)
 _METHODS = one_line("""
-Comma-separated, with options in parentheses if need be: adam, adamw, sgd, radam, radam-paper, radam-exact,
+Comma-separated methods, with options in parentheses: adam, adamw, sgd, radam, radam-paper, radam-exact,
 radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-eps, rmsprop, nadam, adadelta, lamb,
 gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With a
 warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500, adam+linear-10% of the run,
-adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Without it, at the lr that it makes on
-average: matched-lr(radam). Any other optimizer by where it is:
+adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Without the warmup, at its average
+learning rate: matched-lr(radam). Any other optimizer by its import path:
 "torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound,
 schedulefree.RAdamScheduleFree.
 """)
 _CONTROL = one_line("""
-Also run each method that has a warmup without it, at lr times the warmup's mean omega over the run: does the
-warmup do more than a smaller lr?
+Also run each method that has a warmup without its warmup, at the learning rate times the warmup's mean omega over
+the run: does the warmup do more than a smaller learning rate?
 """)
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a study compares."""
+    """The flags for what a study compares."""
 
     tasks: Annotated[Positional[str], arg(metavar="TASK|FILE.py|FILE.toml", help=_TASKS)]
     methods: Annotated[str | None, option("LIST", "methods", _METHODS)] = None
@@ -54,11 +54,11 @@ class _Compared:
     seeds: Annotated[str | None, option("LIST", "seeds")] = None
     """Comma-separated seeds."""
     epochs: Annotated[int | None, option("N", "epochs")] = None
-    """Epochs of each run; some tasks count blocks of updates."""
+    """Epochs of each run; for some tasks an epoch is a block of updates."""
     batch_sizes: Annotated[str | None, option("LIST", "batch_size")] = None
     """Comma-separated batch sizes."""
     vary: Annotated[tuple[str, ...], arg(metavar="NAME=LIST", help_behavior_hint="(default: nothing)")] = ()
-    """Options to give every method, in all combinations: beta2=0.9,0.999 eps=1e-8,1e-4."""
+    """Options for every method, in all combinations: beta2=0.9,0.999 eps=1e-8,1e-4."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
     """The method that the report compares the others with."""
     control: Annotated[str | None, arg(metavar="matched-lr", help=_CONTROL, help_behavior_hint="(default: none)")] = (
@@ -68,7 +68,7 @@ class _Compared:
 
 @dataclass(frozen=True)
 class StudyCommand(Running, _Compared):
-    """Compare methods over learning rates and seeds on a task: runs what is missing, then writes the report."""
+    """Compare methods over learning rates and seeds on a task: execute the missing runs, then write the report."""
 
     def __call__(self, command: str, console: Console) -> int:
         if not self.tasks.endswith(".toml"):
@@ -76,14 +76,14 @@ class StudyCommand(Running, _Compared):
         path = expanded(self.tasks)
         file = read(path, _KINDS)
         if "tasks" not in file.values:
-            raise ValueError(f'{path}: it names no tasks; write such as tasks = ["fashion-mnist"]')
+            raise ValueError(f'{path}: no tasks; add a line such as tasks = ["fashion-mnist"]')
         try:
             return self._run_file(file, console)
         except InvalidOption as refused:
             raise ValueError(self._without_flags(file).text(refused)) from refused
 
     def _run_file(self, file: StudyFile, console: Console) -> int:
-        """With the flags, which go before the file."""
+        """Run the study of a TOML file, whose values the flags override."""
         asked = self._without_flags(file).values
         values = {name: value for name, value in asked.items() if name in _COMPARED}
         running = {name: value for name, value in asked.items() if name not in _COMPARED}
@@ -94,7 +94,7 @@ class StudyCommand(Running, _Compared):
         return call._run(study, call._command(study), console)
 
     def _without_flags(self, file: StudyFile) -> StudyFile:
-        """What the file says where no flag does."""
+        """The file without the values that flags override."""
         given = {field.name for field in fields(self) if getattr(self, field.name) != field.default} - {"tasks"}
         values = {name: value for name, value in file.values.items() if name not in given}
         return replace(file, values=values, lines={name: file.lines[name] for name in values})
@@ -103,7 +103,7 @@ class StudyCommand(Running, _Compared):
         return Study(**self._keywords())
 
     def _keywords(self) -> dict[str, Any]:
-        """The flags that were given, as keywords of the value."""
+        """The flags that were given, as keyword arguments of a Study."""
         found: dict[str, Any] = {
             "tasks": split(self.tasks),
             "methods": None if self.methods is None else split(self.methods),
@@ -119,7 +119,7 @@ class StudyCommand(Running, _Compared):
         return {name: value for name, value in found.items() if value not in (None, {})}
 
     def _command(self, study: Study) -> str:
-        """The call without a file, which says the same also when the file is changed or gone."""
+        """The equivalent command without the file, so that it stays valid when the file changes or disappears."""
         words = shlex.split(study.command)
         for field in fields(Running):
             value = getattr(self, field.name)
@@ -135,7 +135,7 @@ class StudyCommand(Running, _Compared):
         return run_study(study, out, executor, command, console, self.limits)
 
 
-# What a study's file may hold: the options of a study that say what it is, and those of how it runs but --plan.
+# What a study's file may hold: the options of a study, and every option for running it except --plan.
 _COMPARED: dict[str, type] = {
     "tasks": list,
     "methods": list,
@@ -162,10 +162,10 @@ _KINDS: dict[str, type] = _COMPARED | {
 
 
 def numbers(name: str, text: str | None, kind: type[Number]) -> list[Number] | None:
-    """The numbers of a flag's text; None where it was not given.
+    """Parse a flag's comma-separated numbers; None if the flag was not given.
 
     Raises:
-        InvalidOption: one of them is no number.
+        InvalidOption: one of them is not a number.
     """
     if text is None:
         return None
@@ -173,7 +173,7 @@ def numbers(name: str, text: str | None, kind: type[Number]) -> list[Number] | N
         return [kind(whole_number(part) if kind is int else number(part)) for part in split(text)]
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise InvalidOption(name, text, f"write {what} with commas between them") from None
+        raise InvalidOption(name, text, f"it must be {what} separated by commas") from None
 
 
 def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -181,8 +181,8 @@ def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
     for text in texts:
         name, sign, values = text.partition("=")
         if not sign or not split(values):
-            raise InvalidOption("vary", text, "write an option with its values: beta2=0.9,0.999")
+            raise InvalidOption("vary", text, "it must be an option with its values, such as beta2=0.9,0.999")
         if name.strip() in found:
-            raise InvalidOption("vary", text, f"{name.strip()} is there twice")
+            raise InvalidOption("vary", text, f"{name.strip()} appears twice")
         found[name.strip()] = split(values)
     return found

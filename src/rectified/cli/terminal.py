@@ -1,4 +1,4 @@
-"""The terminal that a command writes to: one that knows fewer characters, or goes away, ends nothing."""
+"""Output that survives a terminal with a small character set, a closed pipe and a closed terminal."""
 
 import codecs
 import os
@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from ..files import FULL
 
-# What a terminal that cannot show a character gets in its place.
+# Replacements for characters that the terminal cannot show.
 _PLAIN = {
     "·": ".",
     "▸": ">",
@@ -32,7 +32,7 @@ _HANDLER = "rectified.plain"
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of codecs that writes what cannot be encoded in plain characters.
+    """A codecs error handler that replaces what cannot be encoded by plain characters.
 
     >>> codecs.register_error("rectified.plain", plain)
     >>> "● 88.1 ± 0.2, −0.3 ⠋ 人".encode("ascii", "rectified.plain")
@@ -51,7 +51,7 @@ def _unknown(letter: str) -> str:
 
 
 class Lasting:
-    """A stream that goes on in silence once nobody reads it, so that a study outlives the pipe or terminal it wrote to.
+    """A stream that discards output once its reader is gone, so that a study outlives its pipe or terminal.
 
     >>> import io
     >>> stream = io.StringIO()
@@ -66,7 +66,7 @@ class Lasting:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """As any stream's."""
+        """Write text; discard it if nobody reads it."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError) as error:
@@ -74,7 +74,7 @@ class Lasting:
             return len(text)
 
     def flush(self) -> None:
-        """As any stream's."""
+        """Flush the stream, unless nobody reads it."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -83,9 +83,9 @@ class Lasting:
     def _lost(self, error: Exception) -> None:
         if isinstance(error, UnicodeError) or (isinstance(error, OSError) and error.errno in FULL):
             raise error
-        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # for as long as the process lives
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # open until the process ends
         with suppress(OSError, ValueError):
-            os.dup2(nowhere.fileno(), self._stream.fileno())  # what Python flushes at its end goes there too
+            os.dup2(nowhere.fileno(), self._stream.fileno())  # what Python flushes on exit goes there too
         self._stream = nowhere
 
     def __getattr__(self, name: str) -> Any:
@@ -93,11 +93,11 @@ class Lasting:
 
 
 def prepare() -> None:
-    """Make standard output and error such that writing to them fails for no character and no closed pipe."""
+    """Wrap standard output and error so that no character and no closed pipe makes a write fail."""
     codecs.register_error(_HANDLER, plain)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # it was closed before this process began
+        if stream is None:  # it was closed before this process started
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_HANDLER)

@@ -1,4 +1,4 @@
-"""rectified theory."""
+"""The command `rectified theory`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,16 @@ from ..files import expanded
 
 @dataclass(frozen=True)
 class Theory:
-    """Draw the theory: the variance of the adaptive learning rate, computed and simulated, as figures and a page."""
+    """Draw the theory as figures and a page: the variance of the adaptive learning rate, computed and simulated."""
 
     out: Annotated[Path, arg(metavar="DIR")]
-    """Folder for theory.html and, of each figure, SVG, PDF and CSV. What else is in it stays."""
+    """Folder for theory.html and the SVG, PDF and CSV of each figure. Other files in it are kept."""
     beta2: Annotated[float, arg(metavar="X")] = Settings.beta2
     """Adam's beta2, above 0.6 and below 1."""
     paths: Annotated[int, arg(metavar="N")] = Settings.paths
-    """Paths of each simulation; the table takes 80 times as many."""
+    """Paths per simulation; the table uses 80 times as many."""
     steps: Annotated[int, arg(metavar="N")] = Settings.steps
-    """Steps of each path."""
+    """Steps per path."""
     seed: Annotated[int, arg(metavar="N")] = Settings.seed
     """Seed of the simulations."""
 

@@ -1,4 +1,4 @@
-"""rectified verdict."""
+"""The command `rectified verdict`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +15,24 @@ from ..study.report import write_report
 
 @dataclass(frozen=True)
 class VerdictCommand:
-    """The statistics and the page of a study for results that were made elsewhere: a CSV with a row a run."""
+    """Analyze results from elsewhere with a study's statistics and report: a CSV file with one row per run."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE.csv")]
-    """One row a run, with a column each for the method, its learning rate, its seed and the metric; such as a tracker
-    exports. A metric that is NaN or infinite is a run that diverged. Only runs of one task, number of epochs and batch
-    size are compared, where there are such columns."""
+    """One row per run, with columns for the method, its learning rate, its seed and the metric, as a tracker exports.
+    A metric of NaN or infinity means that the run diverged. If there are columns task, epochs or batch_size, only runs
+    that share them are compared."""
     metric: Annotated[str, arg(metavar="COLUMN")]
-    """The column with the value at the end of each run."""
-    larger_is_better: Annotated[
-        bool | None, arg(help_behavior_hint="(default: by the metric's name, if that says)")
-    ] = None
+    """The column with the metric at the end of each run."""
+    larger_is_better: Annotated[bool | None, arg(help_behavior_hint="(default: inferred from the metric's name)")] = (
+        None
+    )
     """Whether larger values are better."""
     margin: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: 1 % of the median)")] = None
-    """How much worse a value may be and still be as good for practical purposes."""
+    """Differences smaller than this do not matter in practice."""
     chance: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: the worst result in the file)")] = (
         None
     )
-    """The value of a model that has learned nothing: a run that diverged or failed counts as that."""
+    """The value of a model that has learned nothing; a run that diverged or failed counts as this."""
     baseline: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first method)")] = None
     """The method that the others are compared with."""
     method: Annotated[str, arg(metavar="COLUMN")] = CsvColumns.method
@@ -40,8 +40,8 @@ class VerdictCommand:
     lr: Annotated[str, arg(metavar="COLUMN")] = CsvColumns.lr
     """The column with the learning rate."""
     seed: Annotated[str, arg(metavar="COLUMN")] = CsvColumns.seed
-    """The column with the seed; runs of one seed are compared with one another."""
-    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: the terminal alone)")] = None
+    """The column with the seed; runs with the same seed are compared."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
     """Folder for report.html."""
 
     def __call__(self, command: str, console: Console) -> int:
