@@ -61,5 +61,5 @@ def test_a_mapping_that_cannot_be_filled_becomes_a_dict():
 
 @pytest.mark.parametrize("batch", [torch.tensor(1.0), "text", {}, {"a": torch.tensor(1.0)}, ["a", "b"]])
 def test_what_holds_no_examples_is_refused(batch):
-    with pytest.raises(ValueError, match="holds no tensor with a dimension; it must be a tensor, or a tuple"):
+    with pytest.raises(ValueError, match="without a tensor that has a dimension; it must be a tensor, or a tuple"):
         examples(batch)

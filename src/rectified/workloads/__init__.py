@@ -1,1 +1,1 @@
-"""Workloads: tasks, the models that they train, and the data that they read. They know no optimizer and no study."""
+"""Workloads: tasks, their models and their data, independent of optimizers and studies."""

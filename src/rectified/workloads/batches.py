@@ -1,6 +1,6 @@
-"""Batches of any form: tensors, and tuples, lists and mappings of tensors, nested as one likes.
+"""Operations on batches of any form: tensors, and nested tuples, lists and mappings of tensors.
 
-Beside tensors a batch may hold anything. A list without a tensor in it, such as of sentences, is one value an example.
+A batch may also hold other values. A list without tensors, such as a list of sentences, holds one value per example.
 """
 
 import copy
@@ -24,13 +24,13 @@ def examples(batch: Any) -> int:
         if tensor.dim():
             return len(tensor)
     raise ValueError(
-        f"a batch is {_kind(batch)} that holds no tensor with a dimension; it must be a tensor, or a tuple, list or "
+        f"a batch is {_kind(batch)} without a tensor that has a dimension; it must be a tensor, or a tuple, list or "
         "dict of tensors whose first dimension counts the examples"
     )
 
 
 def tensors(batch: Any) -> Iterator[Tensor]:
-    """Every tensor in a batch, in its order."""
+    """Every tensor in a batch, in order."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, Mapping):
@@ -47,7 +47,7 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 
 def part(batch: Any, which: slice) -> Any:
-    """Some examples of a batch, as a batch of the same form. What is no example's, such as a number, stays.
+    """Some examples of a batch, as a batch of the same form; values that belong to no example, such as numbers, stay.
 
     >>> part({"inputs": torch.arange(4), "texts": ["a", "b", "c", "d"], "scale": 2}, slice(1, 3))
     {'inputs': tensor([1, 2]), 'texts': ['b', 'c'], 'scale': 2}
@@ -73,7 +73,7 @@ def mapped(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
 
 
 def _like(batch: Any, pieces: Any) -> Any:
-    """The pieces in a container of the batch's type, if it is of a kind that can be filled; else in a plain one."""
+    """The pieces in a container of the batch's type if it can be filled, otherwise in a plain one."""
     if isinstance(batch, Mapping):
         if not hasattr(batch, "__setitem__"):
             return pieces

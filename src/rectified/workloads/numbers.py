@@ -1,4 +1,4 @@
-"""Numbers that a user writes: in a flag, a column, a file or Python."""
+"""Parsing numbers that a user writes: in a flag, a column, a file or Python."""
 
 import math
 import re
@@ -14,21 +14,21 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(i
 
 
 def number(text: str) -> float:
-    """The number that a text is: ASCII digits, a point, an exponent; or inf or nan.
+    """Parse a number: ASCII digits, a point, an exponent; or inf or nan.
 
     Raises:
-        ValueError: it is something else, also what only Python's ``float`` takes, such as 1_000.
+        ValueError: it is something else, including what only Python's ``float`` accepts, such as 1_000.
 
     >>> number(" 1e-3"), number("-inf")
     (0.001, -inf)
     """
     if not _NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"{shown(text)} is no number")
+        raise ValueError(f"{shown(text)} is not a number")
     return float(text)
 
 
 def whole_number(text: str) -> int:
-    """The whole number that a text is, without a point or an exponent.
+    """Parse a whole number, without a point or an exponent.
 
     Raises:
         ValueError: it is something else, or has more than 100 digits.
@@ -37,15 +37,15 @@ def whole_number(text: str) -> int:
     -7
     """
     if not _WHOLE.fullmatch(text.strip()):
-        raise ValueError(f"{shown(text)} is no whole number")
+        raise ValueError(f"{shown(text)} is not a whole number")
     return int(text)
 
 
 def learning_rate(value: Any) -> float:
-    """The value as a learning rate, wherever it is from.
+    """Check a value that is used as a learning rate, and convert it to float.
 
     Raises:
-        ValueError: it is no number, or not between 1e-100 and 1e100.
+        ValueError: it is not a number, or not between 1e-100 and 1e100.
 
     >>> learning_rate(1)
     1.0
@@ -56,17 +56,17 @@ def learning_rate(value: Any) -> float:
         lr = float(value)
     except OverflowError:
         lr = math.inf
-    except Exception:  # whatever float makes of an object
+    except Exception:  # float() of an arbitrary object may raise anything
         raise ValueError("it must be a number") from None
     if not lr > 0:
-        raise ValueError("a learning rate is a positive number")
+        raise ValueError("a learning rate must be a positive number")
     if not 1 / LARGEST <= lr <= LARGEST:
-        raise ValueError(f"a learning rate is a positive number, from {1 / LARGEST:g} to {LARGEST:g}")
+        raise ValueError(f"a learning rate must be a positive number, from {1 / LARGEST:g} to {LARGEST:g}")
     return lr
 
 
 def is_finite(value: float) -> bool:
-    """Whether a number is finite, and so are squares and sums of such numbers: it is at most 1e100 in size.
+    """Whether a number is at most 1e100 in magnitude, so that its squares and their sums are finite.
 
     >>> is_finite(-1e100), is_finite(1e101), is_finite(float("nan")), is_finite(10**400)
     (True, False, False, False)

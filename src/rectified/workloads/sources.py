@@ -1,4 +1,4 @@
-"""Where a task's batches come from: examples in an order that the study draws, or batches in an order of their own."""
+"""The sources of a task's batches: examples in an order that the study draws, or batches in their own order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -17,15 +17,15 @@ Collate = Callable[[list[Any]], Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source(ABC):
-    """Batches, epoch after epoch.
+    """A source of batches, epoch after epoch.
 
     Attributes:
-        what: how errors call it: ``train`` or ``valid``.
-        batch_size: its own, if it has one.
-        fixed: whether that is the only one it has.
-        steps: batches of an epoch where the user says so; else all there are.
-        resumable: whether an epoch can be entered in its middle.
-        notes: what is ignored of what the user gave.
+        what: its name in errors: ``train`` or ``valid``.
+        batch_size: its own batch size, if it has one.
+        fixed: whether that is the only possible batch size.
+        steps: batches per epoch if the user sets them; None for all.
+        resumable: whether an epoch can be resumed in the middle.
+        notes: notes about what is ignored in the user's input.
     """
 
     what: str
@@ -37,39 +37,39 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Any]:
-        """One epoch, without its first `skip` batches."""
+        """The batches of one epoch, without the first `skip`."""
 
     @abstractmethod
     def all(self, batch_size: int) -> Iterator[Any]:
-        """Every batch once, in order: to measure with."""
+        """Every batch once, in order, for evaluation."""
 
     @abstractmethod
     def count(self, batch_size: int) -> int:
-        """Batches of an epoch.
+        """The number of batches per epoch.
 
         Raises:
-            ValueError: there can be no batches of that size.
+            ValueError: batches of that size are impossible.
         """
 
     @property
     def data(self) -> Any:
-        """The tensors in it, which processes can share; None where it is nothing but tensors to begin with."""
+        """The source's tensors, which processes can share, if it consists only of tensors; otherwise None."""
         return None
 
     def with_data(self, data: Any) -> Self:
-        """The same on these tensors."""
+        """The same source with these tensors."""
         return self
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MapStyle(Source):
-    """Examples that are found by their number, in an order that the study draws.
+    """A source of examples with indexes, in an order that the study draws.
 
     Attributes:
-        size: how many.
+        size: the number of examples.
         dataset: anything with ``__getitem__``.
-        collate: makes a batch of a list of examples.
-        drop_last: whether to leave out a last batch that is smaller.
+        collate: makes a batch from a list of examples.
+        drop_last: whether to drop a smaller last batch.
     """
 
     size: int
@@ -80,7 +80,7 @@ class MapStyle(Source):
     def count(self, batch_size: int) -> int:
         if batch_size > self.size:
             raise ValueError(
-                f"batch_size is {batch_size}, and {self.what} has {self.size} examples; it must be at most that"
+                f"batch_size is {batch_size}, but {self.what} has only {self.size} examples; use at most that many"
             )
         there = self.size // batch_size if self.drop_last else -(-self.size // batch_size)
         if self.steps is not None and self.steps > there:
@@ -100,7 +100,7 @@ class MapStyle(Source):
             yield self.batch(indices)
 
     def batch(self, indices: Tensor) -> Any:
-        """The examples of these numbers, int64 [n], as a batch."""
+        """The examples with these indexes, int64 [n], as a batch."""
         several = getattr(self.dataset, "__getitems__", None)  # torch's own protocol: DataLoader asks for it, too
         numbers = indices.tolist()
         return self.collate(several(numbers) if several else [self.dataset[number] for number in numbers])
@@ -108,14 +108,16 @@ class MapStyle(Source):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Columns(MapStyle):
-    """A tensor, or a tuple or dict of tensors whose first dimensions are alike: indexed, and never collated."""
+    """A source of a tensor, or a tuple or dict of tensors with equal first dimensions: indexed, never collated."""
 
     columns: Any = field(repr=False)
 
     @property
     def data(self) -> Any:
         if self.columns is None:
-            raise RuntimeError(f"the tensors of {self.what} stayed in the process that made the task; load it there")
+            raise RuntimeError(
+                f"the tensors of {self.what} exist only in the process that made the task; load it there"
+            )
         return self.columns
 
     def with_data(self, data: Any) -> Self:
@@ -127,14 +129,14 @@ class Columns(MapStyle):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stream(Source):
-    """Batches that come in an order of their own: of each epoch the first so many, from the beginning again if need be.
+    """A source of batches in their own order: each epoch takes the first `steps`, and restarts the stream if needed.
 
-    What they draw from torch's global generator comes from the study's, so that they are the same for every method and
-    in every process of a run. What they draw from elsewhere is not known.
+    Random numbers that they draw from torch's global generator come from the study's generator, so they are the same
+    for every method and in every process of a run. Other randomness is not controlled.
 
     Attributes:
-        make: given a batch size and a generator, the batches of one pass.
-        length: how many they are, if that is known.
+        make: returns the batches of one pass, given a batch size and a generator.
+        length: the number of batches in a pass, if known.
     """
 
     make: Callable[[int, torch.Generator], Iterable[Any]]
@@ -143,14 +145,14 @@ class Stream(Source):
     def count(self, batch_size: int) -> int:
         if self.fixed and batch_size != self.batch_size:
             raise ValueError(
-                f"batch_size is {batch_size}, and the batches of {self.what} have {self.batch_size} examples; to vary "
+                f"batch_size is {batch_size}, but the batches of {self.what} have {self.batch_size} examples; to vary "
                 f"it, let {self.what} be a function of (batch_size, generator)"
             )
         count = self.length() if self.steps is None else self.steps
         if not count:
             raise ValueError(
-                f"{self.what} {'does not say how many batches it has' if count is None else 'has no batches'}; say how "
-                "many make an epoch: steps_per_epoch=100"
+                f"{self.what} {'has an unknown number of batches' if count is None else 'has no batches'}; set the "
+                "number per epoch, such as steps_per_epoch=100"
             )
         return count
 
@@ -163,7 +165,7 @@ class Stream(Source):
                     passed = iter(self._pass(batch_size, generator))
                     batch = next(passed, _END)
             if batch is _END:
-                raise ValueError(f"{self.what} gave no batches; it must give some in every epoch")
+                raise ValueError(f"{self.what} yielded no batches; it must yield some in every epoch")
             if number >= skip:
                 yield batch
 
@@ -175,10 +177,10 @@ class Stream(Source):
         if isinstance(found, Tensor) or not hasattr(found, "__iter__"):
             if not (isinstance(found, Dataset) or is_map_style(found)):
                 raise ValueError(
-                    f"{self.what} returned {kind(found)}; a function must return or yield batches, one after the other"
+                    f"{self.what} returned {kind(found)}; a function must return or yield batches one by one"
                 )
             raise ValueError(
-                f"{self.what} returned {kind(found)}, which holds examples and no batches; give it as it is, "
+                f"{self.what} returned {kind(found)}, which holds examples, not batches; pass it directly, "
                 f"{self.what}=dataset, or put a DataLoader around it"
             )
         return found
@@ -188,7 +190,7 @@ _END = object()
 
 
 class _Randomness:
-    """What torch's global generator is while a stream is asked for its next batch, and for nothing else."""
+    """A context that substitutes torch's global generator while a stream makes its next batch."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.state = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator))).get_state()
@@ -205,12 +207,12 @@ class _Randomness:
 
 
 def is_map_style(given: Any) -> bool:
-    """Whether examples can be had from it by their number."""
+    """Whether a value has examples that can be indexed."""
     return hasattr(given, "__getitem__") and hasattr(given, "__len__")
 
 
 def kind(value: Any) -> str:
-    """The type of a value, for an error.
+    """The type of a value with its article, for an error.
 
     >>> kind(3), kind([])
     ('an int', 'a list')

@@ -1,6 +1,6 @@
 """Specs: a name, or a name with options in parentheses, such as ``adam(beta2=0.95)``, and lists of them.
 
-Options are values alone: finite numbers, words, True, False, None, tuples and lists of such. Nothing is called.
+Options are plain values: finite numbers, words, True, False, None, and tuples and lists of these. Nothing is called.
 """
 
 import ast
@@ -30,25 +30,25 @@ def split(text: str) -> list[str]:
 
 
 def check_length(what: str, text: str) -> str:
-    """The text, unless it is longer than any spec: a parser would recurse as deep as it is nested.
+    """Reject a text that is longer than any spec, since a parser recurses to the depth of its nesting.
 
     Raises:
         ValueError: it has more than :data:`LONGEST` characters.
     """
     if len(text) > LONGEST:
-        raise ValueError(f"{what} has {len(text):,} characters; {LONGEST} are the most")
+        raise ValueError(f"{what} has {len(text):,} characters; the most allowed is {LONGEST}")
     return text
 
 
 def read_options(what: str, source: str) -> dict[str, Any]:
-    """Parse options, written like the keywords of a call; words need no quotes.
+    """Parse options, which are written like the keywords of a call; words need no quotes.
 
     Args:
-        what: whose options they are, for the error's text.
-        source: what is between the parentheses.
+        what: what the options belong to, for errors.
+        source: the text between the parentheses.
 
     Raises:
-        ValueError: it is not a list of name=value, a name is there twice, or a value is no value.
+        ValueError: it is not a list of name=value, a name appears twice, or a value is invalid.
 
     >>> read_options("method 'adam'", "beta2=0.95, eps=1e-6")
     {'beta2': 0.95, 'eps': 1e-06}
@@ -62,31 +62,31 @@ def read_options(what: str, source: str) -> dict[str, Any]:
 
 
 def read_arguments(what: str, source: str) -> tuple[list[Any], dict[str, Any]]:
-    """Read the values and the keywords between the parentheses of a call.
+    """Parse the positional values and keywords between the parentheses of a call.
 
     Raises:
-        ValueError: it is no list of arguments, a name is there twice, or a value is no value.
+        ValueError: it is not a list of arguments, a name appears twice, or a value is invalid.
 
     >>> read_arguments("a warmup", "100, power=2.0")
     ([100], {'power': 2.0})
     """
     call = _call(check_length(what, source))
     if call is None:
-        raise ValueError(f"{what}: cannot read the options {shown(source)}; write name=value with commas between them")
+        raise ValueError(f"{what}: cannot parse the options {shown(source)}; write name=value, separated by commas")
     values = [_value(what, node) for node in call.args]
     options: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None:
             raise ValueError(f"{what}: write options as name=value")
         if keyword.arg in options:
-            raise ValueError(f"{what}: {shown(keyword.arg)} is there twice")
+            raise ValueError(f"{what}: {shown(keyword.arg)} appears twice")
         options[keyword.arg] = _value(what, keyword.value)
     return values, options
 
 
 def _call(source: str) -> ast.Call | None:
-    """The source as the arguments of a call; None where it is nothing of that kind, or more than that."""
-    quoted = re.sub(r"((?:^|,)\s*\w+\s*=\s*)([0-9]+[A-Za-z]+)(?=\s*(?:,|$))", r"\1'\2'", source)  # 13a is no number
+    """Parse the source as the arguments of a call; None if it is anything else."""
+    quoted = re.sub(r"((?:^|,)\s*\w+\s*=\s*)([0-9]+[A-Za-z]+)(?=\s*(?:,|$))", r"\1'\2'", source)  # 13a is not a number
     text = f"f({quoted})"
     try:
         call = ast.parse(text, mode="eval").body
@@ -113,11 +113,11 @@ def _literal(node: ast.expr) -> Any:
     value: Any = bare.value if isinstance(bare, ast.Constant) else ...
     if type(value) in (int, float):
         if not _is_finite(value):
-            raise ValueError(f"a number is {'too long' if isinstance(value, int) else value}, and must be finite")
+            raise ValueError(f"a number is {'too long' if isinstance(value, int) else value}; it must be finite")
         return -value if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else value
     if not signed and (value is None or isinstance(value, bool | str)):
         return value
-    raise ValueError(f"{_written(node)} is no value; write a number, a word or a tuple")
+    raise ValueError(f"{_written(node)} is not a plain value; write a number, a word or a tuple")
 
 
 def _is_finite(value: Any) -> bool:

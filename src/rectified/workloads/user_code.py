@@ -1,4 +1,4 @@
-"""A user's own code: which it is, how it is imported, and where in it an error came from."""
+"""A user's own code: recognizing it, importing it, and locating its errors."""
 
 import sys
 import sysconfig
@@ -14,13 +14,13 @@ from ..files import FULL
 from ..messages import shortened, shown, text_of
 
 _NOTHING = object()
-_BY_VALUE = "<dynamic-code>"  # the file of a function that cloudpickle has brought
+_BY_VALUE = "<dynamic-code>"  # the file name of a function that cloudpickle unpickled
 _OURS = Path(__file__).resolve().parents[1]
 _INSTALLED = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
 
 
 def is_users(file: str | Path) -> bool:
-    """Whether a file of Python is neither installed nor this package's.
+    """Whether a Python file belongs to the user: it is neither installed nor part of this package.
 
     >>> is_users("/home/me/thesis/my_task.py"), is_users(__file__)
     (True, False)
@@ -33,7 +33,7 @@ def is_users(file: str | Path) -> bool:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a module of that name is installed, so that a file of the name would hide it.
+    """Whether a module with that name is installed, so that a file with the name would hide it.
 
     >>> is_installed("random"), is_installed("torch"), is_installed("my_task")
     (True, True, False)
@@ -43,9 +43,9 @@ def is_installed(name: str) -> bool:
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error as ``my_task.py, line 7: NameError: ...``: the last line of the user's that it came through.
+    """An error as ``my_task.py, line 7: NameError: ...``, with the last line of the user's code in its traceback.
 
-    A ValueError or TypeError that this package raised itself is its text alone.
+    For a ValueError or TypeError that this package raised itself, only its message.
     """
     if isinstance(error, SyntaxError) and error.filename and is_users(error.filename):
         return f"{Path(error.filename).name}, line {error.lineno}: {type(error).__name__}: {error.msg}"
@@ -64,13 +64,13 @@ def in_one_line(error: BaseException) -> str:
 
 @contextmanager
 def users_code(what: str, passed: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Run code that may be a user's: whatever it raises is a ValueError of one line, with the error as its cause.
+    """A context for a user's code: any error in it becomes a one-line ValueError with the error as its cause.
 
-    Ctrl-C comes through, and so does a full disk, which is no fault of the code.
+    Ctrl-C passes through, and so does a full disk, which is not the code's fault.
 
     Args:
-        what: whose code it is, for the error's text.
-        passed: other errors that come through.
+        what: what the code belongs to, for errors.
+        passed: other errors that pass through.
 
     Raises:
         ValueError: the code raised anything, SystemExit included.
@@ -91,17 +91,17 @@ def users_code(what: str, passed: tuple[type[BaseException], ...] = ()) -> Itera
 
 
 def imported(what: str, path: str) -> Any:
-    """What is at a dotted path, such as ``my_warmups.Cosine``; the current folder is looked in first.
+    """Import the object at a dotted path, such as ``my_warmups.Cosine``; the current folder comes first.
 
     Args:
-        what: whose path it is, for the error's text.
+        what: what the path belongs to, for errors.
 
     Raises:
-        ValueError: nothing is there, or its module fails while it is imported.
+        ValueError: there is no such object, or importing its module fails.
     """
     module, _, name = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")):
-        raise ValueError(f"{what}: {shown(path)} is no dotted path, such as my_warmups.Cosine")
+        raise ValueError(f"{what}: {shown(path)} is not a dotted path, such as my_warmups.Cosine")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -110,7 +110,7 @@ def imported(what: str, path: str) -> Any:
             loaded = import_module(module)
             register(loaded)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{what}: {_absent(error)}; install what it is from, or correct the name") from error
+        raise ValueError(f"{what}: {_absent(error)}; install its package or correct the name") from error
     with users_code(f"{what}: {module}.{name}"):
         found = getattr(loaded, name, _NOTHING)
     if found is _NOTHING:
@@ -119,23 +119,23 @@ def imported(what: str, path: str) -> Any:
 
 
 def _absent(error: ModuleNotFoundError) -> str:
-    """Which module is not there; with the user's line, where a module of theirs imports it."""
+    """Which module is missing, with the line of the user's module that imports it, if any."""
     return in_one_line(error).replace(f"{type(error).__name__}: ", "", 1)
 
 
 def register(module: Any) -> None:
-    """Have what is defined in a module of the user's pickled by value, so that no other process need import it."""
+    """Pickle a user's module by value, so that other processes need not import it."""
     file = file_of(module)
     if file and is_users(file):
         try:
             import cloudpickle
-        except ImportError:  # it comes with the extra "study", without which nothing is sent anywhere
+        except ImportError:  # part of the extra "study", without which nothing is sent to other processes
             return
         cloudpickle.register_pickle_by_value(module)
 
 
 def file_of(module: Any) -> str | None:
-    """The file of a module; read from its dict, since a lazy module's ``__getattr__`` may raise anything."""
+    """The file of a module, read from its dict, since a lazy module's ``__getattr__`` may raise anything."""
     try:
         file = vars(module).get("__file__")
     except TypeError:  # anything can stand in sys.modules

@@ -46,7 +46,7 @@ def test_a_user_without_a_home_is_an_oserror(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    with pytest.raises(OSError, match="no place for a cache"):
+    with pytest.raises(OSError, match="no location for a cache"):
         cache.root()
 
 

@@ -132,14 +132,18 @@ def test_one_other_byte_is_enough(tmp_path: Path, version: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataNotFoundError, match=rf"{path.name}: its content is not the published one \(wrong MD5\)"):
+    with pytest.raises(
+        DataNotFoundError, match=rf"{path.name}: its content differs from the published file \(wrong MD5\)"
+    ):
         cifar10_files.find(folder)
 
 
 @pytest.mark.parametrize("left", [0, 1, 3072, 3073 * 3 + 7])
 def test_a_truncated_binary_file_is_named(tmp_path: Path, left: int) -> None:
     folder = put(tmp_path, {**BIN, "data_batch_5.bin": BIN["data_batch_5.bin"][:left]})
-    with pytest.raises(ValueError, match=rf"data_batch_5.bin: {left} bytes are no whole number of records of 3073"):
+    with pytest.raises(
+        ValueError, match=rf"data_batch_5.bin: {left} bytes are not a multiple of the record size, 3073"
+    ):
         cifar10_files.load(folder)
 
 

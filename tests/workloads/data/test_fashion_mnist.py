@@ -216,7 +216,7 @@ def test_the_order_of_the_ways(world: World, tmp_path: Path) -> None:
 def test_a_wrong_checksum_never_reaches_the_cache_and_stops_the_download(world: World) -> None:
     world.web.files.update(GZIPPED)
     world.web.files[f"{NAMES[0]}.gz"] = gzip.compress(b"a page of the hotel's network")
-    with pytest.raises(DataNotFoundError, match="its content is not the published one"):
+    with pytest.raises(DataNotFoundError, match="its content differs from the published file"):
         world.find()
     assert not world.home.exists()
     assert world.litter() == []
@@ -279,7 +279,7 @@ def test_a_users_folder_in_the_cache_stays_and_nothing_is_fetched_over_it(world:
         with pytest.raises(DataNotFoundError) as refusal:
             world.find()
         for words in (
-            r"is missing; rectified has not made \S*fashion-mnist and leaves it as it is: complete it, or move it away",
+            r"is missing; rectified did not create \S*fashion-mnist and leaves it alone: complete it, or move it away",
             r"the official download: not tried, since \S*cache/fashion-mnist is in its place\n",
         ):
             assert re.search(words, str(refusal.value))
@@ -388,7 +388,7 @@ def test_the_miniature_is_what_it_was() -> None:
         assert path.read_bytes()[3:8] == bytes(5)  # neither name nor time
 
 
-def test_the_miniature_brings_its_licence() -> None:
+def test_the_miniature_brings_its_license() -> None:
     assert "2017 Zalando SE" in (mini() / "LICENSE").read_text(encoding="utf-8")
 
 

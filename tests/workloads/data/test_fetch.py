@@ -74,7 +74,7 @@ def test_a_download_without_end_is_an_oserror_and_no_file(web, tmp_path: Path, m
     fetch.download(web.url + "file.gz", tmp_path / "file")
     (tmp_path / "file").unlink()
     web.files["file.gz"] += b"x"
-    with pytest.raises(OSError, match=r"file.gz: it has more than 2 MB, which is too much for any of the data sets$"):
+    with pytest.raises(OSError, match=r"file.gz: it is larger than 2 MB, which is too large for any of the data sets$"):
         fetch.download(web.url + "file.gz", tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 

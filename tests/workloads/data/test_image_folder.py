@@ -99,9 +99,9 @@ def annotated(change: Callable[[list[str]], list[str]]) -> Callable[[Path], obje
         (lambda folder: [path.unlink() for path in (folder / "val/n00").iterdir()], r"val: no .jpeg.* of class n00$"),
         (
             lambda folder: [shutil.rmtree(folder / "train" / name) for name in ("n00", "n02")],
-            r"classes n01; it takes two",
+            r"classes n01; at least two",
         ),
-        (lambda folder: [shutil.rmtree(path) for path in (folder / "train").iterdir()], r"classes none; it takes two"),
+        (lambda folder: [shutil.rmtree(path) for path in (folder / "train").iterdir()], r"classes none; at least two"),
     ],
 )
 def test_what_is_amiss_in_imagenets_layout_is_named(
@@ -157,7 +157,7 @@ def test_what_is_amiss_in_tiny_imagenets_layout_is_named(tmp_path: Path, damage,
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_picture_is_red_green_blue_whatever_it_was(tmp_path: Path, mode: str) -> None:
-    """ImageNet has grey ones and CMYK ones, and a PNG whose name ends as a JPEG's."""
+    """ImageNet has gray ones and CMYK ones, and a PNG whose name ends as a JPEG's."""
     content = picture(3, 50, 40, mode=mode)
     image = decoded(put(tmp_path, {"a.JPEG": content}) / "a.JPEG")
     assert (image.mode, image.size) == ("RGB", (50, 40))

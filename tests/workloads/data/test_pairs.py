@@ -242,7 +242,7 @@ def test_the_download_and_the_cache(multi30k: Path, tmp_path: Path) -> None:
 def test_what_is_downloaded_is_the_published_text_or_nothing(multi30k: Path, tmp_path: Path) -> None:
     put(multi30k / "train.de.gz", [*DE[:19], "Another."])
     with pytest.raises(
-        DataNotFoundError, match=r"train.de.gz: its content is not the published one.*\n.*What you can do"
+        DataNotFoundError, match=r"train.de.gz: its content differs from the published file.*\n.*What you can do"
     ):
         find(None, "de", "en", lambda line: None)
     assert not (tmp_path / "cache/multi30k").exists()
@@ -251,11 +251,11 @@ def test_what_is_downloaded_is_the_published_text_or_nothing(multi30k: Path, tmp
 def test_a_named_multi30k_has_to_be_the_published_one(multi30k: Path) -> None:
     assert load(find(multi30k, "de", "en"), "de", "en") == WANTED
     put(multi30k / "val.en.gz", EN[:10])
-    refused(multi30k, "val.en.gz: its content is not the published one")
+    refused(multi30k, "val.en.gz: its content differs from the published file")
 
 
 def test_other_languages_are_not_fetched() -> None:
-    with pytest.raises(DataNotFoundError, match="German and English: name a folder with cs and en"):
+    with pytest.raises(DataNotFoundError, match="only German and English can be fetched: name a folder with cs and en"):
         find(None, "cs", "en")
 
 
@@ -425,7 +425,7 @@ def test_no_sentence_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
 
 def test_what_is_amiss_with_tatoebas_pairs_is_told(tmp_path: Path) -> None:
     archive = tatoeba(tmp_path / "deu-eng.zip", ["Hi.\tHallo!"])
-    refused(tmp_path, "1 different pairs are too few")
+    refused(tmp_path, "1 distinct pairs are too few")
     tatoeba(archive, ["Hi.\tHallo!", "Run!"])
     refused(tmp_path, "deu-eng.zip: line 2 has 1 columns; it must have 2 or 3")
     whole = archive.read_bytes()

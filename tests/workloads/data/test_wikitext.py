@@ -103,7 +103,7 @@ def test_other_files_are_refused_by_name(tmp_path, wrapped):
         find(tmp_path / "mixed")
     cut = {**BYTES, "wiki.train.tokens": BYTES["wiki.train.tokens"][:-3]}
     wrapped(tmp_path / "cut", cut)
-    with pytest.raises(DataNotFoundError, match=r"wiki.train.tokens: its content is not the published one"):
+    with pytest.raises(DataNotFoundError, match=r"wiki.train.tokens: its content differs from the published file"):
         find(tmp_path / "cut")
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_archive_is_refused_by_name(tmp_path):
     with pytest.raises(DataNotFoundError, match=f"{ARCHIVE}: damaged archive"):
         find(tmp_path)
     (tmp_path / "notes.txt").write_text("to do")
-    with pytest.raises(DataNotFoundError, match=r"notes\.txt: it is no archive"):
+    with pytest.raises(DataNotFoundError, match=r"notes\.txt: not an archive"):
         find(tmp_path / "notes.txt")
     packed(tmp_path, {name: content for name, content in BYTES.items() if "test" not in name})
     with pytest.raises(DataNotFoundError, match=rf"{ARCHIVE}: holds no wiki.test.tokens"):

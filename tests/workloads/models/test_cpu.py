@@ -16,7 +16,7 @@ from rectified.workloads.tasks import TASKS, parse_task
 from rectified.workloads.tasks.classification import Classification
 
 IMAGES = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-GREY = IMAGES[:, 0, :28, :28]
+GRAY = IMAGES[:, 0, :28, :28]
 LABELS = torch.arange(8)
 WORDS = torch.randint(50, (3, 9), generator=torch.Generator().manual_seed(2))
 SOURCE = torch.tensor([[5, 6, 7, 8, EOS], [9, 5, EOS, PAD, PAD], [4, 4, 4, EOS, PAD]])
@@ -24,8 +24,8 @@ TARGET = torch.tensor([[BOS, 5, 6, EOS], [BOS, 7, EOS, PAD], [BOS, 8, 9, EOS]])
 
 # By task: its smaller form, what its model asks of the data, a batch.
 CASES = {
-    "fashion-mnist": ({}, None, lambda task: (task.pictures(GREY), LABELS)),
-    "fashion-mnist-resnet20": ({}, None, lambda task: (task.pictures(GREY), LABELS)),
+    "fashion-mnist": ({}, None, lambda task: (task.pictures(GRAY), LABELS)),
+    "fashion-mnist-resnet20": ({}, None, lambda task: (task.pictures(GRAY), LABELS)),
     "cifar10": ({}, None, lambda task: (task.pictures(IMAGES), LABELS)),
     "tiny-imagenet": ({}, SimpleNamespace(train_labels=LABELS), lambda task: (task.pictures(IMAGES), LABELS)),
     "imagenet": (

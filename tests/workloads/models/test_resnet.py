@@ -11,7 +11,7 @@ from rectified.workloads.models.resnet import ResNet, resnet18, resnet20
 
 
 def norm(weights: dict[str, Tensor], name: str, x: Tensor, train: bool) -> Tensor:
-    """Batch normalisation by its definition."""
+    """Batch normalization by its definition."""
     if train:
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
     else:
@@ -54,7 +54,7 @@ def textbook(weights: dict[str, Tensor], x: Tensor, stem: tuple[int, int], width
 
 MODELS = {
     "resnet20": (lambda: resnet20(), (3, 16), (1, False), 16, [3, 3, 3]),
-    "resnet20 grey": (lambda: resnet20(channels=1, classes=7), (1, 12), (1, False), 16, [3, 3, 3]),
+    "resnet20 gray": (lambda: resnet20(channels=1, classes=7), (1, 12), (1, False), 16, [3, 3, 3]),
     "resnet18": (lambda: resnet18(classes=11), (3, 64), (2, True), 64, [2, 2, 2, 2]),
     "resnet18 small": (lambda: resnet18(classes=11, small=True), (3, 16), (1, False), 64, [2, 2, 2, 2]),
 }

@@ -207,7 +207,7 @@ def test_admin_at_one_is_post() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((12, 1, 24, 3, 8, "both"), "norm is 'both'; there are post, pre, admin"),
+        ((12, 1, 24, 3, 8, "both"), "norm is 'both'; it must be one of post, pre, admin"),
         ((12, 1, 24, 5, 8), "width is 24.*heads, 5"),
     ],
 )

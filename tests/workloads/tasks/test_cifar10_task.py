@@ -13,7 +13,7 @@ from rectified.workloads.tasks import parse_task
 from rectified.workloads.tasks.cifar10 import augmented
 from run_to_end import run_of, run_to_end
 
-TASK, GREY = parse_task("cifar10"), parse_task("fashion-mnist-resnet20")
+TASK, GRAY = parse_task("cifar10"), parse_task("fashion-mnist-resnet20")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,8 +58,8 @@ def test_augmentation_is_that_of_a_loop(shape: tuple[int, int, int], padding: in
 def test_grey_pictures_are_augmented_too() -> None:
     images = torch.randint(256, (4, 7, 7), generator=generator(), dtype=torch.uint8)
     moves, flips = torch.randint(9, (2, 4), generator=generator()), torch.tensor([True, False, True, False])
-    coloured = augmented(images.unsqueeze(1), moves, flips, 4)
-    assert torch.equal(augmented(images, moves, flips, 4), coloured.squeeze(1))
+    colored = augmented(images.unsqueeze(1), moves, flips, 4)
+    assert torch.equal(augmented(images, moves, flips, 4), colored.squeeze(1))
 
 
 def test_every_move_and_both_flips_are_drawn_about_as_often(data) -> None:
@@ -140,7 +140,7 @@ def test_a_subset_is_of_the_first_pictures(data) -> None:
 
 
 def test_the_papers_setting() -> None:
-    for task, images in ((TASK, 50_000), (GREY, 60_000)):
+    for task, images in ((TASK, 50_000), (GRAY, 60_000)):
         assert (task.batch_size, task.epochs, task.weight_decay, task.images) == (128, 164, 1e-4, images)
         assert (task.methods, task.lrs) == (("sgd", "adam", "radam"), (0.1, 0.03, 0.01, 0.003))
     assert TASK.steps_per_epoch(128) == 391
@@ -181,16 +181,16 @@ def test_without_a_gradient_weights_shrink_as_the_decay_says(method: str, data) 
     assert torch.allclose(weight, start * factor, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("task", [TASK, GREY], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [TASK, GRAY], ids=lambda task: task.name)
 def test_a_run_of_it(data, tmp_path: Path, task) -> None:
-    if task is GREY:
-        grey = (
+    if task is GRAY:
+        gray = (
             data.train_images[:, 0, :28, :28],
             data.train_labels,
             data.test_images[:, 0, :28, :28],
             data.test_labels,
         )
-        data = type(data)(*grey)
+        data = type(data)(*gray)
     assert run_to_end(run_of(task, "radam", 0.01, epochs=2, batch_size=8), data, tmp_path / "run") == "done"
     rows = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 6]

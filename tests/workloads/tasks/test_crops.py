@@ -1,4 +1,4 @@
-"""ImageNet's crops: the law of the random ones, told by pictures whose colours are places, and the central one."""
+"""ImageNet's crops: the law of the random ones, told by pictures whose colors are places, and the central one."""
 
 import io
 import math

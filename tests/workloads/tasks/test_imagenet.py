@@ -19,15 +19,15 @@ from rectified.workloads.tasks import parse_task
 LARGE, TINY = parse_task("imagenet(images=12)"), parse_task("tiny-imagenet(images=12)")
 
 
-def png(*colour: int, width: int = 80, height: int = 60) -> bytes:
+def png(*color: int, width: int = 80, height: int = 60) -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(content, "PNG")
+    Image.new("RGB", (width, height), color).save(content, "PNG")
     return content.getvalue()
 
 
 @pytest.fixture
 def plain(tmp_path: Path):
-    """Twelve training pictures of one colour each: red tells the picture, 20 k, and green the class, 100 times it."""
+    """Twelve training pictures of one color each: red tells the picture, 20 k, and green the class, 100 times it."""
     number = {f"train/n0{label}/{k}.png": png(20 * k, 100 * label, 7) for label in range(3) for k in range(4)}
     files = {
         **number,

@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["imagenet(images=12)", "tiny-imagenet(images=12)"])
 def test_two_ranks_train_it(tmp_path: Path, name: str) -> None:
-    """The first step's loss is that of the two halves, each normalised by its own statistics: computed here by hand."""
+    """The first step's loss is that of the two halves, each normalized by its own statistics: computed here by hand."""
     task = parse_task(name)
     data = task.load(task.find(put(tmp_path / "data", tiny_imagenet()), print))
     file = write_shared(tmp_path, task, data)

@@ -304,7 +304,7 @@ def test_rare_words_are_an_option(own):
     found = [parse_task(f"language-model(min_count={count})", own) for count in (4, 5)]
     assert [task.load(own).vocabulary for task in found] == [8, 7]
     assert found[0].name != found[1].name
-    with pytest.raises(ValueError, match="min_count is 5; it is for text of your own: name its folder with --data"):
+    with pytest.raises(ValueError, match="min_count is 5; it is only for your own text: name its folder with --data"):
         parse_task("language-model(min_count=5)")
     with pytest.raises(ValueError, match="min_count is -1; it must be 1 or more, or 0"):
         parse_task("language-model(min_count=-1)", own)
@@ -320,9 +320,9 @@ def test_what_is_amiss_with_the_text_is_said_before_anything_runs(own):
 
 def test_without_its_identity_it_is_not_taken_for_wikitext(own):
     corpus = parse_task("language-model", own).corpus
-    with pytest.raises(DataNotFoundError, match=f"language-model is of WikiText-2: .* option corpus={corpus}"):
+    with pytest.raises(DataNotFoundError, match=f"language-model is for WikiText-2: .* option corpus={corpus}"):
         TASKS["language-model"].find(own, print)
-    with pytest.raises(DataNotFoundError, match=r"does not hold WikiText-2 .*text of your own is train.txt, valid.txt"):
+    with pytest.raises(DataNotFoundError, match=r"does not hold WikiText-2 .*your own text is train.txt, valid.txt"):
         TASKS["language-model"].find(own.parent, print)
 
 
@@ -402,8 +402,8 @@ def test_options_out_of_range_are_refused(name, options, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("language-model(width=15)", "width is 15; it must be 16 or more"),
-        ("language-model-paper(width=63)", "width is 63; it must be 64 or more"),
+        ("language-model(width=15)", "width is 15; it must be at least 16"),
+        ("language-model-paper(width=63)", "width is 63; it must be at least 64"),
         ("language-model(norm=pre)", "no option 'norm'"),
         ("language-model(shards=3)", "no option 'shards'"),
         ("language-model-paper(shards=0)", "shards is 0; it must be from 1 to 99"),

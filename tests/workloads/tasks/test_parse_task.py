@@ -41,7 +41,7 @@ def test_an_option_becomes_part_of_the_name_and_the_title():
         ("fashion-mnist(loss_scale='a')", "loss_scale is 'a'.*number"),
         ("fashion-mnist(loss_scale=True)", "loss_scale is True.*number"),
         ("fashion-mnist(1000)", "name=value"),
-        ("fashion-mnist(loss_scale=open('x'))", r"open\('x'\) is no value"),
+        ("fashion-mnist(loss_scale=open('x'))", r"open\('x'\) is not a plain value"),
     ],
 )
 def test_what_is_no_task_is_refused(text, words):

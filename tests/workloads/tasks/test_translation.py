@@ -91,9 +91,9 @@ def test_options() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("norm=both", "norm is 'both'; there are post, pre, admin"),
+        ("norm=both", "norm is 'both'; it must be one of post, pre, admin"),
         ("target=de", "source and target are both 'de'"),
-        ("source='../x'", "source is '../x'; it must be the suffix of a language"),
+        ("source='../x'", "source is '../x'; it must be a language suffix"),
         ("width=30", "width is 30; it must be even and a multiple of the heads, 4"),
         ("layers=0", "layers is 0; it must be at least 1"),
         ("updates=0", "updates is 0"),
@@ -101,7 +101,7 @@ def test_options() -> None:
         ("vocabulary=4", "vocabulary is 4; it must be at least 5"),
         ("dropout=1", "dropout is 1.0; it must be at least 0 and less than 1"),
         ("bleu=1", "bleu is 1; it must be True or False"),
-        ("tokenizer=flores200", "tokenizer is 'flores200'; there are 13a, intl, zh, char, none"),
+        ("tokenizer=flores200", "tokenizer is 'flores200'; it must be one of 13a, intl, zh, char, none"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: str, words: str) -> None:
@@ -120,7 +120,7 @@ def test_without_the_extra_it_says_so(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_cannot_be_fetched_is_to_be_named() -> None:
-    with pytest.raises(DataNotFoundError, match="nothing is fetched for translation-iwslt: name a folder"):
+    with pytest.raises(DataNotFoundError, match="translation-iwslt does not fetch data: name a folder"):
         TASKS["translation-iwslt"].find(None, print)
 
 
@@ -319,8 +319,8 @@ def test_of_tokenized_text_it_is_said_what_bleu_is_worth(folder: Path, tmp_path,
     task.find(tmp_path, said.append)
     assert len(said) == bool(warned)
     for line in said:
-        assert line.startswith(f"{tmp_path}: the text is tokenized already (as by Moses")
-        assert f"BLEU by {warned} of it" in line
+        assert line.startswith(f"{tmp_path}: the text is already tokenized (as by Moses")
+        assert f"its BLEU by {warned}" in line
         assert "tokenizer=none" in line
         assert "\n" not in line
 

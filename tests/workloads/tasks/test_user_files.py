@@ -52,11 +52,11 @@ def test_a_file_with_one_task(here, monkeypatch):
 def test_one_of_several_is_named():
     write("two.py", TWO)
     assert load_task("two.py:other").name == "other"
-    with pytest.raises(ValueError, match=r"'two.py': the file holds task, other; name one: two.py:task"):
+    with pytest.raises(ValueError, match=r"'two.py': the file has task, other; name one: two.py:task"):
         load_task("two.py")
     with pytest.raises(ValueError, match="there is no mine in it; its tasks: task, other"):
         load_task("two.py:mine")
-    with pytest.raises(ValueError, match="torch is a module, no Task; its tasks: task, other"):
+    with pytest.raises(ValueError, match="torch is a module, not a Task; its tasks: task, other"):
         load_task("two.py:torch")
 
 
@@ -214,7 +214,7 @@ def test_a_task_travels_to_a_process_that_cannot_import_it(name, tmp_path_factor
     assert said == f"{task.version} {name} {loss.item()!r} True"
     assert cloudpickle.loads(pickled) == task
     if name == "columns":
-        with pytest.raises(RuntimeError, match="the tensors of train stayed in the process that made the task"):
+        with pytest.raises(RuntimeError, match="the tensors of train exist only in the process that made the task"):
             cloudpickle.loads(pickled).load(None)
 
 
@@ -229,11 +229,14 @@ def test_a_task_travels_to_a_process_that_cannot_import_it(name, tmp_path_factor
         ("raise RuntimeError('several\\nlines')\n", "wrong.py, line 1: RuntimeError: several lines"),
         ("assert False\n", "wrong.py, line 1: AssertionError"),
         ("import broken_helper\n", "broken_helper.py, line 2: NameError: name 'nowhere' is not defined"),
-        ("x = 1\n", "task 'wrong.py': the file holds no Task; write task = Task(model=..., train=..., ...) in it"),
-        (TASK.replace("batch_size=5", "batch_size=50"), "line 6: batch_size is 50, and train has 20 examples; it must"),
+        ("x = 1\n", "task 'wrong.py': the file has no Task; add task = Task(model=..., train=..., ...)"),
+        (
+            TASK.replace("batch_size=5", "batch_size=50"),
+            "line 6: batch_size is 50, but train has only 20 examples; use",
+        ),
         (
             TASK.replace("Task(", "Task('cifar10', "),
-            "task 'wrong.py' is named 'cifar10', as a built-in one is; give it a",
+            "task 'wrong.py' has the name of a built-in task, 'cifar10'; give it a",
         ),
         (
             TASK + "\nb = Task(model=len, train=torch.ones(9), loss=len, valid=torch.ones(9))\n",
@@ -264,8 +267,8 @@ def test_what_is_wrong_in_a_file_is_one_line(text, says):
         ),
         ("my_task.py(lr=1)", r"task 'my_task.py\(lr=1\)' has options in parentheses, which only built-in tasks take"),
         ("my_task.py:task(lr=1)", "has options in parentheses, which only built-in tasks take"),
-        ("my_task", "unknown task 'my_task'; there are fashion-mnist, .*, or a file of yours such as my_task.py"),
-        ("sys:path", "sys is no module with a file of Python"),
+        ("my_task", "unknown task 'my_task'; use one of fashion-mnist, .*, or your own file, such as my_task.py"),
+        ("sys:path", "sys is not a module with a Python file"),
     ],
 )
 def test_what_names_no_task_is_refused(text, says):
@@ -279,9 +282,7 @@ def test_a_file_that_hides_a_package_is_said_to():
     write("lightning.py", "import lightning.pytorch\n")
     loaded = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "lightning"}
     try:
-        with pytest.raises(
-            ValueError, match=r"lightning.py, line 1: .*; the file hides the package lightning: give it anot"
-        ):
+        with pytest.raises(ValueError, match=r"lightning.py, line 1: .*; the file hides the package lightning: rename"):
             load_task("lightning.py")
     finally:
         sys.modules.update(loaded)

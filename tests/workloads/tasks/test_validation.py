@@ -98,7 +98,7 @@ def test_an_lr_is_then_chosen_on_them_and_methods_are_compared_on_the_test(name)
     [
         (
             "fashion-mnist-mini(validation=-1)",
-            "validation is -1; it must be from 1 to 5999, so that pictures to train on",
+            "validation is -1; it must be from 1 to 5999, so that training pictures",
         ),
         ("fashion-mnist-mini(validation=6000)", "validation is 6000; it must be from 1 to 5999"),
         ("cifar10(validation=0.1)", "validation is 0.1; it must be a whole number"),
@@ -170,9 +170,9 @@ def test_a_user_names_the_other_split():
         ({"choose_by": "valid_acc", "metric": "test_loss"}, "the larger valid_acc and the smaller test_loss"),
         (
             {"choose_by": "test_loss", "metric": None, "evaluate": None, "valid": (torch.zeros(3, 2), torch.arange(3))},
-            "^choose_by is 'test_loss', and valid is one split",
+            "^choose_by is 'test_loss', but valid is a single split",
         ),
-        ({"choose_by": "dev_accuracy", "metric": None}, "^choose_by is 'dev_accuracy', and evaluate returned test_acc"),
+        ({"choose_by": "dev_accuracy", "metric": None}, "^choose_by is 'dev_accuracy', but evaluate returned test_acc"),
     ],
 )
 def test_what_cannot_choose_is_refused(changes, says):

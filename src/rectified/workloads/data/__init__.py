@@ -1,4 +1,4 @@
-"""The tasks' data: find it or fetch it, check it, keep it in a cache, read it."""
+"""The tasks' data: finding or fetching it, verifying it, caching it, and reading it."""
 
 from .find import DataNotFoundError
 

@@ -1,8 +1,8 @@
-"""Read archives and gzip files that may be damaged, or made to do harm.
+"""Reading archives and gzip files that may be damaged or malicious.
 
-Whatever is wrong with one is a DataNotFoundError of one line. Nothing is unpacked beyond a limit, which is checked
-against the declared sizes first and against the stream as it is unpacked. Links are neither followed nor made, and
-nothing is written outside of the folder that is given.
+Anything wrong with one raises a one-line DataNotFoundError. Nothing is unpacked beyond a limit, which is checked
+against the declared sizes first and then against the stream. Links are neither followed nor created, and nothing is
+written outside of the given folder.
 """
 
 import errno
@@ -20,7 +20,7 @@ from .find import DataNotFoundError, is_archive
 
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
 
-RATIO = 100  # text packs to a tenth of its size, hardly ever to a fiftieth; what packs to a thousandth is a bomb
+RATIO = 100  # text compresses to a tenth of its size, hardly ever to a fiftieth; a thousandth is a zip bomb
 ALWAYS = 1 << 26  # bytes that a file of any size may unpack to
 MEMBERS = 2_000_000  # ImageNet has 1,332,168
 DEPTH = 32  # folders inside each other
@@ -35,10 +35,10 @@ _BY_DAMAGE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTDI
 
 
 def contents(path: Path, limit: int) -> bytes:
-    """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
+    """The bytes of a file, gunzipped if it starts with the gzip signature.
 
-    Its name does not count: browsers unzip a `.gz` and leave the name. A file that is not gzipped is read whatever its
-    size.
+    Its name does not matter: browsers unzip a `.gz` and keep the name. A file that is not gzipped is read regardless of
+    its size.
 
     Args:
         limit: in bytes, for what it unpacks to.
@@ -57,10 +57,10 @@ def contents(path: Path, limit: int) -> bytes:
 
 
 def read(archive: Path, names: Collection[str], limit: int) -> dict[str, bytes]:
-    """The content of the files of these names in a zip or tar file, in order, whatever folders they are in.
+    """The contents of the files with these names in a zip or tar file, in order, in any folder.
 
     Args:
-        limit: in bytes, for all that the archive unpacks to.
+        limit: the limit in bytes on everything that the archive unpacks to.
 
     Raises:
         DataNotFoundError: a file is not there or is a link; the archive is damaged, encrypted or beyond the limit.
@@ -75,12 +75,12 @@ def read(archive: Path, names: Collection[str], limit: int) -> dict[str, bytes]:
 def find(
     archive: Path, names: Collection[str], limit: int, inside: Collection[str] = (), whole: int | None = None
 ) -> dict[str, bytes]:
-    """The content of those of these names that are in a zip or tar file, whatever folders they are in.
+    """The contents of those of these files that are in a zip or tar file, in any folder.
 
     Args:
-        limit: in bytes, for what is kept in memory.
-        inside: archives of these names inside the archive are looked into as well, but not those inside them.
-        whole: in bytes, for all that the archive unpacks to, if that is not the limit.
+        limit: the limit in bytes on what is kept in memory.
+        inside: the names of archives inside the archive that are searched too, one level deep.
+        whole: the limit in bytes on everything that the archive unpacks to, if it is not `limit`.
 
     Raises:
         DataNotFoundError: one of the files is a link; the archive is damaged, encrypted or beyond a limit.
@@ -108,7 +108,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
     """Unpack a zip or tar file into an empty folder.
 
     Args:
-        limit: in bytes, for all that the archive unpacks to.
+        limit: the limit in bytes on everything that the archive unpacks to.
 
     Raises:
         DataNotFoundError: the archive is damaged, encrypted or beyond the limit, or a member of it is neither a file
@@ -137,7 +137,7 @@ class _Member(NamedTuple):
 
 
 class _Limit:
-    """How many bytes an archive may be unpacked to: the caller's limit, or less where the archive is small."""
+    """The number of bytes an archive may unpack to: the caller's limit, or less for a small archive."""
 
     def __init__(self, archive: Path, limit: int) -> None:
         self.archive = archive
@@ -158,10 +158,10 @@ class _Limit:
 
 
 class _Guarded:
-    """A stream for Python's readers of archives, which trust the numbers in headers.
+    """A stream that protects Python's archive readers, which trust the numbers in headers.
 
-    It refuses to read more than `at_once` bytes by one call and, if it has a limit, to go beyond that or backward:
-    negative sizes would have tarfile read the same member for ever.
+    It raises for a read of more than `at_once` bytes and, if it has a limit, for going beyond it or backward: negative
+    sizes would make tarfile read the same member forever.
     """
 
     def __init__(self, stream: IO[bytes], at_once: int, limit: _Limit | None = None) -> None:
@@ -180,13 +180,13 @@ class _Guarded:
     def seek(self, offset: int, whence: int = 0) -> int:
         if self.limit:
             if whence or offset < self.tell():
-                raise ValueError("a member begins before the end of the one in front of it")
+                raise ValueError("a member begins before the end of the previous one")
             self.limit.check(offset)
         return self.stream.seek(offset, whence)
 
 
 def _members(archive: Path, packed: IO[bytes], limit: _Limit) -> Iterator[_Member]:
-    """The members of an archive, in order; each may be opened until the next one is asked for."""
+    """Yield the members of an archive in order; each may be opened until the next one is requested."""
     head = packed.read(6)
     packed.seek(0)
     of_kind = _in_zip if head.startswith(b"PK") or archive.suffix == ".zip" else _in_tar
@@ -233,7 +233,7 @@ def _decompressed(packed: IO[bytes]) -> IO[bytes]:
 
 def _in_zip(archive: Path, packed: IO[bytes], limit: _Limit) -> Iterator[_Member]:
     size = packed.seek(0, io.SEEK_END)
-    # The last part of a file is asked for by one read, which takes the memory for all that it might return.
+    # The last part of a file is read at once, which allocates the memory for all that it might return.
     with zipfile.ZipFile(cast(IO[bytes], _Guarded(packed, min(size, DIRECTORY)))) as members:
         limit.check(sum(member.file_size for member in members.infolist()))
         for member in members.infolist():
@@ -243,11 +243,11 @@ def _in_zip(archive: Path, packed: IO[bytes], limit: _Limit) -> Iterator[_Member
                     raise _not_plain(archive, member.filename)
                 if member.flag_bits & 0x41:
                     raise DataNotFoundError(f"{archive}: {_line(member.filename)} in it is encrypted; {WAY_OUT}")
-                # Python unpacks the other methods without a limit to the memory, or not at all.
+                # Python unpacks the other methods without a memory limit, or not at all.
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise DataNotFoundError(
                         f"{archive}: {_line(member.filename)} in it is compressed by method {member.compress_type}, "
-                        f"and only deflate is read here; {WAY_OUT}"
+                        f"and only deflate is supported here; {WAY_OUT}"
                     )
                 return members.open(member)
 
@@ -298,7 +298,7 @@ def _pour(content: IO[bytes] | gzip.GzipFile, to: IO[bytes], limit: _Limit) -> N
 
 @contextmanager
 def _damage(what: Callable[[Exception], DataNotFoundError]) -> Iterator[None]:
-    """Raise `what(exception)` for whatever damage makes the readers of Python raise: it has no list, and it grows."""
+    """A context that raises `what(exception)` for any error that damage causes in Python's readers."""
     try:
         yield
     except DataNotFoundError:
@@ -310,7 +310,7 @@ def _damage(what: Callable[[Exception], DataNotFoundError]) -> Iterator[None]:
 
 
 def _unreadable(archive: Path, damage: Exception) -> DataNotFoundError:
-    what = f"damaged archive ({_line(damage)})" if is_archive(archive) else "it is no archive"
+    what = f"damaged archive ({_line(damage)})" if is_archive(archive) else "not an archive"
     return DataNotFoundError(f"{archive}: {what}")
 
 

@@ -1,10 +1,10 @@
-"""The cache of fetched data: a data set is in it whole, or not at all.
+"""The cache of fetched data, which holds a data set completely or not at all.
 
-A data set is made in a hidden folder next to its final place and moved there by one rename. Two processes may fetch the
-same data at once: the first rename wins, and the other process discards its copy.
+A data set is built in a hidden folder next to its final location and moved there by one rename. Two processes may fetch
+the same data at once: the first rename wins, and the other process discards its copy.
 
-Only what was made here is ever moved or removed: such a folder has the file MARK in it. Whatever else lies in the cache
-is a user's, and so is a link and what it leads to.
+Only folders created here, which contain the file MARK, are ever moved or removed. Everything else in the cache belongs
+to the user, including links and their targets.
 """
 
 import glob
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 LONGER_THAN_ANY_FETCH = 24 * 3600.0  # seconds
 MARK = ".made-by-rectified"
-_ABOUT = "rectified has made this folder and may move it. Delete this file to have the folder left alone.\n"
+_ABOUT = "rectified created this folder and may move it. Delete this file to keep the folder in place.\n"
 
 
 def root() -> Path:
@@ -37,13 +37,13 @@ def root() -> Path:
     try:
         return folder.expanduser().absolute()
     except RuntimeError as homeless:
-        raise OSError(f"no place for a cache ({homeless})") from homeless
+        raise OSError(f"no location for a cache ({homeless})") from homeless
 
 
 def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], object]) -> Path:
-    """Make the data set `root() / name` by `make(empty_folder)`, and keep it only if `check(folder)` raises nothing.
+    """Create the data set `root() / name` with `make(empty_folder)`, and keep it only if `check(folder)` succeeds.
 
-    Whatever `make` or `check` raises comes through, Ctrl-C included, and leaves nothing behind.
+    Any error of `make` or `check` passes through, including Ctrl-C, and leaves nothing behind.
 
     Raises:
         OSError: the cache cannot be written.
@@ -71,13 +71,13 @@ def fill(name: str, make: Callable[[Path], object], check: Callable[[Path], obje
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether the folder was made here: it has the file MARK in it, and neither of them is a link."""
+    """Whether the folder was created here: it contains the file MARK, and neither is a link."""
     mark = folder / MARK
     return not folder.is_symlink() and mark.is_file() and not mark.is_symlink()
 
 
 def set_aside(name: str) -> Path | None:
-    """Rename the data set `root() / name`, which must be ours, to the first of name-damaged, name-damaged-2, ...
+    """Rename the data set `root() / name`, which must be ours, to name-damaged, name-damaged-2, ...
 
     Returns:
         The new path; None if another process was quicker.
@@ -105,7 +105,7 @@ def _mark(folder: Path) -> None:
 
 
 def _sweep(home: Path) -> None:
-    """Remove the folders of killed processes, which had no time to clean up."""
+    """Remove the folders that killed processes left behind."""
     for left in home.parent.glob(f".{glob.escape(home.name)}-*"):
         with suppress(OSError):  # its owner may be removing it just now
             if is_ours(left) and time.time() - left.stat().st_mtime > LONGER_THAN_ANY_FETCH:
@@ -113,7 +113,7 @@ def _sweep(home: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Write a file or folder through to the disk: after a power cut there must be no rename without its bytes."""
+    """Sync a file or folder to disk, so that a rename never survives a power failure without its bytes."""
     with suppress(PermissionError):  # Windows opens no folders; the rename is all there is to have there
         handle = os.open(path, os.O_RDONLY)
         try:

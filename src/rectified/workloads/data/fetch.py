@@ -1,6 +1,6 @@
-"""Two ways to get files from elsewhere: a download by pooch, and a Debian package unpacked without root.
+"""Fetching files: downloads with pooch, and Debian packages unpacked without root.
 
-Both end within their time limits, and every failure is an OSError whose text is one line that says what was tried.
+Both respect their time limits, and every failure is an OSError with a one-line message that says what was tried.
 """
 
 import os
@@ -33,21 +33,21 @@ Acquire::https::Timeout "10";
 
 
 def download(url: str, path: Path, md5: str | None = None) -> None:
-    """Download `url` to the file `path`, through the proxies that the environment names.
+    """Download `url` to the file `path`, through the proxies in the environment.
 
     Args:
-        md5: the published sum of the file, if there is one.
+        md5: the published checksum of the file, if any.
 
     Raises:
-        OSError: no connection within CONNECT_SECONDS, no byte for READ_SECONDS, an answer that is cut off, is an error
-            or has another sum, more than LIMIT bytes come, or pooch is not installed. There is no file then.
+        OSError: there is no connection within CONNECT_SECONDS or no byte for READ_SECONDS; the response is truncated,
+            an error, larger than LIMIT or has another checksum; or pooch is not installed. No file is left then.
     """
     try:
         import pooch  # type: ignore[import-untyped]
         from requests import RequestException
     except ImportError as error:
         raise OSError(f"{url}: a download needs {error.name}; pip install 'rectified[study]'") from None
-    # Not pooch.retrieve: the files that it makes can be read by their owner alone, and a cache may be shared.
+    # Not pooch.retrieve, whose files only their owner can read, while a cache may be shared.
     get = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=(CONNECT_SECONDS, READ_SECONDS))
     try:
         with path.open("wb") as file:
@@ -62,19 +62,19 @@ def download(url: str, path: Path, md5: str | None = None) -> None:
 
 
 class _Limited:
-    """What a download is written to: a file that takes LIMIT bytes, so that a server cannot fill the disk."""
+    """A file that accepts at most LIMIT bytes of a download, so that a server cannot fill the disk."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.flush = file, file.flush
 
     def write(self, content: bytes) -> int:
         if self.file.tell() + len(content) > LIMIT:
-            raise OSError(f"it has more than {LIMIT // 10**6:,} MB, which is too much for any of the data sets")
+            raise OSError(f"it is larger than {LIMIT // 10**6:,} MB, which is too large for any of the data sets")
         return self.file.write(content)
 
 
 def _cause(failure: Exception) -> str:
-    """Why a download failed, without the layers of libraries around it."""
+    """Why a download failed, without the messages of the libraries around it."""
     from requests import ConnectTimeout, HTTPError
 
     if isinstance(failure, HTTPError) and failure.response is not None:
@@ -87,10 +87,10 @@ def _cause(failure: Exception) -> str:
 
 
 def debian_package(name: str, workshop: Path) -> Path:
-    """Have apt download a package and unpack it inside the folder `workshop`; returns the folder that stands for /.
+    """Download a package with apt and unpack it inside the folder `workshop`; return the folder that stands for /.
 
-    This needs neither root nor apt's own package lists: where those are missing (a fresh container) or old, lists are
-    fetched into the workshop. Nothing is installed, and nothing outside of the workshop is written.
+    This needs neither root nor apt's own package lists: if they are missing (in a fresh container) or outdated, lists
+    are fetched into the workshop. Nothing is installed, and nothing is written outside of the workshop.
 
     Raises:
         OSError: there is no apt, it cannot get the package, or a command takes longer than APT_SECONDS.
@@ -126,8 +126,8 @@ def debian_package(name: str, workshop: Path) -> Path:
 
 
 def _run(title: str, command: Sequence[str], folder: Path) -> None:
-    """Run a command to success within APT_SECONDS; an OSError has its own words."""
-    # In a session of its own, so that the kill reaches apt's helpers as well: they would go on writing.
+    """Run a command within APT_SECONDS; a failure raises an OSError with the command's own message."""
+    # In its own session, so that a kill also reaches apt's helpers, which would continue to write.
     with subprocess.Popen(
         command,
         cwd=folder,

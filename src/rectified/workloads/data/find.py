@@ -1,4 +1,4 @@
-"""Find a data set: in the folder that a user names, in the cache, or by fetching it into the cache; always checked."""
+"""Finding a data set in a user's folder, in the cache, or by fetching it into the cache; it is always verified."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ _ARCHIVES = (b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
 
 class DataNotFoundError(RuntimeError):
-    """A data set is missing or damaged; the message says what was looked for, where, and what to do."""
+    """A data set is missing or damaged; the message says what was searched for, where, and what to do."""
 
 
 def to_stderr(line: str) -> None:
-    """Print the line where it does not mix with results."""
+    """Print a line to standard error, so that it does not mix with results."""
     print(line, file=sys.stderr)
 
 
@@ -41,10 +41,10 @@ def expanded(path: Path) -> Path:
 
 
 def check_named(path: Path | None) -> None:
-    """Refuse what cannot hold any data; None is fine.
+    """Check that a path can hold data: a folder or an archive, or None.
 
     Raises:
-        DataNotFoundError: there is nothing at the path, or a file that is no archive.
+        DataNotFoundError: there is nothing at the path, or a file that is not an archive.
     """
     if path is None:
         return
@@ -56,7 +56,7 @@ def check_named(path: Path | None) -> None:
 
 
 def is_archive(file: Path) -> bool:
-    """Whether it is called as an archive or begins as a zip, gzip, bzip2, xz or tar file does, however it goes on."""
+    """Whether a file has the name of an archive or the signature of a zip, gzip, bzip2, xz or tar file."""
     if file.suffix in (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"):
         return True
     with file.open("rb") as content:
@@ -66,10 +66,10 @@ def is_archive(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class Place:
-    """A data set: its name in the cache, its title in messages, and how a folder is checked for it.
+    """A data set to find: its name in the cache, its title in messages, and a check of a folder.
 
     Attributes:
-        check: returns the folder that it is given; raises DataNotFoundError or OSError if that does not hold the data.
+        check: returns the given folder; raises DataNotFoundError or OSError if it does not hold the data.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Place:
     check: Check
 
     def named(self, folder: Path, layouts: Sequence[str], wanted: str) -> Path:
-        """The first of the layouts inside the user's folder that passes the check; nothing else is tried.
+        """Find the data in the user's folder, in the first layout that passes the check; nothing else is tried.
 
         Args:
             folder: may begin with ~.
@@ -85,7 +85,7 @@ class Place:
             wanted: what the folder should hold, for the message.
 
         Raises:
-            DataNotFoundError: no layout passes; says what was wrong with each.
+            DataNotFoundError: no layout passes; the message says what was wrong with each.
         """
         tried = []
         folder = expanded(folder)
@@ -97,14 +97,14 @@ class Place:
         raise DataNotFoundError("\n".join([f"{folder} does not hold {self.title} ({wanted}). Looked in:", *tried]))
 
     def by(self, ways: Sequence[Way], advice: str, say: Say) -> Path:
-        """What the first successful way returns.
+        """Find the data by the first way that succeeds.
 
         Args:
-            ways: tried in their order.
-            advice: ends the message of a failure; ``{cache}`` in it stands for the folder where the data would be kept.
+            ways: the ways, in order.
+            advice: the end of a failure's message; ``{cache}`` in it stands for the folder that would hold the data.
 
         Raises:
-            DataNotFoundError: no way succeeds; says why each one failed.
+            DataNotFoundError: no way succeeds; the message says why each failed.
         """
         tried = []
         for title, way in ways:
@@ -120,10 +120,10 @@ class Place:
         raise DataNotFoundError("\n".join([found, *tried, advice.replace("{cache}", home)]))
 
     def cached(self, say: Say) -> Path:
-        """The data set in the cache; a damaged one is set aside if rectified made it, and else left as it is.
+        """Find the data set in the cache; a damaged one is set aside if rectified created it, and left alone otherwise.
 
         Raises:
-            DataNotFoundError: it is not there, or damaged.
+            DataNotFoundError: it is missing or damaged.
         """
         home = cache.root() / self.name
         if not os.path.lexists(home):
@@ -133,17 +133,17 @@ class Place:
         except DataNotFoundError as damage:
             if not cache.is_ours(home):
                 raise DataNotFoundError(
-                    f"{damage}; rectified has not made {home} and leaves it as it is: complete it, or move it away"
+                    f"{damage}; rectified did not create {home} and leaves it alone: complete it, or move it away"
                 ) from None
             if aside := cache.set_aside(self.name):
                 say(f"{self.title}: {damage}; the folder is set aside as {aside}")
             raise
 
     def kept(self, make: Callable[[Path], None], say: Say) -> Path:
-        """Fill an empty folder by `make`, check it, and move it into the cache; returns its place there.
+        """Fill an empty folder with `make`, check it, and move it into the cache; return its location.
 
         Raises:
-            DataNotFoundError: there is something in that place that does not pass the check; nothing is made then.
+            DataNotFoundError: that location holds something that fails the check; nothing is created then.
         """
         home = cache.root() / self.name
         if os.path.lexists(home):

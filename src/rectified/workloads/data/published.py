@@ -1,4 +1,4 @@
-"""Data sets of gzipped files that are published one by one, checked by the SHA-256 of their unzipped content."""
+"""Data sets of gzipped files that are published individually, verified by the SHA-256 of their unzipped content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def checked(folder: Path, sums: Sums) -> Path:
     """Return the folder if it holds all the files, gzipped or not, with the published content.
 
     Raises:
-        DataNotFoundError: a file is missing, damaged, a copy of another one, or not as published; names it.
+        DataNotFoundError: a file is missing, damaged, a copy of another, or not as published; names it.
     """
     for name in sums:
         _check(folder, name, sums)
@@ -53,4 +53,4 @@ def wrong(content: bytes, name: str, sums: Sums) -> str:
     if found == sums[name]:
         return ""
     names = {sum_: name for name, sum_ in sums.items()}
-    return f"it is {names[found]}" if found in names else "its content is not the published one (wrong SHA-256)"
+    return f"it is {names[found]}" if found in names else "its content differs from the published file (wrong SHA-256)"

@@ -52,7 +52,7 @@ class _Decoder:
         return cross.output(y).view(x.shape)  # type: ignore[no-any-return]
 
     def keep(self, sentences: Tensor, rows: Tensor) -> None:
-        """Go on with these sentences, and with these of all former beams, [sentences, width], repeated or not."""
+        """Keep these sentences, and these rows of all previous beams, [sentences, width], possibly repeated."""
         self.pasts = [past and (past[0][rows.flatten()], past[1][rows.flatten()]) for past in self.pasts]
         if len(sentences) < len(self.memories[0][0]):
             self.memories = [(k[sentences], v[sentences]) for k, v in self.memories]

@@ -1,7 +1,7 @@
-"""What makes the reference models faster on a CPU: the same functions of the same parameters, computed otherwise.
+"""Faster forms of the reference models on a CPU: the same functions of the same parameters.
 
-Tasks use this where their option `cpu_tuning` is true, which is the default. Outputs and gradients are those of the
-reference models up to rounding. `benchmarks/training_speed.py` measures what it brings.
+Tasks use them if their option `cpu_tuning` is true, which is the default. Outputs and gradients match the reference
+models up to rounding. `benchmarks/training_speed.py` measures the speedup.
 """
 
 import torch
@@ -15,7 +15,7 @@ LOGITS = 2**21  # computed at once: 8 MB, which a CPU's cache holds
 
 
 def tuned(model: nn.Module) -> nn.Module:
-    """The model itself, its convolutions in the layout that is fastest on a CPU; other models are left alone.
+    """Convert a model's convolutions to the layout that is fastest on a CPU; other models are unchanged.
 
     Parameters keep names, shapes and values.
 

@@ -113,7 +113,7 @@ class EncoderLayer(nn.Module):
 
     @property
     def residuals(self) -> list[Residual]:
-        """In the order of the forward pass."""
+        """The residual sums in the order of the forward pass."""
         return [self.attention_residual, self.feed_forward_residual]
 
 
@@ -134,7 +134,7 @@ class DecoderLayer(nn.Module):
 
     @property
     def residuals(self) -> list[Residual]:
-        """In the order of the forward pass."""
+        """The residual sums in the order of the forward pass."""
         return [self.attention_residual, self.cross_residual, self.feed_forward_residual]
 
 

@@ -30,7 +30,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise ValueError(f"norm is {norm!r}; there are {', '.join(NORMS)}")
+            raise ValueError(f"norm is {norm!r}; it must be one of {', '.join(NORMS)}")
         if width % 2 or width % heads:
             raise ValueError(f"width is {width}; it must be even and a multiple of the heads, {heads}")
         self.dropout = nn.Dropout(dropout)

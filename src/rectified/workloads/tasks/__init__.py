@@ -1,4 +1,4 @@
-"""The tasks: one file each, and the user's own. A task knows data, model and measure, and nothing of optimizers."""
+"""The built-in tasks, one file each, and the user's own; a task has data, a model and metrics, but no optimizer."""
 
 import re
 from collections.abc import Callable
@@ -55,16 +55,16 @@ __all__ = [
 
 
 def parse_task(text: str, data: Path | None = None) -> BaseTask:
-    """A task by its name, with options in parentheses if it has some, or by the file of a user's.
+    """Find a task by its name, with options in parentheses, or by the user's file that holds it.
 
     Args:
-        text: the name of a built-in task, such as ``"cifar10(subset=5000)"``; with options the task's own name holds
-            them. Or a file or module that holds a :class:`rectified.study.Task`: see :func:`load_task`.
+        text: the name of a built-in task, such as ``"cifar10(subset=5000)"``; options become part of the task's name.
+            Or a file or module that holds a :class:`Task`: see :func:`load_task`.
         data: the folder that a user names; see :func:`built_in_task`.
 
     Raises:
-        ValueError: an unknown name, an option that the task does not have, or no task in a file; says what is there.
-        DataNotFoundError: ``data`` holds data in the format of a built-in task, and something is wrong with it.
+        ValueError: the name or an option is unknown, or a file has no task; the message lists the alternatives.
+        DataNotFoundError: ``data`` holds data in the format of a built-in task, but something is wrong with it.
 
     >>> parse_task("fashion-mnist(loss_scale=1e3)").name
     'fashion-mnist(loss_scale=1000.0)'
@@ -73,18 +73,18 @@ def parse_task(text: str, data: Path | None = None) -> BaseTask:
         task = load_task(text)
         if task.name in TASKS:
             raise ValueError(
-                f"task {shown(text)} is named {task.name!r}, as a built-in one is; give it a name= of its own"
+                f"task {shown(text)} has the name of a built-in task, {task.name!r}; give it another name="
             )
         return task
     return built_in_task(text, data)
 
 
 def find_data(task: BaseTask, folder: Path | None, say: Callable[[str], None], fetch: bool = True) -> Path:
-    """The task's ``find``, of which nothing but one line comes where it is a user's.
+    """Call the task's ``find``; errors of a user's task become one line.
 
     Raises:
-        ValueError: the user's code raised anything.
-        DataNotFoundError: the data is nowhere to be had.
+        ValueError: the user's code raised any error.
+        DataNotFoundError: the data is not here and cannot be fetched.
         OSError: a built-in task's data cannot be read, or the disk is full.
     """
     with users_code(f"task {shown(task.name)} does not find its data", _passed(task)):
@@ -92,7 +92,7 @@ def find_data(task: BaseTask, folder: Path | None, say: Callable[[str], None], f
 
 
 def load_data(task: BaseTask, folder: Path) -> Any:
-    """The task's ``load``, likewise.
+    """Call the task's ``load``; errors of a user's task become one line.
 
     Raises:
         ValueError, DataNotFoundError, OSError: as :func:`find_data`.
@@ -102,21 +102,21 @@ def load_data(task: BaseTask, folder: Path) -> Any:
 
 
 def _passed(task: BaseTask) -> tuple[type[Exception], ...]:
-    """The errors that mean something to the caller: what this package's tasks raise, they mean."""
+    """The errors that pass through to the caller: those that this package's tasks raise deliberately."""
     if type(task).__module__.startswith("rectified."):
         return DataNotFoundError, OSError, ValueError
     return (DataNotFoundError,)
 
 
 def built_in_task(text: str, data: Path | None = None) -> BaseTask:
-    """The task of this package of a name, with options in parentheses if need be; the name of the result holds them.
+    """Find a built-in task by its name, with options in parentheses, which become part of the task's name.
 
     Args:
-        data: the folder that a user names. Where a task takes any data in its format, an option then says which.
+        data: the folder that a user names. For a task that takes any data in its format, an option then identifies it.
 
     Raises:
-        ValueError: an unknown name, or an option that the task does not have; says what there is.
-        DataNotFoundError: ``data`` holds such data, and something is wrong with it.
+        ValueError: the name or an option is unknown; the message lists the alternatives.
+        DataNotFoundError: ``data`` holds such data, but something is wrong with it.
 
     >>> parse_task("fashion-mnist(loss_scale=1e3)").name
     'fashion-mnist(loss_scale=1000.0)'
@@ -129,12 +129,12 @@ def built_in_task(text: str, data: Path | None = None) -> BaseTask:
 
 @lru_cache
 def _parsed(text: str) -> tuple[BaseTask, dict[str, Any]]:
-    """The registered task, and the options that differ from its own."""
+    """The registered task, and the options that differ from its defaults."""
     what = f"task {shown(text)}"
     check_length(what, text)
     shape = re.fullmatch(r"([a-z0-9-]+)(?:\((.*)\))?", text.strip())
     if shape is None or shape[1] not in TASKS:
-        raise ValueError(f"unknown {what}; there are {', '.join(TASKS)}, or a file of yours such as my_task.py")
+        raise ValueError(f"unknown {what}; use one of {', '.join(TASKS)}, or your own file, such as my_task.py")
     task = TASKS[shape[1]]
     options = read_options(what, shape[2] or "")
     for name, value in options.items():
@@ -151,7 +151,7 @@ def _with_options(task: BaseTask, options: tuple[tuple[str, Any], ...]) -> BaseT
 
 
 def _as(kind: type, value: Any, what: str) -> Any:
-    """The value as the option has it: a number may be written without a point; nothing else is of another type."""
+    """The value in the option's type: a float may be written without a point; other types must match."""
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

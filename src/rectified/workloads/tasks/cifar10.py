@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from ..data.images import cifar10_files
 from ..data.images.pictures import Pictures
 from ..models.resnet import resnet20
-from .classification import Batch, Classification, normalised
+from .classification import Batch, Classification, normalized
 from .fashion_mnist import FashionMnist
 from .lr_decay import LrSchedule, Milestones
 from .task import Say
 
-# Per channel, red, green, blue, as in the authors' code. (Its deviations are means of the pictures' own; that
-# of all pixels is 0.247, 0.243, 0.262.)
+# Per channel, red, green, blue, as in the authors' code. (Its standard deviations are means over the pictures' own;
+# those of all pixels are 0.247, 0.243, 0.262.)
 _MEAN = (0.4914, 0.4822, 0.4465)
 _STD = (0.2023, 0.1994, 0.2010)
 
@@ -27,10 +27,10 @@ RECIPE = Milestones((81, 122), epochs=164)  # the authors' code; the paper's tex
 
 @dataclass(frozen=True, kw_only=True)
 class Augmented(Classification):
-    """Every epoch pads each picture, crops it at a random place, and flips it half of the time.
+    """An image task that pads each picture, crops it at a random place, and flips it half of the time.
 
     Attributes:
-        subset: train on the first so many pictures of those that are not held out; 0 is all.
+        subset: train only on the first `subset` pictures that are not held out; 0 for all.
         padding: zeros on every side, in pixels.
     """
 
@@ -68,7 +68,7 @@ class Augmented(Classification):
 
 
 def augmented(images: Tensor, moves: Tensor, flips: Tensor, padding: int) -> Tensor:
-    """Crops of the pictures, of their own size, from them with zeros around, then flips.
+    """Crop pictures at their own size after padding them with zeros, then flip some of them.
 
     Args:
         images: [n, ..., height, width].
@@ -79,7 +79,7 @@ def augmented(images: Tensor, moves: Tensor, flips: Tensor, padding: int) -> Ten
     columns = torch.arange(width).expand(len(images), width)
     columns = torch.where(flips[:, None], width - 1 - columns, columns) + moves[1, :, None]
     rows = torch.arange(height) + moves[0, :, None]
-    # One place a pixel for all channels: a seventh of the time of indexing by picture, channel, row and column.
+    # One index per pixel for all channels: a seventh of the time of indexing by picture, channel, row and column.
     places = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).reshape(len(images), 1, -1)
     padded = F.pad(images, (padding,) * 4).reshape(len(images), -1, (height + 2 * padding) * (width + 2 * padding))
     return padded.gather(2, places.expand(-1, padded.shape[1], -1)).reshape(images.shape)
@@ -87,7 +87,7 @@ def augmented(images: Tensor, moves: Tensor, flips: Tensor, padding: int) -> Ten
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar10(Augmented):
-    """10 classes of coloured 32x32 pictures."""
+    """CIFAR-10: 10 classes of 32x32 color pictures."""
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         return cifar10_files.find(folder, say, fetch)
@@ -96,16 +96,16 @@ class Cifar10(Augmented):
         return cifar10_files.load(folder)
 
     def pictures(self, images: Tensor) -> Tensor:
-        return normalised(images, _MEAN, _STD)
+        return normalized(images, _MEAN, _STD)
 
     def reference(self, data: Pictures) -> nn.Module:
-        """269,722 parameters: shortcuts without any, as He et al. have them for CIFAR-10."""
+        """ResNet-20 with 269,722 parameters; shortcuts have none, as in He et al. for CIFAR-10."""
         return resnet20()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FashionMnistResNet(Augmented, FashionMnist):
-    """Fashion-MNIST's pictures, trained as CIFAR-10's."""
+    """Fashion-MNIST, trained with ResNet-20 in the same way as CIFAR-10."""
 
     def reference(self, data: Pictures) -> nn.Module:
         return resnet20(channels=1)

@@ -1,4 +1,4 @@
-"""What image classification tasks have in common."""
+"""The base of image classification tasks."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ EVALUATED = 1000  # pictures at once
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(BaseTask):
-    """Cross entropy in training, accuracy on the test pictures; all of them are in memory, as bytes.
+    """An image classification task with cross entropy and test accuracy, whose pictures are in memory as bytes.
 
     Attributes:
-        validation: so many training pictures are held out and never trained on, and an lr is chosen by the accuracy on
-            them; 0 is none. They are the same for every seed: pictures 0, n / N, 2 n / N, ... of n, rounded down.
-        images: how many there are to train on.
-        classes: how many there are in the published data set.
-        cpu_tuning: whether the model is the reference model's faster form for CPUs, see :mod:`..models.cpu`.
+        validation: the number of training pictures that are held out, by whose accuracy an lr is chosen; 0 for none.
+            They are the same for every seed: pictures 0, n / N, 2 n / N, ... of n, rounded down.
+        images: the number of training pictures.
+        classes: the number of classes in the published data set.
+        cpu_tuning: whether to use the model's faster form for CPUs, see :mod:`..models.cpu`.
     """
 
     options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "validation")
@@ -44,16 +44,16 @@ class Classification(BaseTask):
         if self.images < 1:
             raise ValueError(f"images is {self.images}; it must be at least 1")
         if self.validation and "validation" not in self.options:
-            raise ValueError(f"validation is {self.validation}; {self.name} holds no training pictures out")
+            raise ValueError(f"validation is {self.validation}; {self.name} has no held-out pictures")
         if not 0 <= self.validation < self.images:
             raise ValueError(
-                f"validation is {self.validation}; it must be from 1 to {self.images - 1}, so that pictures to train "
-                "on are left, or 0 to hold none out"
+                f"validation is {self.validation}; it must be from 1 to {self.images - 1}, so that training pictures "
+                "remain, or 0 to hold out none"
             )
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of a guess, in percent: all classes have as many test pictures."""
+        """The accuracy of a guess, in percent; all classes have the same number of test pictures."""
         return 100 / self.classes
 
     @property
@@ -65,7 +65,7 @@ class Classification(BaseTask):
         return self.images - self.validation
 
     def split(self, count: int) -> tuple[Tensor, Tensor]:
-        """Which of so many training pictures are trained on, and which are held out: their numbers, ascending."""
+        """The indexes of the training pictures to train on and of those held out, ascending."""
         out = torch.arange(self.validation) * count // max(1, self.validation)
         trained = torch.ones(count, dtype=torch.bool)
         trained[out] = False
@@ -76,16 +76,16 @@ class Classification(BaseTask):
 
     @abstractmethod
     def reference(self, data: Any) -> nn.Module:
-        """The model made of torch.nn modules, initialized from torch's global generator."""
+        """The model built from torch.nn modules, initialized from torch's global generator."""
 
     def model(self, data: Any) -> nn.Module:
-        """:meth:`reference`, tuned for a CPU if the task's option says so: same parameters, same function."""
+        """The :meth:`reference` model, tuned for a CPU if the option is set: same parameters, same function."""
         model = self.reference(data)
         return cpu.tuned(model) if self.cpu_tuning else model
 
     @abstractmethod
     def pictures(self, images: Tensor) -> Tensor:
-        """Bytes as the model wants them: normalised, [n, channels, height, width]."""
+        """Pictures in bytes as the model's input: normalized, [n, channels, height, width]."""
 
     def batches(self, data: Pictures, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
         trained, _ = self.split(len(data.train_labels))
@@ -98,18 +98,18 @@ class Classification(BaseTask):
         return F.cross_entropy(model(images), labels)
 
     def evaluation(self, data: Any) -> Iterator[Batch]:
-        """The test pictures, as bytes, and their labels, so many at a time as fit in memory."""
+        """The test pictures as bytes and their labels, in batches that fit in memory."""
         images, labels = (torch.split(part, EVALUATED) for part in (data.test_images, data.test_labels.long()))
         return zip(images, labels, strict=True)
 
     def held_out(self, data: Any) -> Iterator[Batch]:
-        """The pictures that are held out of training, as :meth:`evaluation` has those of the test."""
+        """The held-out pictures as bytes and their labels, in batches like those of :meth:`evaluation`."""
         _, out = self.split(len(data.train_labels))
         for which in torch.split(out, EVALUATED):
             yield data.train_images[which], data.train_labels[which].long()
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """``test_accuracy`` and ``test_loss``; ``valid_accuracy`` and ``valid_loss`` where pictures are held out."""
+        """``test_accuracy`` and ``test_loss``; also ``valid_accuracy`` and ``valid_loss`` if pictures are held out."""
         accuracy, loss = self._over(model, self.evaluation(data))
         found = {"test_accuracy": accuracy, "test_loss": loss}
         if self.validation:
@@ -117,7 +117,7 @@ class Classification(BaseTask):
         return found
 
     def _over(self, model: nn.Module, batches: Iterator[Batch]) -> tuple[float, float]:
-        """Accuracy in percent, and mean loss."""
+        """The accuracy in percent and the mean loss over batches."""
         device = next(model.parameters()).device
         right, loss, count = 0, 0.0, 0
         for images, labels in batches:
@@ -129,11 +129,11 @@ class Classification(BaseTask):
         return 100 * right / count, loss / count
 
 
-def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bytes as numbers whose mean is 0 and deviation 1 in every channel: [n, channels, height, width].
+def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Normalize pictures in bytes to mean 0 and standard deviation 1 per channel: [n, channels, height, width].
 
     Args:
-        mean, std: of the channels, where 255 is 1.
+        mean, std: the mean and standard deviation of each channel, where 255 is 1.
     """
     floats = images.to(torch.float32)
     middle, unit = (torch.tensor(each, device=images.device).reshape(-1, 1, 1) for each in (mean, std))

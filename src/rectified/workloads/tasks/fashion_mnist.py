@@ -16,7 +16,7 @@ _MEAN, _STD = 0.2860, 0.3530  # of the 60,000 training images
 
 @dataclass(frozen=True, kw_only=True)
 class FashionMnist(Classification):
-    """10 classes of 28x28 grey images; accuracy on the test images."""
+    """Fashion-MNIST: 10 classes of 28x28 gray images, by accuracy on the test images."""
 
     methods: tuple[str, ...] = ("adam", "radam", "adam+untuned-linear")
     lrs: tuple[float, ...] = (0.003, 0.01, 0.025, 0.05)
@@ -37,11 +37,11 @@ class FashionMnist(Classification):
 
 
 class FashionMnistMini(FashionMnist):
-    """The first 600 + 100 images of each class, which the package ships: no network, a first look in seconds."""
+    """Fashion-MNIST's first 600 + 100 images of each class, which come with the package: a first look in seconds."""
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
         if folder is not None:
-            raise ValueError("fashion-mnist-mini comes with the package; --data goes with fashion-mnist")
+            raise ValueError("fashion-mnist-mini comes with the package; --data is for fashion-mnist")
         return fashion_mnist_files.mini()
 
 

@@ -22,16 +22,16 @@ from ..data.images.pictures import Pictures
 from ..models.resnet import resnet18
 from ..sharding import needed_here
 from .cifar10 import Augmented
-from .classification import Batch, Classification, normalised
+from .classification import Batch, Classification, normalized
 from .lr_decay import LrSchedule, Milestones
 from .task import Say
 
-# Of ImageNet's pixels, red, green and blue: what everybody takes.
+# The usual mean and standard deviation of ImageNet's pixels, red, green and blue.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-IMAGES, TINY_IMAGES = 1_281_167, 100_000  # that are published, to train on
+IMAGES, TINY_IMAGES = 1_281_167, 100_000  # published training pictures
 SIZE, SHORTER, TINY = 224, 256, 64  # pixels
-AHEAD = 2  # batches that are being decoded while the model has one
+AHEAD = 2  # batches that are decoded ahead of the model
 EVALUATED = 250  # pictures at once
 
 RECIPE = Milestones((31, 61), epochs=90)
@@ -41,14 +41,14 @@ Crop = Callable[[Image.Image, int], Image.Image]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet(Classification):
-    """Pictures of any size, decoded as they are needed; batches are of bytes, normalised where the model is.
+    """ImageNet: pictures of any size, decoded on demand; batches hold bytes, normalized on the model's device.
 
-    Threads decode while the model trains: Pillow decodes and resizes without Python's lock, and a worker of a study may
-    have no processes of its own. No pictures are held out of training: an lr is chosen by the accuracy on the published
-    validation pictures, the ones that methods are compared on.
+    Threads decode while the model trains: Pillow decodes and resizes without the GIL, and a study's worker cannot have
+    child processes. No pictures are held out: an lr is chosen by the accuracy on the published validation pictures, on
+    which methods are also compared.
 
     Attributes:
-        loaders: threads that decode.
+        loaders: the number of decoding threads.
     """
 
     options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "images", "loaders", "loss_scale", "weight_decay")
@@ -70,7 +70,7 @@ class ImageNet(Classification):
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of a guess, in percent; None for a part of the data, which may have fewer classes."""
+        """The accuracy of a guess, in percent; None for a subset, which may have fewer classes."""
         return super().chance if self.images == IMAGES else None
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
@@ -83,10 +83,10 @@ class ImageNet(Classification):
         return resnet18(len(data.classes))
 
     def pictures(self, images: Tensor) -> Tensor:
-        return normalised(images, _MEAN, _STD)
+        return normalized(images, _MEAN, _STD)
 
     def batches(self, data: Any, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
-        """Of several ranks each decodes its own part of a batch; the rest of it is undefined."""
+        """Training batches; with several ranks, each decodes only its own part, and the rest is undefined."""
         count = len(data.train.labels)
         order = torch.randperm(count, generator=generator)
         seeds = torch.randint(2**63 - 1, (count,), generator=generator)
@@ -109,11 +109,11 @@ class ImageNet(Classification):
         crop: Crop,
         mine: Callable[[int], slice],
     ) -> Iterator[Batch]:
-        """These batches, uint8 [n, 3, SIZE, SIZE] in channels_last, decoded AHEAD of who takes them.
+        """Decode batches, uint8 [n, 3, SIZE, SIZE] in channels_last, AHEAD batches ahead of the consumer.
 
         Args:
-            batches: the pictures, and for each the seed of its crop.
-            mine: which of a batch of so many are decoded.
+            batches: the indexes of the pictures, and the seed of each one's crop.
+            mine: returns which examples of a batch of a given size to decode.
         """
 
         def fill(images: NDArray[np.uint8], pictures: list[int], seeds: list[int]) -> None:
@@ -145,10 +145,11 @@ def _done(images: Tensor, labels: Tensor, work: list[Future[None]]) -> Batch:
 
 
 def random_crop(image: Image.Image, seed: int) -> Image.Image:
-    """A part of the picture, 0.08 to 1 of its area and 3/4 to 4/3 as wide as high, made SIZE x SIZE; half are mirrored.
+    """A random crop of the picture, resized to SIZE x SIZE and mirrored half of the time.
 
-    Area and logarithm of the ratio are uniform, until they fit in, ten times; then it is the largest central one of a
-    ratio as near as may be to the picture's (Szegedy et al. 2014, arXiv:1409.4842; since then all do it).
+    The crop has 0.08 to 1 of the area and an aspect ratio of 3/4 to 4/3; the area and the log of the ratio are uniform.
+    After ten crops that do not fit, it is the largest central crop whose ratio is closest to the picture's (Szegedy et
+    al. 2014, arXiv:1409.4842; standard practice since).
     """
     draw = Random(seed)
     width, height = image.size
@@ -167,7 +168,7 @@ def random_crop(image: Image.Image, seed: int) -> Image.Image:
 
 
 def central_crop(image: Image.Image, seed: int = 0) -> Image.Image:
-    """The middle SIZE x SIZE of the picture, once its shorter side is SHORTER; nothing is drawn from the seed."""
+    """The central SIZE x SIZE crop after the shorter side is resized to SHORTER; the seed is not used."""
     width, height = image.size
     shorter = min(width, height)
     width, height = width * SHORTER // shorter, height * SHORTER // shorter
@@ -178,9 +179,9 @@ def central_crop(image: Image.Image, seed: int = 0) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(Augmented):
-    """200 classes of coloured 64x64 pictures, all of them in memory; augmented as CIFAR-10's are.
+    """Tiny ImageNet: 200 classes of 64x64 color pictures, all in memory, augmented like CIFAR-10.
 
-    No pictures are held out of training, as for ImageNet.
+    As for ImageNet, no pictures are held out of training.
     """
 
     options: ClassVar[tuple[str, ...]] = (
@@ -196,7 +197,7 @@ class TinyImageNet(Augmented):
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of a guess, in percent; None for a part of the data, which may have fewer classes."""
+        """The accuracy of a guess, in percent; None for a subset, which may have fewer classes."""
         return super().chance if self.images == TINY_IMAGES else None
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
@@ -208,18 +209,18 @@ class TinyImageNet(Augmented):
         return Pictures(train, found.train.labels, test, found.test.labels)
 
     def reference(self, data: Pictures) -> nn.Module:
-        """As many classes as the data has; without the two halvings in front, which are for larger pictures."""
+        """ResNet-18 for the data's classes, without the two initial halvings, which are for larger pictures."""
         return resnet18(int(data.train_labels.max()) + 1, small=True)
 
     def pictures(self, images: Tensor) -> Tensor:
-        return normalised(images, _MEAN, _STD)
+        return normalized(images, _MEAN, _STD)
 
 
 def _whole(folder: Path, files: Files) -> Tensor:
-    """All of the pictures, uint8 [n, 3, TINY, TINY].
+    """Decode all pictures, uint8 [n, 3, TINY, TINY].
 
     Raises:
-        ValueError: one is of another size, or none; names it.
+        ValueError: a file has another size or is not a picture; the message names it.
     """
     images = torch.empty(len(files.labels), 3, TINY, TINY, dtype=torch.uint8)
     for picture, image in enumerate(images.numpy()):

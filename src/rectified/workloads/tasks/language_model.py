@@ -23,7 +23,7 @@ from .task import BaseTask, Say
 
 Batch = tuple[Tensor, Tensor, Tensor]
 EVALUATED = 64  # streams at once
-OWN_TEXT = ("corpus", "min_count")  # the options of the tasks that take a user's own text
+OWN_TEXT = ("corpus", "min_count")  # the options of tasks that take a user's own text
 
 RECIPE = Milestones((9,), epochs=14)  # the authors' code: times 0.1 once nine epochs are over
 DECAY = LinearDecay()
@@ -31,28 +31,28 @@ DECAY = LinearDecay()
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel(BaseTask):
-    """Predict the next word. The loss is the mean of -log p; the perplexity is its exponential, on held-out text.
+    """Word-level language modeling. The loss is the mean of -log p; the perplexity is its exponential.
 
-    An lr is chosen by the loss on the validation text; methods are compared by that on the test text, once, at the end.
+    An lr is chosen by the loss on the validation text; methods are compared by the test loss, measured once at the end.
 
-    The training text is read as a circle. In each epoch, as many streams as the batch size start on it at equal
-    distances, the first at a random place, and a batch has the next `sequence` words of each stream. A whole epoch ends
-    where each stream reaches the start of the next one, or up to `sequence` words before.
+    The training text is circular. In each epoch, as many streams as the batch size start at equal distances, the first
+    at a random position, and a batch holds the next `sequence` words of each stream. A complete epoch ends where each
+    stream reaches the start of the next one, or up to `sequence` words earlier.
 
     Attributes:
-        words: how many there are in the published training text: the updates of an epoch are known without the data.
-        published: how many different words the published training text has.
-        corpus: the identity of a user's own text, see :class:`..data.text.own_text.Identity`; "" is the published text.
-        min_count: words of one's own text that are seen less often in training are <unk>; 0 is 3, or 1 where <unk> is
-            in the text already.
-        sequence: how many words of a stream are in a batch.
-        updates: how many an epoch has; streams then go on beyond their ends, or stop before. 0 is a whole epoch.
-        layers: how many the model has.
-        width: of each layer.
-        dropout: the probability, everywhere in the model.
+        words: the number of words in the published training text, so that steps per epoch are known without the data.
+        published: the number of distinct words in the published training text.
+        corpus: the identity of a user's own text, see :class:`..data.text.own_text.Identity`; "" for the published one.
+        min_count: words of a user's own text that are seen less often in training become <unk>; 0 for 3, or 1 if the
+            text already contains <unk>.
+        sequence: the number of words of a stream in a batch.
+        updates: the updates per epoch; streams then run past their ends or stop early. 0 for a complete epoch.
+        layers: the number of layers.
+        width: the width of each layer.
+        dropout: the dropout probability everywhere in the model.
 
     Raises:
-        ValueError: an attribute is out of its range.
+        ValueError: an attribute is out of range.
     """
 
     options: ClassVar[tuple[str, ...]] = ("layers", "loss_scale", "sequence", "updates", "weight_decay", "width")
@@ -83,10 +83,10 @@ class LanguageModel(BaseTask):
         if self.corpus:
             Identity.parse(self.corpus)
         if self.min_count < 0:
-            raise ValueError(f"min_count is {self.min_count}; it must be 1 or more, or 0 to choose by the text")
+            raise ValueError(f"min_count is {self.min_count}; it must be 1 or more, or 0 to choose automatically")
         if self.min_count and not self.corpus:
             raise ValueError(
-                f"min_count is {self.min_count}; it is for text of your own: name its folder with --data FOLDER"
+                f"min_count is {self.min_count}; it is only for your own text: name its folder with --data FOLDER"
             )
         if self.updates < 0:
             raise ValueError(f"updates is {self.updates}; it must be 1 or more, or 0 for the whole text")
@@ -107,7 +107,7 @@ class LanguageModel(BaseTask):
             return own_text.find(folder, Identity.parse(self.corpus))
         if folder is not None and (found := self.options_of(folder)):
             raise DataNotFoundError(
-                f"{folder} holds text of your own, and {self.name} is of {wikitext.TITLE}: "
+                f"{folder} holds your own text, but {self.name} is for {wikitext.TITLE}: "
                 f"give the task the option corpus={found['corpus']}"
             )
         return wikitext.find(folder, say, fetch)
@@ -117,9 +117,9 @@ class LanguageModel(BaseTask):
 
     @property
     def chance(self) -> float | None:
-        """The loss in nats where all words are equally likely, ln V; None for a text of one's own.
+        """The loss in nats if all words are equally likely, ln V; None for a user's own text.
 
-        That text's vocabulary is counted where it is loaded, in the workers, and its identity does not hold it.
+        A user's vocabulary is counted only when the text is loaded in the workers; the text's identity lacks it.
         """
         return None if self.corpus else math.log(self.published)
 
@@ -133,14 +133,14 @@ class LanguageModel(BaseTask):
 
     @property
     def largest_batch(self) -> int:
-        """As many streams as have `sequence` words of their own."""
+        """The number of streams that have `sequence` words of their own."""
         return max(1, self._trained // self.sequence)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return self.updates or max(1, self._trained // batch_size // self.sequence)
 
     def batches(self, data: Corpus, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
-        """Words and the next word of each, int64 [batch_size, sequence]; whether streams start, bool [batch_size]."""
+        """Batches: words and next words, int64 [batch_size, sequence], and whether streams start, bool [batch_size]."""
         count = len(data.train)
         starts = torch.randint(count, (1,), generator=generator) + torch.arange(batch_size) * count // batch_size
         span = torch.arange(self.sequence + 1)
@@ -150,7 +150,7 @@ class LanguageModel(BaseTask):
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """-log p of each target, [batch_size * sequence]."""
+        """The loss -log p of each target, [batch_size * sequence]."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.losses(model, batch).mean()
@@ -168,7 +168,7 @@ class LanguageModel(BaseTask):
         return {"test_ppl": float(loss.exp()), "test_loss": float(loss)}
 
     def _over(self, model: nn.Module, text: Tensor) -> Tensor:
-        """The mean of -log p over all words but the first, float64, of a text read as EVALUATED independent streams."""
+        """The mean of -log p over all words but the first, float64, with the text split into EVALUATED streams."""
         device = next(model.parameters()).device
         count = len(text) - 1
         length = -(-count // EVALUATED)
@@ -187,16 +187,16 @@ class LanguageModel(BaseTask):
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMLanguageModel(LanguageModel):
-    """An LSTM whose memory is carried from batch to batch within an epoch.
+    """An LSTM language model whose state is carried from batch to batch within an epoch.
 
-    With several ranks, each has the memory of its own streams, and a checkpoint holds that of the first rank only. A
-    run that resumes in the middle of an epoch gives it to the other ranks too, or none if their part of a batch has
-    another size. The effect soon fades, but unlike elsewhere the run is not the uninterrupted one to round-off.
+    With several ranks, each has the state of its own streams, but a checkpoint holds only the first rank's. A run that
+    resumes in the middle of an epoch gives that state to the other ranks too, or none if their part of a batch has
+    another size. The effect fades soon, but unlike other tasks, such a run does not match an uninterrupted one.
 
     Attributes:
-        embedding: the width of a word's vector.
-        cutoffs: the ranks by frequency with which the clusters of the adaptive softmax begin; those beyond the
-            vocabulary are left out.
+        embedding: the width of the word embeddings.
+        cutoffs: the frequency ranks at which the clusters of the adaptive softmax begin; those beyond the vocabulary
+            are left out.
     """
 
     options: ClassVar[tuple[str, ...]] = (*LanguageModel.options, *OWN_TEXT)
@@ -214,12 +214,12 @@ class LSTMLanguageModel(LanguageModel):
         super().__post_init__()
         if self.width < (least := 4 ** len(self.cutoffs)):
             raise ValueError(
-                f"width is {self.width}; it must be {least} or more: each cluster has a quarter of the one before"
+                f"width is {self.width}; it must be at least {least}: each cluster has a quarter of the previous width"
             )
 
     def model(self, data: Corpus) -> nn.Module:
-        # An adaptive softmax has two clusters at least. Where the text has too few words for the first cutoff, the
-        # second is of one word, the rarest: its probability is its cluster's, which makes this a plain softmax.
+        # An adaptive softmax needs at least two clusters. If the text has too few words for the first cutoff, the
+        # second cluster has one word, the rarest, which makes this a plain softmax.
         cutoffs = [cutoff for cutoff in self.cutoffs if cutoff < data.vocabulary] or [data.vocabulary - 1]
         return LSTM(data.vocabulary, self.embedding, self.width, self.layers, self.dropout, cutoffs)
 
@@ -231,12 +231,12 @@ class LSTMLanguageModel(LanguageModel):
 
 @dataclass(frozen=True, kw_only=True)
 class OneBillionWord(LSTMLanguageModel):
-    """The RAdam paper's language model.
+    """The RAdam paper's language model on One Billion Word.
 
-    The authors' code reads one shard after the other with all streams; here each stream has a part of the whole text.
+    The authors' code reads one shard after another with all streams; here each stream has its own part of the text.
 
     Attributes:
-        shards: how many of the training shards are used, from the first.
+        shards: the number of training shards to use, from the first.
     """
 
     options: ClassVar[tuple[str, ...]] = (*LanguageModel.options, "shards")
@@ -256,24 +256,24 @@ class OneBillionWord(LSTMLanguageModel):
 
     @property
     def chance(self) -> float | None:
-        """The loss in nats where all words are equally likely, ln V; None for some of the shards, which have fewer."""
+        """The loss in nats if all words are equally likely, ln V; None for a subset of shards, with fewer words."""
         return super().chance if self.shards == one_billion.SHARDS else None
 
     @property
     def _trained(self) -> int:
-        return self.words * self.shards // one_billion.SHARDS  # about, and the text is a circle
+        return self.words * self.shards // one_billion.SHARDS  # approximate, which is fine since the text is circular
 
 
 @dataclass(frozen=True, kw_only=True)
 class GPTLanguageModel(LanguageModel):
-    """A GPT, which sees nothing before its `sequence` words, in evaluation either.
+    """A GPT language model, which sees only the words of its `sequence`, in evaluation too.
 
     Attributes:
         norm: "pre" or "post".
         positions: "learned" or "sinusoidal".
-        heads: of the attention, which divide the width among them.
-        cpu_tuning: whether training and evaluation never hold the logits of a whole batch, see :mod:`..models.cpu`:
-            faster, and at the default size a gigabyte less.
+        heads: the number of attention heads, which split the width.
+        cpu_tuning: whether to avoid holding the logits of a full batch, see :mod:`..models.cpu`: faster, and a gigabyte
+            less at the default size.
     """
 
     options: ClassVar[tuple[str, ...]] = ("cpu_tuning", *LanguageModel.options, *OWN_TEXT, "norm", "positions")

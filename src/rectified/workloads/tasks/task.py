@@ -1,4 +1,4 @@
-"""What a study asks of a task."""
+"""The base class of tasks: what a study requires of them."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,34 +19,31 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTask(ABC):
-    """A model, its data and its measure: what a study asks of every task.
+    """A model, its data and its metrics: what a study requires of every task.
 
     To compare methods on a model and data of your own, write a :class:`~.user_task.Task`, which needs no subclass.
 
     Attributes:
-        name: as on the command line.
-        title: as in a report.
-        metric: the measure's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
-        compared: what methods are compared by, if not by the metric: its name in results.csv, and label. A perplexity
-            is skewed over seeds, its logarithm is not. Only the last epoch needs to have measured it.
-        larger_is_better: of both.
-        margin: how much worse what is compared may be and still be as good for practical purposes, in its own unit.
-        methods, lrs, seeds, epochs, batch_size: what a study takes where no flag says otherwise; methods by name.
-        weight_decay: of every method that has none of its own: decoupled, but SGD's is in its gradient, as is usual.
-        clip: the norm to which gradients are clipped; infinite for none.
-        schedule: the factor on the lr as the run goes on.
-        averaged: how many epochs at the end the weights are averaged over for :meth:`final`.
-        loss_scale: a factor on the loss before its gradient is taken, to see what an optimizer does with large raw
-            gradients; the reported loss is without it.
+        name: its name on the command line.
+        title: its title in reports.
+        metric: the metric's name in results.csv, and ``metric_label`` on an axis: a name, or "name, unit".
+        compared: the metric that methods are compared by, if another one: its name in results.csv, and its label. For
+            example, a perplexity is skewed over seeds, but its logarithm is not. Only the last epoch must measure it.
+        larger_is_better: the direction of both metrics.
+        margin: differences smaller than this do not matter in practice, in the compared metric's unit.
+        methods, lrs, seeds, epochs, batch_size: the defaults of a study; methods by name.
+        weight_decay: for every method that does not set its own: decoupled, except for SGD, as usual.
+        clip: the norm to which gradients are clipped; infinite for no clipping.
+        schedule: the factor on the lr over the run.
+        averaged: the number of final epochs over which weights are averaged for :meth:`final`.
+        loss_scale: multiplies the loss before backward, to see what an optimizer does with large raw gradients; the
+            reported loss is without it.
         version: a digest of the user's file that the task comes from, which is part of a run's identity; empty for a
             built-in task.
-        written_as: what ``rectified study`` takes for the task where that is not its name: ``my_task.py:NAME``.
-        resumable: whether an epoch can be entered in its middle. If not, checkpoints are written only at the end of an
-            epoch, and a run that goes on begins its epoch again.
-        options: the names of the attributes that may be set in parentheses after the name.
-
-    Raises:
-        ValueError: loss_scale, margin, clip or weight_decay is outside its range.
+        written_as: the task on the command line of ``rectified study``, if not its name: ``my_task.py:NAME``.
+        resumable: whether an epoch can be resumed in the middle. If not, checkpoints are written only at the end of an
+            epoch, and a resumed run restarts its epoch.
+        options: the names of attributes that may be set in parentheses after the name.
     """
 
     options: ClassVar[tuple[str, ...]] = ("loss_scale",)
@@ -83,96 +80,92 @@ class BaseTask(ABC):
 
     @property
     def spec(self) -> str:
-        """The text that names this task to :func:`rectified.workloads.tasks.parse_task`."""
+        """The text that :func:`rectified.workloads.tasks.parse_task` parses to this task."""
         return self.written_as or self.name
 
     @property
     def chance(self) -> float | None:
-        """What methods are compared by, in its own unit, of a model that has learned nothing; None if unknown.
+        """The compared metric of a model that has learned nothing; None if unknown.
 
-        A run that diverged, or failed for reasons of its own, counts as having ended there.
+        A run that diverged or failed in its own code counts as having ended there.
         """
         return None
 
     @property
     def chosen_by(self) -> tuple[str, str] | None:
-        """What an lr is chosen by, where that is measured on another split than what methods are compared by.
+        """The metric that chooses an lr, if it is measured on another split than the compared metric.
 
-        Its name in results.csv, and label; the better direction is the same. None where there is no other split.
+        Its name in results.csv and its label; the direction is the same. None if there is no other split.
         """
         return None
 
     @property
     def largest_batch(self) -> int | None:
-        """The number of training examples, where it is known before the data is loaded: no batch can have more."""
+        """The number of training examples, if known before the data is loaded; no batch can be larger."""
         return None
 
     def titled(self, options: Mapping[str, Any]) -> str:
-        """The title of this task with other values of some of its options."""
+        """The title of this task with other values for some options."""
         return ", ".join([self.title, *(_in_words(name, value) for name, value in options.items())])
 
     def options_of(self, folder: Path) -> dict[str, Any]:
-        """The options that the data in a user's folder decide: what identifies them, if any data will do.
+        """The options that identify the data in a user's folder, if the task accepts any data.
 
         Raises:
-            DataNotFoundError: the folder holds such data, and something is wrong with it.
+            DataNotFoundError: the folder holds such data, but something is wrong with it.
         """
         return {}
 
     @property
     def final_metrics(self) -> tuple[tuple[str, str], ...]:
-        """What :meth:`final` measures, but for what is compared: names in results.csv, labels: ``("bleu", "BLEU")``."""
+        """Names and labels of what :meth:`final` measures besides the compared metric: ``("bleu", "BLEU")``."""
         return ()
 
     @abstractmethod
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        """The folder with the verified data, fetched if need be and `fetch`; called once, before any run.
+        """Find the folder with the verified data, fetching it if needed and `fetch`; called once, before any run.
 
         Raises:
-            DataNotFoundError: the data is nowhere to be had.
+            DataNotFoundError: the data is not here and cannot be fetched.
         """
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
-        """The data, resident in memory; called once in each worker."""
+        """Load the data into memory; called once in each worker."""
 
     @abstractmethod
     def steps_per_epoch(self, batch_size: int) -> int: ...
 
     @abstractmethod
     def model(self, data: Any) -> nn.Module:
-        """The model, initialised from torch's global generator, which is also what it may draw from in training.
+        """A new model, initialized from torch's global generator, from which it may also draw in training.
 
-        What it remembers from step to step is in its state_dict: a run goes on from that. Of the data it may ask its
-        sizes.
+        State that it keeps between steps must be in its state_dict, from which a run resumes. It may use the sizes of
+        the data.
         """
 
     @abstractmethod
     def batches(self, data: Any, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Any]:
-        """One epoch of training batches, in the generator's order, without the work of the first `skip` of them.
+        """The training batches of one epoch, in the generator's order, skipping the first `skip` cheaply.
 
-        An epoch may thus go on in its middle: what is drawn comes from `generator` alone, all of it before the first
-        batch, however many are skipped.
+        This resumes an epoch in the middle: all random numbers come from `generator` and are drawn before the first
+        batch, regardless of `skip`.
         """
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """A mean over the batch's examples, or over what `weight` counts."""
+        """The mean loss over the batch's examples, or over what :meth:`weight` counts."""
 
     def weight(self, batch: Any) -> int:
-        """How many things the loss is a mean over: several ranks weight their parts of a batch by that.
-
-        Raises:
-            ValueError: no tensor in the batch has a dimension.
-        """
+        """The number of items that the loss is a mean over, by which ranks weight their parts of a batch."""
         return examples(batch)
 
     @abstractmethod
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """The metric by its name, and ``test_loss``: on the model's device; the data is where `load` put it."""
+        """Measure the metric and ``test_loss`` on the model's device; the data is where `load` put it."""
 
     def final(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """What is measured once, after the last epoch, of the mean of the last `averaged` epochs' weights."""
+        """Measure the final metrics, once after the last epoch, with the mean weights of the last `averaged` epochs."""
         return {}
 
 
@@ -181,7 +174,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _in_words(name: str, value: Any) -> str:
-    """An option, for a title.
+    """An option in words, for a title.
 
     >>> _in_words("loss_scale", 1000.0), _in_words("bleu", True), _in_words("norm", "pre")
     ('loss scale 1000', 'bleu', 'norm pre')

@@ -1,4 +1,4 @@
-"""What must be known of a task to read a study's results, without the task itself."""
+"""The description of a task that is needed to read a study's results without the task itself."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,13 +9,13 @@ from .task import BaseTask
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A task's name and its measure; the attributes are those of :class:`rectified.study.BaseTask`.
+    """A task's name and metrics; the attributes are those of :class:`BaseTask`.
 
-    A study's folder holds it, so that results can be read where the task's own file is not.
+    A study's folder holds it, so that results can be read without the task's own file.
 
     Attributes:
-        chance: None also where a folder was written before tasks had one.
-        steps_per_epoch: by batch size, for those that the study has.
+        chance: also None if the folder was written before tasks had a chance level.
+        steps_per_epoch: the steps per epoch for each batch size in the study.
     """
 
     name: str
@@ -33,7 +33,7 @@ class TaskInfo:
 
     @classmethod
     def of(cls, task: BaseTask, batch_sizes: tuple[int, ...]) -> "TaskInfo":
-        """That of a task."""
+        """The description of a task."""
         return cls(
             name=task.name,
             title=task.title,
@@ -51,19 +51,19 @@ class TaskInfo:
 
     @property
     def comparison(self) -> tuple[str, str]:
-        """What methods are compared by: its name in results.csv, and its label."""
+        """The metric that methods are compared by: its name in results.csv, and its label."""
         return self.compared or (self.metric, self.metric_label)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The description as plain values for JSON."""
         return {**asdict(self), "steps_per_epoch": [list(pair) for pair in self.steps_per_epoch]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TaskInfo":
-        """The reverse of :meth:`as_dict`; unknown names are left out.
+        """Rebuild a description from :meth:`as_dict`; unknown names are ignored.
 
         Raises:
-            TypeError, ValueError: something is missing, or no such value.
+            TypeError, ValueError: a value is missing or invalid.
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         for name in ("compared", "chosen_by"):

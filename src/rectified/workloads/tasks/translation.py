@@ -22,23 +22,23 @@ from ..models.transformer import Transformer, admin_init
 from .lr_decay import LinearDecay, NoDecay
 from .task import BaseTask, Say
 
-SENTENCES = 64  # that Admin profiles, and that are translated at once
+SENTENCES = 64  # sentences that Admin profiles, and that are translated at once
 
 # sacrebleu's tokenizers that need no further download; the others are for text that is tokenized otherwise.
 TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 FOR_RAW_TEXT = ("13a", "intl")
 TOKENIZED = (
-    "the text is tokenized already (as by Moses: &apos;, @-@, spaces around punctuation), and BLEU by {} of it is "
-    "comparable with no published number: give raw text, or write tokenizer=none for BLEU of the tokens as they are"
+    "the text is already tokenized (as by Moses: &apos;, @-@, spaces around punctuation), and its BLEU by {} is "
+    "comparable to no published number: use raw text, or write tokenizer=none for BLEU over these tokens"
 )
 
 
 class Translations(NamedTuple):
-    """Parallel text in pieces.
+    """Parallel text as subword pieces.
 
     Attributes:
         references: the translations of the test text, as text.
-        vocabulary: sentencepiece's model, as bytes; `size` is its number of pieces.
+        vocabulary: the sentencepiece model as bytes; `size` is its number of pieces.
     """
 
     train: Sides
@@ -51,31 +51,31 @@ class Translations(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Translation(BaseTask):
-    """Translate. The loss is label-smoothed cross entropy per piece; measured are validation perplexity and test BLEU.
+    """Translation with label-smoothed cross entropy per piece, measured by validation perplexity and test BLEU.
 
-    Methods are compared by the validation loss, and an lr is chosen by it too: the test text serves BLEU alone, which
-    is of averaged weights where a task asks for them.
+    Methods are compared by the validation loss, which also chooses an lr. The test text is used only for BLEU, with
+    averaged weights if the task asks for them.
 
-    An epoch is a block of `updates` updates, whose batches are drawn from the whole training text.
+    An epoch is a block of `updates` updates, whose batches are drawn from the entire training text.
 
     Attributes:
         source, target: the languages, as in the files' names.
         norm: "post", "pre" or "admin", see :mod:`..models.layers`.
-        layers: how many the encoder and the decoder have each.
-        width, heads, ffn: of each layer.
-        dropout: the probability, on embeddings and branches.
-        smoothing: of labels.
-        vocabulary: the largest number of pieces, for both languages together.
-        updates: how many an epoch has.
-        tokens: whether a batch size counts pieces of the longer side, with PAD, as fairseq's does; else sentences.
-        decay: whether the lr falls linearly to 0.
+        layers: the number of layers in the encoder, and in the decoder.
+        width, heads, ffn: the size of each layer.
+        dropout: the dropout probability on embeddings and branches.
+        smoothing: the label smoothing.
+        vocabulary: the largest number of pieces for both languages together.
+        updates: the number of updates per epoch.
+        tokens: whether a batch size counts pieces of the longer side, with PAD, as in fairseq; otherwise sentences.
+        decay: whether the lr decays linearly to 0.
         bleu: whether to translate the test text after the last epoch, by beam search of width 5.
-        tokenizer: sacrebleu's, for BLEU: one of TOKENIZERS.
-        fetched: whether Multi30k is fetched if no folder is named.
-        cpu_tuning: whether the logits of a whole batch are never held at once, see :mod:`..models.cpu`: faster.
+        tokenizer: the sacrebleu tokenizer for BLEU, one of TOKENIZERS.
+        fetched: whether to fetch Multi30k if no folder is named.
+        cpu_tuning: whether to avoid holding the logits of a full batch, see :mod:`..models.cpu`: faster.
 
     Raises:
-        ValueError: an attribute is out of its range.
+        ValueError: an attribute is out of range.
     """
 
     options: ClassVar[tuple[str, ...]] = (
@@ -124,21 +124,21 @@ class Translation(BaseTask):
         if self.width % 2 or self.width % self.heads:
             raise ValueError(f"width is {self.width}; it must be even and a multiple of the heads, {self.heads}")
         if self.norm not in NORMS:
-            raise ValueError(f"norm is {self.norm!r}; there are {', '.join(NORMS)}")
+            raise ValueError(f"norm is {self.norm!r}; it must be one of {', '.join(NORMS)}")
         if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"tokenizer is {self.tokenizer!r}; there are {', '.join(TOKENIZERS)}")
+            raise ValueError(f"tokenizer is {self.tokenizer!r}; it must be one of {', '.join(TOKENIZERS)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
         for name in ("source", "target"):
             if not (getattr(self, name).isascii() and getattr(self, name).isalpha()):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be the suffix of a language, such as de")
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a language suffix, such as de")
         if self.source == self.target:
             raise ValueError(f"source and target are both {self.source!r}; they must be two languages")
         object.__setattr__(self, "schedule", LinearDecay() if self.decay else NoDecay())
 
     @property
     def chance(self) -> float | None:
-        """The loss in nats where all pieces are equally likely: ln of the largest number of pieces there may be."""
+        """The loss in nats if all pieces are equally likely: ln of the largest possible number of pieces."""
         return math.log(self.vocabulary)
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
@@ -147,8 +147,8 @@ class Translation(BaseTask):
                 raise DataNotFoundError(f"{self.name} needs {package}: pip install 'rectified[text]'")
         if folder is None and not self.fetched:
             raise DataNotFoundError(
-                f"nothing is fetched for {self.name}: name a folder with its data, or any other parallel text, "
-                "--data FOLDER; the formats are in rectified/workloads/data/text/pairs.py"
+                f"{self.name} does not fetch data: name a folder with its data, or with any other parallel text, with "
+                "--data FOLDER; rectified/workloads/data/text/pairs.py lists the formats"
             )
         return pairs.find(
             folder,
@@ -161,7 +161,7 @@ class Translation(BaseTask):
         )
 
     def load(self, folder: Path) -> Translations:
-        """The text in pieces, whose vocabulary is made from the training text."""
+        """Load the text as pieces, with a vocabulary made from the training text."""
         corpus = pairs.load(folder, self.source, self.target)
         model = pieces.train([*corpus.train.source, *corpus.train.target], self.vocabulary)
         train, valid, test = (Sides(*(pieces.encode(model, side) for side in part)) for part in corpus)
@@ -175,7 +175,7 @@ class Translation(BaseTask):
         """The Transformer: 13.6 million parameters for the task `translation`, with 10,000 pieces."""
         model = Transformer(data.size, self.layers, self.width, self.heads, self.ffn, self.norm, self.dropout)
         if self.norm == "admin":
-            # Of middling length, so that PAD counts for little.
+            # Of medium length, so that there is little PAD.
             order = data.train.target.lengths().argsort(stable=True)
             middle = order[max(0, len(order) - SENTENCES) // 2 :][:SENTENCES]
             source, target = batch_of(data.train, middle)
@@ -219,7 +219,7 @@ class Translation(BaseTask):
         return (("bleu", "BLEU"),) if self.bleu else ()
 
     def final(self, model: nn.Module, data: Translations) -> dict[str, float]:
-        """BLEU on the test text, from 0 to 100, by sacrebleu: see :func:`signature`."""
+        """Measure BLEU on the test text, from 0 to 100, with sacrebleu: see :func:`signature`."""
         if not self.bleu:
             return {}
         from sacrebleu.metrics.bleu import BLEU
@@ -241,7 +241,7 @@ class Translation(BaseTask):
 
 
 def signature(tokenizer: str = "13a") -> str:
-    """sacrebleu's signature of a task's `bleu`, to be given with the number.
+    """sacrebleu's signature for a task's `bleu`, to be reported with the number.
 
     >>> signature()  # doctest: +ELLIPSIS
     'nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:...'
@@ -249,7 +249,7 @@ def signature(tokenizer: str = "13a") -> str:
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(tokenize=tokenizer)
-    metric.corpus_score(["a"], [["a"]])  # it then knows of how many references
+    metric.corpus_score(["a"], [["a"]])  # after that it knows the number of references
     return str(metric.get_signature())
 
 

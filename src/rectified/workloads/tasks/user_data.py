@@ -1,4 +1,4 @@
-"""What a user trains on, in whatever form they have it, as a source of batches."""
+"""Turning a user's training data, in any of several forms, into a source of batches."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,14 +22,14 @@ FORMS = (
 def source(
     what: str, given: Any, batch_size: int | None = None, steps: int | None = None, collate: Collate | None = None
 ) -> Source:
-    """What the user gave as a :class:`Source`; nothing is read of it.
+    """Wrap a user's data as a :class:`Source`, without reading any of it.
 
     Args:
         what: ``train`` or ``valid``, for errors.
-        batch_size, steps, collate: what the user says of it, or None.
+        batch_size, steps, collate: the user's settings, or None.
 
     Raises:
-        ValueError: it is nothing of this kind, has a sampler, or says something else than the user does.
+        ValueError: the data has an unsupported form, has a sampler, or contradicts the settings.
     """
     common: dict[str, Any] = {"what": what, "batch_size": batch_size, "steps": steps}
     if isinstance(given, DataLoader):
@@ -41,18 +41,18 @@ def source(
     if type(given) is TensorDataset and collate is None:
         return _of_columns(given.tensors, common, collate)
     if isinstance(given, type):
-        raise ValueError(f"{what} is the class {given.__name__}; give an object of it: {what}={given.__name__}(...)")
+        raise ValueError(f"{what} is the class {given.__name__}; pass an instance: {what}={given.__name__}(...)")
     if is_map_style(given) and not isinstance(given, IterableDataset | Mapping | str):
         return _of_examples(given, common, collate)
     if collate is not None:
         raise ValueError(
-            f"collate is given, and {what} is {kind(given)}, which has no examples to collate; leave it out"
+            f"collate is given, but {what} is {kind(given)}, which has no examples to collate; leave it out"
         )
     if callable(given) and not hasattr(given, "__iter__"):
         return _of_function(given, common)
     if isinstance(given, Iterator):
         raise ValueError(
-            f"{what} is {kind(given)}, which is over after one epoch; let it be a function that returns one: "
+            f"{what} is {kind(given)}, which is exhausted after one epoch; pass a function that returns one: "
             f"{what}=lambda: batches()"
         )
     if hasattr(given, "__iter__") and not isinstance(given, str | bytes | Mapping | tuple):
@@ -61,12 +61,12 @@ def source(
 
 
 def _of_loader(loader: "DataLoader[Any]", common: dict[str, Any], collate: Collate | None) -> Source:
-    """Of a map-style data set its examples, in the study's order; of an iterable one the batches as they come."""
+    """The source for a DataLoader: examples in the study's order if map-style, batches as they come if iterable."""
     what = common["what"]
     if isinstance(loader.dataset, IterableDataset):
         if collate is not None:
             raise ValueError(
-                f"collate is given, and {what} is a DataLoader, which has its own; write it there, collate_fn="
+                f"collate is given, but {what} is a DataLoader, which has its own; pass collate_fn= to it instead"
             )
         return _of_stream(loader, common)
     if loader.batch_size is None:
@@ -79,9 +79,9 @@ def _of_loader(loader: "DataLoader[Any]", common: dict[str, Any], collate: Colla
         raise ValueError(_keep_order(what, kind(loader.sampler)))
     notes = []
     if loader.num_workers:
-        notes.append(f"num_workers={loader.num_workers} of {what} is ignored: a study's runs load their own examples")
+        notes.append(f"num_workers={loader.num_workers} of {what} is ignored: a study's runs load examples themselves")
     if type(loader.sampler) is SequentialSampler and what == "train":
-        notes.append(f"{what} is shuffled in every epoch, though its DataLoader has shuffle=False")
+        notes.append(f"{what} is shuffled in every epoch, although its DataLoader has shuffle=False")
     common = {**common, "notes": tuple(notes), "batch_size": common["batch_size"] or loader.batch_size}
     made_by = collate or (None if loader.collate_fn is default_collate else loader.collate_fn)
     if type(loader.dataset) is TensorDataset and made_by is None:
@@ -91,14 +91,14 @@ def _of_loader(loader: "DataLoader[Any]", common: dict[str, Any], collate: Colla
 
 def _keep_order(what: str, has: str) -> str:
     return (
-        f"{what} is a DataLoader with {has}, and a study draws the order itself; give its data set, or keep the "
+        f"{what} is a DataLoader with {has}, but a study draws the order itself; pass its data set, or keep the "
         f"loader's order: {what}=lambda: loader, batch_size=32, steps_per_epoch=100"
     )
 
 
 def _of_examples(dataset: Any, common: dict[str, Any], collate: Collate | None, drop_last: bool = False) -> Source:
     if not len(dataset):
-        raise ValueError(f"{common['what']} has no examples; give it at least one")
+        raise ValueError(f"{common['what']} has no examples; it must have at least one")
     collate = collate or default_collate
     return MapStyle(**common, size=len(dataset), dataset=dataset, collate=collate, drop_last=drop_last)
 
@@ -108,17 +108,17 @@ def _of_columns(columns: Any, common: dict[str, Any], collate: Collate | None, d
     sizes = [len(tensor) if tensor.dim() else 0 for tensor in tensors(columns)]
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"{what} has tensors of {' and '.join(map(str, sizes))} examples; their first dimensions must be alike"
+            f"{what} has tensors of {' and '.join(map(str, sizes))} examples; their first dimensions must be equal"
         )
     if not sizes[0]:
-        raise ValueError(f"{what} has no examples; give it at least one")
+        raise ValueError(f"{what} has no examples; it must have at least one")
     if collate is not None:
-        raise ValueError(f"collate is given, and {what} is tensors, which are indexed; leave it out")
+        raise ValueError(f"collate is given, but {what} consists of tensors, which are indexed; leave it out")
     return Columns(**common, size=sizes[0], columns=columns, drop_last=drop_last)
 
 
 def _of_function(given: Callable[..., Any], common: dict[str, Any]) -> Source:
-    """A function of (batch_size, generator) may be skipped through; of one without arguments nothing is known."""
+    """The source for a function: resumable if it takes (batch_size, generator), not if it takes no arguments."""
     what = common["what"]
     parameters = [
         parameter
@@ -131,8 +131,8 @@ def _of_function(given: Callable[..., Any], common: dict[str, Any]) -> Source:
     if len(parameters) == 0:
         return _of_stream(given, common, _Alone(given))
     raise ValueError(
-        f"{what} is a function of ({', '.join(parameter.name for parameter in parameters)}); it must be one of "
-        "(batch_size, generator), or of nothing"
+        f"{what} is a function of ({', '.join(parameter.name for parameter in parameters)}); it must take "
+        "(batch_size, generator), or no arguments"
     )
 
 
@@ -142,10 +142,10 @@ def _of_stream(given: Any, common: dict[str, Any], make: Callable[..., Any] | No
     size = common["batch_size"] or own
     if size is None:
         raise ValueError(
-            f"{common['what']} is {kind(given)}, which does not say how large its batches are; say it: batch_size=32"
+            f"{common['what']} is {kind(given)}, whose batch size is unknown; set it, such as batch_size=32"
         )
     if own not in (None, size):
-        raise ValueError(f"batch_size is {size}, and the batches of {common['what']} have {own} examples; leave it out")
+        raise ValueError(f"batch_size is {size}, but the batches of {common['what']} have {own} examples; leave it out")
     return Stream(
         **{**common, "batch_size": size},
         fixed=True,
@@ -161,7 +161,7 @@ def _unknown() -> None:
 
 @dataclass(frozen=True)
 class _Alone:
-    """A function without arguments as one of (batch_size, generator)."""
+    """Adapts a function without arguments to (batch_size, generator)."""
 
     function: Callable[[], Iterable[Any]]
 
@@ -171,7 +171,7 @@ class _Alone:
 
 @dataclass(frozen=True)
 class _Same:
-    """An iterable as a function that returns it."""
+    """Adapts an iterable to a function that returns it."""
 
     given: Iterable[Any]
 
@@ -181,14 +181,14 @@ class _Same:
 
 @dataclass(frozen=True)
 class _Length:
-    """How many batches an iterable says it has."""
+    """A function that returns the number of batches that an iterable reports."""
 
     given: Any
 
     def __call__(self) -> int | None:
         try:
             return len(self.given)
-        except TypeError:  # a DataLoader over an iterable data set has __len__, and refuses
+        except TypeError:  # a DataLoader over an iterable data set has a __len__ that raises
             return None
 
 

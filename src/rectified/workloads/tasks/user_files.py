@@ -1,4 +1,4 @@
-"""A user's file as a task: found, run, checked, and made fit to travel to processes that cannot import it."""
+"""Loading a task from a user's file, and preparing it for processes that cannot import the file."""
 
 import ast
 import hashlib
@@ -25,11 +25,11 @@ _OPTIONS = re.compile(r"(?P<task>.+(?:\.py|:\w+))\(.*\)")
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A user's module, and what belongs to it.
+    """A user's module that was loaded, and the user's modules that it imports.
 
     Attributes:
-        modules: it, and all other modules of the user's that it imports.
-        folder: where they are.
+        modules: the module and all other user modules that it imports.
+        folder: the folder of these modules.
         version: a digest of their files.
     """
 
@@ -38,7 +38,7 @@ class _Loaded:
     version: str
 
     def is_current(self) -> bool:
-        """Whether the files are what they were."""
+        """Whether the files are unchanged."""
         return _digest(self.modules, self.folder) == self.version
 
 
@@ -46,7 +46,7 @@ _LOADED: dict[Path | str, _Loaded] = {}
 
 
 def is_file_of_a_user(text: str) -> bool:
-    """Whether the text names a task in a file or module, and no built-in one.
+    """Whether the text names a task in a file or module instead of a built-in task.
 
     >>> [is_file_of_a_user(text) for text in ("my_task.py", "~/a/b.py:GRU", "package.module:GRU", "cifar10(subset=5)")]
     [True, True, True, False]
@@ -55,26 +55,26 @@ def is_file_of_a_user(text: str) -> bool:
 
 
 def load_task(text: str) -> BaseTask:
-    """The task in a file or a module of the user's.
+    """Load a task from a user's file or module.
 
     Args:
-        text: ``my_task.py`` where the file has one task, ``my_task.py:NAME``, or ``package.module:NAME``; found in the
-            current folder, which for a module is put on ``sys.path``, as a file's own folder is.
+        text: ``my_task.py`` if the file has a single task, ``my_task.py:NAME``, or ``package.module:NAME``; relative to
+            the current folder. A file's folder, or the current folder for a module, is added to ``sys.path``.
 
     Returns:
-        The task with its `version`, a digest of the file and of all modules in its folder that it imports. While none
-        of these changes it is the same object. The modules are registered with cloudpickle, so that their functions and
-        classes are pickled with what they are, and not by a name to be imported.
+        The task with its `version`, a digest of the file and of all modules in its folder that it imports. Until one of
+        these changes, the same object is returned. The modules are registered with cloudpickle, so that their functions
+        and classes are pickled by value.
 
     Raises:
-        ValueError: there is no such file, it does not run, it holds no task or several, or options in parentheses are
-            given. One line; for an error of the user's code with its file and line.
+        ValueError: there is no such file, it fails to run, it holds no task or several, or options in parentheses are
+            given. The message has one line; for an error in the user's code it names the file and line.
     """
     text = text.strip()
     if shape := _OPTIONS.fullmatch(text):
         raise ValueError(
-            f"task {shown(text)} has options in parentheses, which only built-in tasks take; write the values in the "
-            "file, or a second Task there, and name that one"
+            f"task {shown(text)} has options in parentheses, which only built-in tasks take; set the values in the "
+            "file, or add a second Task there and name it"
         )
     if shape := _FILE.fullmatch(text):
         path = expanded(shape["file"])
@@ -89,7 +89,9 @@ def load_task(text: str) -> BaseTask:
         loaded = _load(shape["module"], shape["module"], Path.cwd().resolve(), text)
         name = shape["name"]
     else:
-        raise ValueError(f"{shown(text)} names no file; write my_task.py, my_task.py:NAME or package.module:NAME")
+        raise ValueError(
+            f"{shown(text)} does not name a file; write my_task.py, my_task.py:NAME or package.module:NAME"
+        )
     _check_names(loaded.modules[0], text)
     task = _named(loaded.modules[0], text, name) if name else _only(loaded.modules[0], text)
     if (task.version, task.written_as) != (loaded.version, text):
@@ -99,10 +101,10 @@ def load_task(text: str) -> BaseTask:
 
 
 def changed_since(task: BaseTask, versions: Iterable[str]) -> str | None:
-    """What to say where runs of a study are of other versions of the task's file; None where there are none.
+    """A note if runs of a study used other versions of the task's file; None otherwise.
 
     Args:
-        versions: of the study's runs of a task of this name, one a run.
+        versions: the version of each run in the study with this task's name.
 
     >>> from types import SimpleNamespace as Some
     >>> changed_since(Some(name="gru", written_as="gru.py", version="b2"), ["a1", "a1", "b2"])
@@ -127,22 +129,20 @@ def _named(module: ModuleType, text: str, name: str) -> BaseTask:
     there = ", ".join(_tasks(module)) or "none"
     if name not in vars(module):
         raise ValueError(f"task {shown(text)}: there is no {shortened(name)} in it; its tasks: {there}")
-    raise ValueError(f"task {shown(text)}: {name} is a {type(found).__name__}, no Task; its tasks: {there}")
+    raise ValueError(f"task {shown(text)}: {name} is a {type(found).__name__}, not a Task; its tasks: {there}")
 
 
 def _only(module: ModuleType, text: str) -> BaseTask:
     tasks = _tasks(module)
     if not tasks:
-        raise ValueError(
-            f"task {shown(text)}: the file holds no Task; write task = Task(model=..., train=..., ...) in it"
-        )
+        raise ValueError(f"task {shown(text)}: the file has no Task; add task = Task(model=..., train=..., ...)")
     if len(tasks) > 1:
-        raise ValueError(f"task {shown(text)}: the file holds {', '.join(tasks)}; name one: {text}:{next(iter(tasks))}")
+        raise ValueError(f"task {shown(text)}: the file has {', '.join(tasks)}; name one: {text}:{next(iter(tasks))}")
     return next(iter(tasks.values()))
 
 
 def _tasks(module: ModuleType) -> dict[str, Task]:
-    """The module's tasks by name, each once."""
+    """The module's tasks by name, without duplicates."""
     found: dict[int, tuple[str, Task]] = {}
     for name, value in vars(module).items():
         if _is_task(value):
@@ -153,19 +153,19 @@ def _tasks(module: ModuleType) -> dict[str, Task]:
 def _is_task(value: Any) -> TypeGuard[Task]:
     try:
         return isinstance(value, Task)
-    except Exception:  # a user's object decides what its __class__ is
+    except Exception:  # a user's object may fake its __class__
         return False
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # the name is too long, or its folder is closed
+    except OSError:  # the name is too long, or its folder is not accessible
         return False
 
 
 def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
-    """The module, as it was loaded before if no file of it has changed."""
+    """Load a module, or return the loaded one if none of its files has changed."""
     before = _LOADED.get(key)
     if before is not None and before.folder == folder and before.is_current():
         return before
@@ -183,11 +183,11 @@ def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
             raise
         absent = isinstance(error, ModuleNotFoundError) and error.name == name  # there is no such file
         hidden = isinstance(error, ImportError) and not absent and (error.name or "").partition(".")[0] == name
-        advice = f"; the file hides the package {shortened(name)}: give it another name" if hidden else ""
+        advice = f"; the file hides the package {shortened(name)}: rename the file" if hidden else ""
         raise ValueError(f"task {shown(text)} does not load: {in_one_line(error)}{advice}") from error
     if not (file_of(module) or "").endswith(".py"):
         raise ValueError(
-            f"task {shown(text)}: {name} is no module with a file of Python; name the module that holds the Task"
+            f"task {shown(text)}: {name} is not a module with a Python file; name the module that holds the Task"
         )
     loaded_now = [sys.modules[each] for each in sorted(set(sys.modules) - already)]
     others = {id(each): each for each in [*loaded_now, *_imported(module, folder)] if _is_own(each, folder)}
@@ -199,7 +199,7 @@ def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
 
 
 def _run(path: Path, name: str) -> ModuleType:
-    """The file as a module. Compiled from what is there: a cached one may be of a change within the same second."""
+    """Run a file as a module, compiled from source, since cached bytecode misses changes within the same second."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
@@ -209,13 +209,13 @@ def _run(path: Path, name: str) -> ModuleType:
 
 
 def _free(stem: str) -> str:
-    """A name for the module that is nobody else's, also where a file is called random.py."""
+    """A unique name for the module, even if the file is called random.py."""
     taken = stem in sys.modules or stem in sys.stdlib_module_names or not stem.isidentifier()
     return f"task_{re.sub(r'[^0-9A-Za-z_]', '_', stem)}" if taken else stem
 
 
 def _make_way(key: Path | str, folder: Path) -> None:
-    """Have imports read files again that have changed, and find none of another folder under a name of this one."""
+    """Forget modules whose files changed, and modules from other folders that share a name with this one."""
     for other, loaded in list(_LOADED.items()):
         stale = other == key or not loaded.is_current()
         if stale or loaded.folder != folder:
@@ -227,7 +227,7 @@ def _make_way(key: Path | str, folder: Path) -> None:
 
 
 def _imported(module: ModuleType, folder: Path) -> Iterator[ModuleType]:
-    """The user's modules that this one imports, and those import: also such as were there before it."""
+    """The user's modules that this one imports, directly or indirectly, even if they were loaded before it."""
     waiting, seen = [module], {module.__name__}
     while waiting:
         one = waiting.pop()
@@ -240,7 +240,7 @@ def _imported(module: ModuleType, folder: Path) -> Iterator[ModuleType]:
 
 
 def _names(module: ModuleType) -> Iterator[str]:
-    """Everything that the module's text may import, with the packages around it."""
+    """Every name that the module's source may import, with the packages around it."""
     for node in ast.walk(ast.parse(Path(str(module.__file__)).read_bytes())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -257,7 +257,7 @@ def _names(module: ModuleType) -> Iterator[str]:
 
 
 def _is_own(module: ModuleType, folder: Path) -> bool:
-    """Whether a module's file is beneath the folder, and not installed."""
+    """Whether a module's file is inside the folder and not installed."""
     file = file_of(module)
     if not file or not file.endswith(".py") or vars(module).get("__name__") == "__main__":
         return False
@@ -265,23 +265,23 @@ def _is_own(module: ModuleType, folder: Path) -> bool:
 
 
 def _digest(modules: Iterable[ModuleType], folder: Path) -> str:
-    """Of the modules' files, by name and content: ten hex digits."""
+    """A digest of the modules' files by name and content: ten hex digits."""
     digest = hashlib.sha256()
     for path in sorted({Path(str(module.__file__)).resolve() for module in modules}):
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
         try:
             content = path.read_bytes()
-        except OSError:  # it is gone: that is a change
+        except OSError:  # a missing file counts as a change
             content = b""
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:10]
 
 
 def _register(modules: Iterable[ModuleType], folder: Path) -> None:
-    """Have what is defined in these modules pickled by value."""
+    """Pickle these modules by value."""
     try:
         import cloudpickle
-    except ImportError:  # not with the extra "study", and then nothing is sent anywhere
+    except ImportError:  # missing without the extra "study", and then nothing is sent to other processes
         return
     for module in modules:
         if _is_own(module, folder):
@@ -289,7 +289,7 @@ def _register(modules: Iterable[ModuleType], folder: Path) -> None:
 
 
 def _check_names(module: ModuleType, text: str) -> None:
-    """Two tasks of one file and one name would be taken for the same."""
+    """Reject two tasks with the same name in one file, which could not be distinguished."""
     by_name: dict[str, str] = {}
     for variable, task in _tasks(module).items():
         other = by_name.setdefault(task.name, variable)

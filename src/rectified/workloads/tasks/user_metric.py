@@ -1,4 +1,4 @@
-"""What a user's task measures: the metric's name, direction and margin, and the loss where nobody wrote one."""
+"""The metric of a user's task: its name, direction and margin; and the default loss."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _LARGER = (
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric as a task has it.
+    """The metric of a task, checked and with defaults filled in.
 
     Attributes:
         name, label, larger_is_better, margin: see :class:`~.task.BaseTask`.
@@ -55,56 +55,54 @@ class Measure:
         ours: bool,
         nats: bool,
     ) -> "Measure":
-        """The metric, with defaults for what is None.
+        """Determine the metric, with defaults for what is None.
 
         Args:
-            names: that there are, the first one first, or a function that finds out.
-            ours, nats: whether the measures are of :meth:`over`, and whether the loss is the default.
+            names: the names of the metrics, in order, or a function that finds them out.
+            ours, nats: whether the metrics are from :meth:`over`, and whether the loss is the default.
 
         Raises:
-            ValueError: the name is not among those known, or says no direction, or not how much matters.
+            ValueError: the name is unknown, or its direction or margin cannot be inferred.
         """
         if name is None or not callable(names):
             known = list(names() if callable(names) else names)
             name = known[0] if name is None else name
             if name not in known:
-                raise ValueError(
-                    f"metric is {name!r}, and what is measured on valid is {', '.join(known)}; name one of them"
-                )
+                raise ValueError(f"metric is {name!r}, but valid measures {', '.join(known)}; name one of them")
         _check("metric", name)
         kind_of = name.lower().split("_")[-1]
         if larger_is_better is None:
             if kind_of not in _SMALLER + _LARGER:
                 raise ValueError(
-                    f"larger_is_better is missing, and {name!r} does not say it; write larger_is_better=True or False"
+                    f"larger_is_better is missing, and cannot be inferred from {name!r}; set it to True or False"
                 )
             larger_is_better = kind_of in _LARGER
         percent = ours and name == "valid_accuracy"
         if margin is None:
             if not percent and kind_of != "loss":
                 raise ValueError(
-                    f"margin is missing: how much worse {name} may be and still be as good for you; write such as "
-                    "margin=0.01, in the metric's own unit"
+                    f"margin is missing: the difference in {name} that does not matter to you; set it in the metric's "
+                    "unit, such as margin=0.01"
                 )
             margin = 1.0 if percent else 0.02
         unit = ", %" if percent else ", nats" if ours and nats else ""
         return cls(name, label or name.replace("_", " ") + unit, bool(larger_is_better), margin)
 
     def of_another_split(self, name: str | None, ours: bool) -> tuple[str, str] | None:
-        """What an lr is chosen by, if not by the metric: its name and label.
+        """The name and label of the metric that chooses an lr, if it is not this metric.
 
         Args:
-            ours: whether the measures are of :meth:`over`, which measures one split.
+            ours: whether the metrics are from :meth:`over`, which measures a single split.
 
         Raises:
-            ValueError: it is no name, or its name says the other direction, or there is no other split.
+            ValueError: the name is invalid or suggests the opposite direction, or there is no other split.
         """
         if name is None or name == self.name:
             return None
         _check("choose_by", name)
         if ours:
             raise ValueError(
-                f"choose_by is {name!r}, and valid is one split; give evaluate=, which measures two, such as "
+                f"choose_by is {name!r}, but valid is a single split; use evaluate= to measure two, such as "
                 "valid_loss and test_loss"
             )
         kind_of = name.lower().split("_")[-1]
@@ -119,15 +117,15 @@ class Measure:
 
     @staticmethod
     def read(measured: Any, name: str | None) -> dict[str, float]:
-        """What a user's `evaluate` returned as floats; one number alone is the metric of that name.
+        """Convert what a user's `evaluate` returned to floats by name; a single number is the metric of that name.
 
         Raises:
-            ValueError: it is no number and no dict of numbers by name, or one number that has no name.
+            ValueError: it is neither a number nor a dict of numbers by name, or it is a number without a name.
         """
         if isinstance(measured, int | float | Tensor):
             if name is None:
                 raise ValueError(
-                    'evaluate returned one number, and metric is missing; name it: metric="valid_loss", say'
+                    'evaluate returned one number, and metric is missing; name it, such as metric="valid_loss"'
                 )
             measured = {name: measured}
         if not isinstance(measured, Mapping):
@@ -156,10 +154,10 @@ class Measure:
         weight: Callable[[Any], int],
         accuracy: bool,
     ) -> dict[str, float]:
-        """The mean loss, and in percent how often the largest output is the target's, where batches are such pairs.
+        """Measure the mean loss, and the accuracy in percent if batches are pairs of inputs and class numbers.
 
         Args:
-            weight: how many things a batch's loss is a mean over.
+            weight: returns the number of items that a batch's loss is a mean over.
         """
         device = next(model.parameters()).device
         total, weights, right, targets = 0.0, 0, 0, 0
@@ -175,55 +173,55 @@ class Measure:
                 total += count * loss(model, batch).item()
             weights += count
         if not weights:
-            raise ValueError("valid gave no examples; it must give at least one")
+            raise ValueError("valid has no examples; it must have at least one")
         found = {"valid_loss": total / weights}
         return {**found, "valid_accuracy": 100 * right / targets} if targets else found
 
 
 def _check(what: str, name: Any) -> None:
-    """Refuse what is no name of a measure."""
+    """Reject an invalid name of a metric."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
             f"{what} is {name!r}; it must be a name of letters, digits and underscores, such as valid_loss"
         )
     if name in ("epoch", "step", "train_loss"):
-        raise ValueError(f"{what} is {name!r}, which a study records itself; name it otherwise, such as valid_loss")
+        raise ValueError(f"{what} is {name!r}, which a study records itself; use another name, such as valid_loss")
 
 
 def default_loss(model: nn.Module, batch: Any) -> Tensor:
-    """Cross entropy for batches of (inputs, class numbers); the model's own loss for batches that are mappings.
+    """The default loss: cross entropy for batches of (inputs, class numbers), the model's own loss for mappings.
 
     Raises:
-        ValueError: the batch is neither.
+        ValueError: the batch has another form.
     """
     if isinstance(batch, Mapping):
         outputs = model(**batch)
         found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
         if not isinstance(found, Tensor):
             raise ValueError(
-                f"loss is missing, and model(**batch) returned {kind(outputs)} without a loss; give the batches "
-                "labels, or write loss=lambda model, batch: ..."
+                f"loss is missing, and model(**batch) returned {kind(outputs)} without a loss; add labels to the "
+                "batches, or set loss=lambda model, batch: ..."
             )
         return found
     if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(each, Tensor) for each in batch):
         raise ValueError(
-            f"loss is missing, and batches are {kind(batch)}, not pairs of inputs and class numbers; write "
+            f"loss is missing, and batches are {kind(batch)}, not pairs of inputs and class numbers; set "
             "loss=lambda model, batch: ..."
         )
     return _cross_entropy(model(batch[0]), batch[1])
 
 
 def _cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
-    """Of outputs [n, classes, ...] and targets [n, ...]."""
-    way = "write loss=lambda model, batch: ..."
+    """Cross entropy of outputs [n, classes, ...] and targets [n, ...]."""
+    way = "set loss=lambda model, batch: ..."
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise ValueError(f"loss is missing, and targets are {targets.dtype}, no class numbers; {way}")
+        raise ValueError(f"loss is missing, and targets are {targets.dtype}, not class numbers; {way}")
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        raise ValueError(f"loss is missing, and the model returned {kind(outputs)}, no logits; {way}")
+        raise ValueError(f"loss is missing, and the model returned {kind(outputs)}, not logits; {way}")
     if outputs.dim() != targets.dim() + 1 or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
         raise ValueError(
             f"loss is missing, and for targets of shape {tuple(targets.shape)} the model returned "
-            f"{tuple(outputs.shape)}, where cross entropy needs [n, classes, ...]; {way}"
+            f"{tuple(outputs.shape)}, but cross entropy needs [n, classes, ...]; {way}"
         )
     return F.cross_entropy(outputs, targets.long())
 

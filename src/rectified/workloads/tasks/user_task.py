@@ -1,4 +1,4 @@
-"""A task of one's own: a model, data, and what to measure, as plain functions and objects."""
+"""The class of users' tasks: a model, data and metrics as plain functions and objects."""
 
 import math
 import sys
@@ -21,49 +21,49 @@ from .task import BaseTask, Say
 from .user_data import source
 from .user_metric import Measure, default_loss
 
-# Models that a study has trained or is about to: a factory that returns one of them again makes nothing new.
+# Models that were or will be trained, to detect a factory that returns the same model twice.
 _MADE: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 
 class Task(BaseTask):
-    """A task of your own, from what a training script has: a model, data, a loss, a measure.
+    """Your own task, made from the parts of a training script: a model, data, a loss and a metric.
 
     Write it in a file, and ``rectified study my_task.py`` compares methods on it; docs/your-own-task.md shows how.
 
     Args:
-        name: in results and reports; the file's name without ``.py`` if None.
+        name: its name in results and reports; the file's name without ``.py`` if None.
         model: a function that makes a new model, with weights drawn from torch's global generator.
-        train: what to train on. A map-style ``Dataset`` (or a list of examples), a tensor, or a tuple or dict of
+        train: the training data. A map-style ``Dataset`` (or a list of examples), a tensor, or a tuple or dict of
             tensors: the study draws the order. A ``DataLoader`` over a map-style data set: the same, with its
             ``batch_size``, ``collate_fn`` and ``drop_last``. A function of ``(batch_size, generator)`` that returns or
-            yields batches, and draws what is random from torch. A ``DataLoader`` over an ``IterableDataset``, any other
-            iterable of batches, or a function without arguments that returns one: a resumed run begins its epoch again.
+            yields batches and draws random numbers from torch. A ``DataLoader`` over an ``IterableDataset``, any other
+            iterable of batches, or a function without arguments that returns one: a resumed run restarts its epoch.
         loss: a function of ``(model, batch)`` to a scalar tensor, the mean over the batch. If None: cross entropy of
             ``model(inputs)`` for batches of ``(inputs, class numbers)``, ``model(**batch).loss`` for dicts.
         evaluate: a function of ``model`` to a dict of floats, or to one float, the metric. It is called after every
-            epoch, without gradients, with the model in eval mode, where it trains. May be None if there is `valid`.
-        valid: what to measure on where there is no `evaluate`, in any form that `train` may have: ``valid_loss``, and
-            ``valid_accuracy`` in percent where the loss is the default cross entropy.
-        metric: what methods are compared by, one of the names that `evaluate` returns. If None it is the first, for
-            which `evaluate` is called once, on an untrained model, when the task is made.
-        choose_by: what an lr is chosen by, where `evaluate` measures another split for that: with
-            ``metric="test_accuracy"`` such as ``choose_by="valid_accuracy"``. The metric itself if None.
-        larger_is_better: of the metric; may be None where its name says so, as ``valid_loss`` and ``accuracy`` do.
-        metric_label: the metric on an axis: a name, or "name, unit".
-        margin: how much worse the metric may be and still be as good for practical purposes, in its own unit. If None,
-            0.02 of a loss (take another one if it is not in nats), and 1 of the ``valid_accuracy`` of `valid`.
-        chance: the metric of a model that has learned nothing, in its own unit: ``100 / 3`` for an accuracy in percent
-            of three classes, ``math.log(3)`` for their loss in nats. A run that diverged counts as having ended there.
-        methods, lrs, seeds, epochs: what to compare where the command line does not say it.
-        batch_size: examples in a batch; if None the DataLoader's, or 32.
-        steps_per_epoch: batches of an epoch, if not all of `train`. Needed where `train` does not say how many it has.
-        weight_decay, clip, schedule: as every task has them; see :class:`~.task.BaseTask`.
-        weight: a function of ``batch`` to the number of things the loss is a mean over, if not the examples: tokens.
-        collate: makes a batch of a list of examples; torch's if None.
-        title: in a report; the name if None.
+            epoch, without gradients, with the model in eval mode on its device. May be None if `valid` is given.
+        valid: the data to measure on if there is no `evaluate`, in any form that `train` may have. It gives
+            ``valid_loss``, and ``valid_accuracy`` in percent if the loss is the default cross entropy.
+        metric: the metric that methods are compared by, one of the names that `evaluate` returns. If None, the first
+            one, for which `evaluate` is called once, on an untrained model, when the task is made.
+        choose_by: the metric that chooses an lr, if `evaluate` measures another split for that, such as
+            ``choose_by="valid_accuracy"`` with ``metric="test_accuracy"``. The metric itself if None.
+        larger_is_better: the metric's direction; may be None if the name implies it, as for ``valid_loss``.
+        metric_label: the metric's label on an axis: a name, or "name, unit".
+        margin: differences smaller than this do not matter in practice, in the metric's unit. If None, 0.02 for a loss
+            (set another one if it is not in nats), and 1 for the ``valid_accuracy`` of `valid`.
+        chance: the metric of a model that has learned nothing, in its own unit: for three classes, ``100 / 3`` for an
+            accuracy in percent, ``math.log(3)`` for a loss in nats. A run that diverged counts as having ended there.
+        methods, lrs, seeds, epochs: what to compare by default.
+        batch_size: examples per batch; if None, the DataLoader's, or 32.
+        steps_per_epoch: batches per epoch, if not all of `train`. Required if the length of `train` is unknown.
+        weight_decay, clip, schedule: as for every task; see :class:`~.task.BaseTask`.
+        weight: a function of ``batch`` to the number of items that the loss is a mean over, if not examples: tokens.
+        collate: makes a batch from a list of examples; torch's default if None.
+        title: the title in reports; the name if None.
 
     Raises:
-        ValueError: an argument is not what it must be; says what it is and what to write.
+        ValueError: an argument is invalid; the message says what it is and what it must be.
 
     >>> task = Task("line", model=lambda: nn.Linear(1, 1), train=(torch.randn(64, 1), torch.zeros(64, 1)),
     ...             loss=lambda model, batch: (model(batch[0]) - batch[1]).square().mean(),
@@ -113,15 +113,15 @@ class Task(BaseTask):
             isinstance(chance, bool) or not isinstance(chance, int | float) or not is_finite(chance)
         ):
             raise ValueError(
-                f"chance is {chance!r}; it must be a finite number, the metric of a model that has learned nothing, "
+                f"chance is {chance!r}; it must be a finite number: the metric of a model that has learned nothing, "
                 "such as 10.0 for an accuracy in percent of ten classes"
             )
         if evaluate is None and valid is None:
             raise ValueError(
-                "evaluate is missing; give evaluate=, a function of the model, or valid=, data to measure on"
+                "evaluate is missing; pass evaluate=, a function of the model, or valid=, data to measure on"
             )
         if evaluate is not None and valid is not None:
-            raise ValueError("evaluate and valid are both given; give evaluate= alone, which measures what it likes")
+            raise ValueError("evaluate and valid are both given; pass only evaluate=, which can measure anything")
         data = source("train", train, batch_size, steps_per_epoch, collate)
         held_out = None if valid is None else source("valid", valid, collate=collate)
         for attribute, part in {
@@ -135,7 +135,7 @@ class Task(BaseTask):
             metric, larger_is_better, metric_label, margin, ours=evaluate is None, nats=loss is None,
         )  # fmt: skip
         if first is not None and choose_by is not None and choose_by not in first:
-            raise ValueError(f"choose_by is {choose_by!r}, and evaluate returned {', '.join(first)}; name one of them")
+            raise ValueError(f"choose_by is {choose_by!r}, but evaluate returned {', '.join(first)}; name one of them")
         object.__setattr__(self, "_chosen_by", found.of_another_split(choose_by, ours=evaluate is None))
         size = data.batch_size or min(32, getattr(data, "size", 32))
         super().__init__(
@@ -166,7 +166,7 @@ class Task(BaseTask):
         return self._chosen_by
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the tensors that :meth:`load` returns: processes share those, and a task travels light."""
+        """Everything but the tensors that :meth:`load` returns, which processes share."""
         state = dict(self.__dict__)
         for name in ("_train", "_valid"):
             if state[name] is not None:
@@ -174,19 +174,19 @@ class Task(BaseTask):
         return state
 
     def __copy__(self) -> "Task":
-        return self  # nothing of it changes; by way of __getstate__ a copy would lose its tensors
+        return self  # immutable; a copy via __getstate__ would lose its tensors
 
     def __deepcopy__(self, memo: Any) -> "Task":
         return self
 
     def find(self, folder: Path | None, say: Say, fetch: bool = True) -> Path:
-        """Try the task: a model, a batch and its loss. Says what is ignored of `train`; the folder means nothing.
+        """Try the task with a model, a batch and its loss, and print notes about `train`; there is no folder to find.
 
         Raises:
-            ValueError: the task does not work, or a folder is named.
+            ValueError: the task does not run, or a folder is named.
         """
         if folder is not None:
-            raise ValueError(f"task {self.name} has data of its own; --data goes with a built-in task")
+            raise ValueError(f"task {self.name} has its own data; --data is for built-in tasks")
         for note in self._train.notes if fetch else ():
             say(f"{self.name}: {note}")
         with users_code(f"task {self.name} does not run"), torch.random.fork_rng(devices=[]):
@@ -195,10 +195,10 @@ class Task(BaseTask):
         return Path()
 
     def load(self, folder: Path) -> Any:
-        """The tensors of `train` and `valid`, if they are nothing but tensors.
+        """The tensors of `train` and `valid`, if they consist only of tensors.
 
         Raises:
-            RuntimeError: the task has come from another process, which sends what this returned there.
+            RuntimeError: the task came from another process, which sends these tensors separately.
         """
         return self._train.data, None if self._valid is None else self._valid.data
 
@@ -213,8 +213,8 @@ class Task(BaseTask):
             raise ValueError(f"model returned a {type(model).__name__} without parameters to train; it must have some")
         if model in _MADE:
             raise ValueError(
-                f"model returned the same {type(model).__name__} twice; let it make a new one, so that every run has "
-                "weights of its own seed: model=lambda: Net(), or copy.deepcopy(net) to begin with the same weights"
+                f"model returned the same {type(model).__name__} twice; it must make a new one, so that every run has "
+                "its own seed's weights: model=lambda: Net(), or copy.deepcopy(net) to start from the same weights"
             )
         _MADE.add(model)
         return model
@@ -252,7 +252,7 @@ class Task(BaseTask):
         return measured
 
     def _first_measured(self) -> Iterable[str]:
-        """What `evaluate` returns, of a model that has not been trained."""
+        """What `evaluate` returns for an untrained model."""
         assert self._evaluate is not None
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             measured = Measure.read(self._evaluate(self.model(None).eval()), None)
@@ -272,7 +272,7 @@ def _lrs(given: Any) -> tuple[float, ...]:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not name.strip() or any(letter in "(),:\"'" or letter < " " for letter in name):
         raise ValueError(
-            f"name is {name!r}; it must be a word or several, without commas, colons, quotes or parentheses"
+            f"name is {name!r}; it must be one or more words without commas, colons, quotes and parentheses"
         )
 
 
@@ -280,12 +280,12 @@ def _check_functions(**functions: Any) -> None:
     for what, given in functions.items():
         if isinstance(given, nn.Module) and what == "model":
             raise ValueError(
-                f"model is a {type(given).__name__} that is there already, and every run needs fresh weights from its "
-                f"seed; write model=lambda: {type(given).__name__}(...)"
+                f"model is an existing {type(given).__name__}, but every run needs new weights from its seed; pass a "
+                f"function: model=lambda: {type(given).__name__}(...)"
             )
         if what == "schedule" and isinstance(given, torch.optim.lr_scheduler.LRScheduler):
             raise ValueError(
-                f"schedule is a {type(given).__name__}, which belongs to one optimizer; give a function of (step, "
+                f"schedule is a {type(given).__name__}, which belongs to one optimizer; pass a function of (step, "
                 "steps) to a factor on the lr: schedule=lambda step, steps: 1 - step / steps"
             )
         if not callable(given) and not (given is None and what not in ("model", "schedule")):

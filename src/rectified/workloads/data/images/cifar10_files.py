@@ -1,6 +1,6 @@
 """CIFAR-10: find its files in either official layout, packed or unpacked, or fetch them; check them, read them.
 
-60,000 coloured pictures, 32 x 32, in ten classes (Krizhevsky 2009, "Learning multiple layers of features from tiny
+60,000 color pictures, 32 x 32, in ten classes (Krizhevsky 2009, "Learning multiple layers of features from tiny
 images"). The binary version's files are records of a label and 3,072 bytes, red, green and blue; the python version's,
 dictionaries of the same, pickled, which are read without running anything.
 """
@@ -46,9 +46,9 @@ PYTHON = {
 VERSIONS = ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 WANTED = "one of " + ", ".join(VERSIONS)
 ADVICE = f"""What you can do:
-  - fetch {URL} or cifar-10-python.tar.gz beside it on any machine and
+  - fetch {URL} or cifar-10-python.tar.gz next to it on any machine and
     name its folder with --data FOLDER, packed or unpacked, or put its six files into {{cache}}
-  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+  - if the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
 
 
 def load(folder: Path) -> Pictures:
@@ -100,7 +100,7 @@ def _check(place: Path) -> Path:
     for name, content in files.items():
         md5 = hashlib.md5(content(), usedforsecurity=False).hexdigest()
         if md5 != sums[name]:
-            what = f"it is {names[md5]}" if md5 in names else "its content is not the published one (wrong MD5)"
+            what = f"it is {names[md5]}" if md5 in names else "its content differs from the published file (wrong MD5)"
             raise DataNotFoundError(f"{place}: {name}: {what}")
     return place
 
@@ -121,10 +121,10 @@ def _files(place: Path) -> tuple[Mapping[str, str], dict[str, Callable[[], bytes
 
 
 def _read(where: str, content: bytes) -> tuple[Tensor, Tensor]:
-    """A file's pictures, uint8 [n, 3, 32, 32], and labels, uint8 [n]."""
+    """Read a file's pictures, uint8 [n, 3, 32, 32], and labels, uint8 [n]."""
     if where.endswith(".bin"):
         if not content or len(content) % (1 + PIXELS):
-            raise ValueError(f"{where}: {len(content)} bytes are no whole number of records of {1 + PIXELS}")
+            raise ValueError(f"{where}: {len(content)} bytes are not a multiple of the record size, {1 + PIXELS}")
         records = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(-1, 1 + PIXELS)
         images, labels = records[:, 1:].contiguous(), records[:, 0].contiguous()
     else:
@@ -148,7 +148,7 @@ def _unpickled(where: str, content: bytes) -> tuple[Tensor, Tensor]:
 
 
 class _Plain(pickle.Unpickler):
-    """Unpickles arrays of numbers, and refuses to call anything else that a pickle may name."""
+    """An unpickler of arrays of numbers that rejects everything else that a pickle may name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (

@@ -1,6 +1,6 @@
 """Fashion-MNIST: find its four files or fetch them, check them, read them.
 
-70,000 grey pictures of clothes, 28 x 28, in ten classes (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747).
+70,000 gray pictures of clothes, 28 x 28, in ten classes (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747).
 """
 
 from importlib import resources
@@ -37,7 +37,7 @@ ADVICE = f"""What you can do:
   - fetch the four .gz files from {URL} on any machine and
     name their folder with --data FOLDER, or put them into {{cache}}
   - on Debian or Ubuntu: apt install {PACKAGE}
-  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+  - if the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
 
 
 def mini() -> Path:

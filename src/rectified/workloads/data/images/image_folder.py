@@ -79,7 +79,9 @@ def index(folder: Path) -> ImageFolder:
     else:
         test = {name: _pictures(folder, f"val/{name}") for name in _folders(folder / "val")}
     if len(train) < 2:
-        raise DataNotFoundError(f"{folder / 'train'}: classes {', '.join(train) or 'none'}; it takes two to tell apart")
+        raise DataNotFoundError(
+            f"{folder / 'train'}: classes {', '.join(train) or 'none'}; at least two classes are needed"
+        )
     for split, found in (("train", train), ("val", test)):
         if empty := [name for name, files in found.items() if not files]:
             raise DataNotFoundError(f"{folder / split}: no {', '.join(SUFFIXES)} of class {_some(empty)}")
@@ -90,12 +92,12 @@ def index(folder: Path) -> ImageFolder:
 
 def _listed(classes: Sequence[str], found: Mapping[str, Sequence[str]]) -> Files:
     rows = zip_longest(*(found[name] for name in classes))
-    labelled = [(label, path) for row in rows for label, path in enumerate(row) if path is not None]
-    paths = [os.fsencode(path) for _, path in labelled]
+    labeled = [(label, path) for row in rows for label, path in enumerate(row) if path is not None]
+    paths = [os.fsencode(path) for _, path in labeled]
     return Files(
         torch.frombuffer(bytearray(b"".join(paths)), dtype=torch.uint8),
         torch.tensor([len(path) for path in paths]).cumsum(0),
-        torch.tensor([label for label, _ in labelled], dtype=torch.int16),
+        torch.tensor([label for label, _ in labeled], dtype=torch.int16),
     )
 
 

@@ -1,8 +1,8 @@
-"""ImageNet and Tiny ImageNet: find them where a user has them, packed or unpacked, and check that they are whole.
+"""ImageNet and Tiny ImageNet: find them in a user's folder, packed or unpacked, and check that they are complete.
 
 ImageNet is that of ILSVRC 2012 (Russakovsky et al. 2014, arXiv:1409.0575): 1,281,167 pictures of any size to train on
 and 50,000 to test, in 1,000 classes. Tiny ImageNet (Stanford's course CS231n) has 100,000 and 10,000 of 64 x 64 in 200.
-Nobody may hand either on, so nothing is fetched here. Their layouts are in image_folder.py.
+Neither may be redistributed, so nothing is fetched here. Their layouts are in image_folder.py.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class ImageNetSource:
             say: is called with one line for whatever takes time.
 
         Raises:
-            DataNotFoundError: there is no such data, or it is not whole; says what was wrong with each place.
+            DataNotFoundError: the data is missing or incomplete; says what was wrong with each location.
         """
 
         def check(place: Path) -> Path:
@@ -58,7 +58,7 @@ class ImageNetSource:
             return place
 
         data = Place(self.name, self.title, check)
-        wanted = "train and val, with a folder a class, or Tiny ImageNet's layout"
+        wanted = "train and val, with a folder per class, or Tiny ImageNet's layout"
 
         def cached(say: Say) -> Path:
             home = cache.root()
@@ -75,7 +75,7 @@ class ImageNetSource:
         return data.by((("the cache", cached),), advice, say)
 
     def _inside(self, folder: Path) -> list[str]:
-        """The folders and archives in the folder that may hold the data, by their names; also inside such a folder."""
+        """The folders and archives that may hold the data, by their names, in the folder and one level below."""
         found = [path for name in (self.name, f"{self.name}*/{self.name}") for path in folder.glob(f"{name}*")]
         return sorted(str(path.relative_to(folder)) for path in found if path.is_dir() or path.name.endswith(ARCHIVES))
 

@@ -30,7 +30,7 @@ class ParallelText(NamedTuple):
 
 
 def there(folder: Path, name: str) -> Path | None:
-    """The path of a file in the folder, gzipped (as name.gz) or not; None if there is neither."""
+    """The path of a file in the folder, gzipped (as name.gz) or not; None if it does not exist."""
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
@@ -46,7 +46,7 @@ def file(folder: Path, name: str) -> Path:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file, gunzipped if its first bytes say that it is gzipped.
+    """The bytes of a file, gunzipped if it starts with the gzip signature.
 
     Raises:
         DataNotFoundError: it is damaged, or unpacks to more than LIMIT.

@@ -80,7 +80,7 @@ def _check(folder: Path, shards: int) -> Path:
         if abs(sentences - SENTENCES[kind]) > APART * SENTENCES[kind]:
             raise DataNotFoundError(f"{path}: {sentences:,} sentences; such a file has about {SENTENCES[kind]:,}")
         if (other := beginnings.setdefault(beginning, path)) is not path:
-            raise DataNotFoundError(f"{path}: begins as {other.name} does, but no sentence is there twice")
+            raise DataNotFoundError(f"{path}: begins like {other.name}, but no sentence may appear twice")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Text of a user's own for a word-level language model: a folder with three files, also under Penn Treebank's names.
+"""A user's own text for a word-level language model: a folder with three files, also under Penn Treebank's names.
 
 Words are what ASCII white space separates, and each line ends with <eos>. The files are UTF-8, gzipped or not.
 """
@@ -24,7 +24,7 @@ MIN_COUNT = 3  # as in WikiText-2
 
 @dataclass(frozen=True)
 class Identity:
-    """What text it is: two different texts never have the same one.
+    """The identity of a text; different texts have different identities.
 
     Attributes:
         name: the folder's.
@@ -41,10 +41,10 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> "Identity":
-        """The identity that has been written as `text`.
+        """Parse an identity.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the text is not an identity.
 
         >>> Identity.parse("ptb_929589_0123456789").words
         929589
@@ -58,7 +58,7 @@ class Identity:
 
     @property
     def title(self) -> str:
-        """For a report.
+        """The title of the text in reports.
 
         >>> Identity("ptb", 929_589, "0123456789").title
         'Own text ptb (0123456789)'
@@ -107,7 +107,7 @@ def find(folder: Path | None, wanted: Identity) -> Path:
         raise DataNotFoundError(f"the text {wanted} is your own: name its folder with --data FOLDER")
     found = identify(folder)
     if (found.words, found.digest) != (wanted.words, wanted.digest):
-        raise DataNotFoundError(f"{folder} holds the text {found}, not {wanted}: it has changed, or is another one")
+        raise DataNotFoundError(f"{folder} holds the text {found}, not {wanted}: it has changed, or it is another text")
     return expanded(folder)
 
 

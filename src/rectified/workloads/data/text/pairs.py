@@ -33,7 +33,7 @@ ADVICE = f"""What you can do:
     from {URL}
     on any machine and name their folder with --data FOLDER, or put them into {{cache}}
   - name the folder of other parallel text with --data FOLDER
-  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+  - if the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
 
 # A file's name before the language: the first that is there counts. The long ones are WMT'16's in fairseq's guide.
 STEMS = {
@@ -73,7 +73,7 @@ def find(
         return _named(expanded(folder), source, target, task, say, if_tokenized)
     if {source, target} != {"de", "en"}:
         raise DataNotFoundError(
-            f"what is fetched is German and English: name a folder with {source} and {target}, --data FOLDER"
+            f"only German and English can be fetched: name a folder with {source} and {target}, --data FOLDER"
         )
     return _MULTI30K.by(WAYS if fetch else WAYS[:1], ADVICE, say)
 
@@ -112,12 +112,12 @@ def _named(folder: Path, source: str, target: str, task: str, say: Say, if_token
     wanted = _other_languages(folder, source, target, task)
     title = f"parallel text in {source} and {target}"
     return Place("", title, check).named(
-        folder, layouts, wanted or "the formats are in rectified/workloads/data/text/pairs.py"
+        folder, layouts, wanted or "rectified/workloads/data/text/pairs.py lists the formats"
     )
 
 
 def _other_languages(folder: Path, source: str, target: str, task: str) -> str:
-    """Which languages a folder has instead of these, and what to write for them; "" if it has these, or no others."""
+    """A hint about the languages that a folder has instead of these; "" if it has these, or no others."""
     found = languages(folder)
     if len(found) < 2 or {source, target} <= {*found}:
         return ""
@@ -148,7 +148,7 @@ def _nothing(source: str, target: str) -> str:
 
 
 def tokenized(text: Sequence[str]) -> bool:
-    """Whether Moses' tokenizer has been through the text: it leaves escapes, joints, and punctuation between spaces.
+    """Whether a text was tokenized by Moses, which leaves escapes, joints, and punctuation between spaces.
 
     >>> tokenized(["It &apos;s a well @-@ known fact"]), tokenized(["He left , she stayed ."])
     (True, True)

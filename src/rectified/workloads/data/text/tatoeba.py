@@ -34,13 +34,13 @@ def read(place: Path, source: str, target: str) -> ParallelText | None:
         if len(columns) not in (2, 3):  # the third names the authors
             raise DataNotFoundError(f"{path}: line {number} has {len(columns)} columns; it must have 2 or 3")
         pairs.append((columns[0], columns[1]))
-    # By a hash of the English: the translations of one sentence stay together, and hardly any cut separates them.
+    # Sort by a hash of the English, so that translations of the same sentence stay together and are rarely separated.
     pairs = sorted(dict.fromkeys(pairs), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
     if source != "en":
         pairs = [(foreign, english) for english, foreign in pairs]
     held = min(HELD_OUT, len(pairs) // 10)
     if not held:
-        raise DataNotFoundError(f"{path}: {len(pairs)} different pairs are too few to hold any out")
+        raise DataNotFoundError(f"{path}: {len(pairs)} distinct pairs are too few to hold any out")
     known = [set(side) for side in zip(*pairs[-2 * held :], strict=True)]
     train = [pair for pair in pairs[: -2 * held] if pair[0] not in known[0] and pair[1] not in known[1]]
     return ParallelText(Lines.of(train), Lines.of(pairs[-2 * held : -held]), Lines.of(pairs[-held:]))

@@ -24,13 +24,13 @@ SUMS = {
     "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
 LAYOUTS = ("", NAME, ARCHIVE, f"{NAME}/{ARCHIVE}")
-WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them; a text of your own is train.txt, valid.txt, test.txt"
+WANTED = f"{', '.join(SUMS)}, or {ARCHIVE} with them; your own text is train.txt, valid.txt, test.txt"
 WORDS = 2_088_628  # in the training text, with each line's <eos>
 VOCABULARY = 33_278  # different ones
 ADVICE = f"""What you can do:
   - fetch {URL}
     on any machine and name its folder with --data FOLDER, packed or unpacked, or unpack its files into {{cache}}
-  - where the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
+  - if the cache cannot be written: set RECTIFIED_CACHE to a folder that can"""
 
 
 def load(place: Path) -> Corpus:
