@@ -59,19 +59,19 @@ class Warmup:
     m_delay: int = 0
 
     def omega(self, t: int, beta2: float) -> float:
-        """The factor of step t = 1, 2, ..."""
+        """The factor omega of step t = 1, 2, ..."""
         raise NotImplementedError(f"{type(self).__name__} is a Warmup without omega(t, beta2): define it")
 
     def check(self, beta2: float) -> None:
-        """Raise ValueError for a beta2 at which this warmup cannot work; asked when an optimizer is made."""
+        """Raise ValueError for a beta2 at which this warmup cannot work; called when an optimizer is created."""
 
     def period(self, beta2: float) -> float | None:
-        """The effective warmup period in closed form; None where there is none (see :func:`effective_period`)."""
+        """The effective warmup period in closed form; None if there is none (see :func:`effective_period`)."""
         return None
 
 
 class _Adapted(Warmup):
-    """A user's object that has an omega and is no :class:`Warmup`: what it lacks is the base class's."""
+    """Adapts a user's object with an omega to a :class:`Warmup`, with defaults for what it lacks."""
 
     def __init__(self, own: Any) -> None:
         self.own = own
@@ -85,7 +85,7 @@ class _Adapted(Warmup):
 
 
 def as_warmup(given: Any) -> Warmup:
-    """The warmup that an optimizer was given: itself, or an object with an omega seen as one.
+    """Convert what an optimizer was given to a :class:`Warmup`: a warmup, or any object with an omega.
 
     Raises:
         TypeError: it has no ``omega(t, beta2)``, or is a class instead of an object.
@@ -178,7 +178,7 @@ class Rectified(Warmup):
         return self.threshold
 
     def check(self, beta2: float) -> None:
-        """Refuse a beta2 at which this rectifier would never leave its start."""
+        """Raise for a beta2 at which this warmup would never leave its start."""
         end = rho_inf(beta2)
         if end <= self.rho_min:
             least = (self.rho_min - 1) / (self.rho_min + 1)
@@ -316,7 +316,7 @@ def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0
 
 
 def first_at(omega: Callable[[int], float], level: float, after: int = 0) -> int | None:
-    """:func:`steps_until` for an omega of t alone."""
+    """The first step t > after at which omega(t) >= level; None if not within 1e12."""
     low, high = after, after + 1
     while omega(high) < level:
         if high > 10**12:
@@ -332,7 +332,7 @@ def first_at(omega: Callable[[int], float], level: float, after: int = 0) -> int
 
 
 def effective_period(warmup: Warmup, beta2: float) -> float:
-    r"""How many full steps a warmup costs: its effective warmup period.
+    r"""The effective warmup period: the number of full steps that a warmup costs.
 
     .. math:: T(\omega) = \sum_{t=1}^\infty (1 - \omega_t)
 
@@ -381,7 +381,7 @@ def effective_period(warmup: Warmup, beta2: float) -> float:
 
 
 def _sum(f: Callable[[int], float], start: int, stop: int) -> float:
-    """Sum of f over start <= t < stop, a power of two of steps, from few of them where f is smooth.
+    """The sum of f over start <= t < stop, a power of two of steps, from few evaluations where f is smooth.
 
     Trapezoidal sums of stride s differ from the one of stride 1 by a polynomial in s^2 (Euler and Maclaurin), which
     Neville's scheme takes to s = 1. Where two extrapolations differ there is a kink: halve.
@@ -409,7 +409,7 @@ def _sum(f: Callable[[int], float], start: int, stop: int) -> float:
 
 
 def _number(name: str, value: Any, example: str) -> int | float:
-    """A number of Python's own, so that checkpoints hold plain values; numpy's are taken too."""
+    """Convert a number, possibly numpy's, to Python's own, so that checkpoints hold plain values."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a number, as in {example}")
     x = float(value)
@@ -417,7 +417,7 @@ def _number(name: str, value: Any, example: str) -> int | float:
 
 
 def _ramp(length: float) -> float:
-    """Sum of 1 - t/length over 1 <= t < length."""
+    """The sum of 1 - t/length over 1 <= t < length."""
     n = math.ceil(length) - 1
     return n - n * (n + 1) / (2 * length)
 
@@ -427,7 +427,7 @@ _BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in KINDS}
 
 
 def to_plain(warmup: Any) -> dict[str, Any] | None:
-    """The warmup as plain values, for a checkpoint; None for a class that is not ours, which no checkpoint can hold.
+    """The warmup as plain values for a checkpoint; None if its class is not one of ours.
 
     >>> to_plain(Linear(100))
     {'name': 'Linear', 'steps': 100}
@@ -437,7 +437,7 @@ def to_plain(warmup: Any) -> dict[str, Any] | None:
 
 
 def from_plain(plain: dict[str, Any]) -> Warmup:
-    """The warmup that :func:`to_plain` wrote.
+    """Rebuild the warmup that :func:`to_plain` converted.
 
     Raises:
         ValueError: the name or the fields are not those of a warmup here.

@@ -202,7 +202,7 @@ def test_what_schedulers_have_written_into_a_group_is_kept_and_one_of_your_own_c
     schedule.step()
     saved = from_a_file(theirs)
     theirs.param_groups[0]["depth"] = 3
-    with pytest.raises(ValueError, match=r"group 0 has depth. If that is your own, take it out"):
+    with pytest.raises(ValueError, match=r"group 0 has depth. If you added that key, remove it"):
         convert.from_optimi(theirs.state_dict())
     ours = rectified.RAdam([{"params": parameters(), "depth": 3}])
     ours.load_state_dict(convert.from_optimi(saved))

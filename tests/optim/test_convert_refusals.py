@@ -29,13 +29,17 @@ REFUSED = {
         "a dict with model, optimizer; an optimizer's",
     ),
     "no dict": (convert.from_radam, lambda: torch.optim.RAdam(parameters()), "this is RAdam; an optimizer's"),
-    "torch": (convert.from_radam, lambda: stepped(torch.optim.RAdam), "load_state_dict takes as it is"),
-    "ours": (convert.from_optimi, lambda: stepped(rectified.RAdam), "load_state_dict takes as it is"),
-    "optimi": (convert.from_pytorch_optimizer, lambda: stepped(optimi.RAdam), "from_optimi takes RAdam"),
-    "the authors'": (convert.from_optimi, lambda: stepped(AuthorsRAdam), "the authors' RAdam, which from_radam takes"),
-    "pytorch_optimizer": (convert.from_radam, lambda: stepped(PO), "of which from_pytorch_optimizer takes RAdam"),
+    "torch": (convert.from_radam, lambda: stepped(torch.optim.RAdam), "load_state_dict accepts without conversion"),
+    "ours": (convert.from_optimi, lambda: stepped(rectified.RAdam), "load_state_dict accepts without conversion"),
+    "optimi": (convert.from_pytorch_optimizer, lambda: stepped(optimi.RAdam), "from_optimi converts its RAdam"),
+    "the authors'": (
+        convert.from_optimi,
+        lambda: stepped(AuthorsRAdam),
+        "the authors' RAdam, which from_radam converts",
+    ),
+    "pytorch_optimizer": (convert.from_radam, lambda: stepped(PO), "from_pytorch_optimizer converts its RAdam"),
     "a sum of squares": (convert.from_radam, lambda: stepped(torch.optim.Adagrad), "group 0 lacks betas"),
-    "another of pytorch_optimizer's": (
+    "an optimizer of pytorch_optimizer": (
         convert.from_pytorch_optimizer,
         lambda: stepped(pytorch_optimizer.AdaBound),
         "group 0 has ams_bound, final_lr, gamma",
@@ -55,12 +59,12 @@ REFUSED = {
     "fixed_decay": (
         convert.from_pytorch_optimizer,
         lambda: stepped(PO, fixed_decay=True, weight_decay=1e-4),
-        "that the lr does not scale",
+        "that is not scaled by the lr",
     ),
     "a decay without effect": (
         convert.from_pytorch_optimizer,
         lambda: stepped(PO, weight_decouple=False, weight_decay=0.1),
-        "leaves without effect",
+        "RAdam ignores",
     ),
     "a threshold below 4": (
         partial(convert.from_pytorch_optimizer, n_sma_threshold=3),

@@ -182,7 +182,7 @@ def test_an_overlapping_parameter_is_refused_before_anything_moves(lay, path):
     p = torch.nn.Parameter(lay(block[20:24]))
     optimizer = rectified.Adam([p], **path)
     p.grad = torch.ones(p.shape)
-    with pytest.raises(RuntimeError, match="several elements at one place"):
+    with pytest.raises(RuntimeError, match="several elements at the same memory location"):
         optimizer.step()
     assert (block == GUARD).all()
     assert float(optimizer.state_dict()["state"].get(0, {"step": 0.0})["step"]) == 0

@@ -198,7 +198,7 @@ def test_wider_parameters_in_the_same_group_are_left_as_they_are():
     [
         ({"rounding": "up"}, torch.bfloat16, ValueError, "rounding is 'up'.*'nearest', 'kahan', 'stochastic'"),
         ({"rounding": "kahan", "state_dtype": torch.bfloat16}, torch.bfloat16, ValueError, "needs torch.float32"),
-        ({"rounding": "stochastic"}, torch.float16, RuntimeError, "float16.*'kahan' serves both"),
+        ({"rounding": "stochastic"}, torch.float16, RuntimeError, "float16.*'kahan' works for both"),
         ({"state_dtype": torch.float64}, torch.bfloat16, RuntimeError, "state_dtype torch.float64"),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""Hugging Face Trainer: a tiny Llama, made from its config, learns the characters of this project's licence."""
+"""Hugging Face Trainer: a tiny Llama, made from its config, learns the characters of this project's license."""
 
 import pytest
 import torch

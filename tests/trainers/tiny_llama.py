@@ -1,4 +1,4 @@
-"""A transformer of a few thousand weights, made from its config, and text for it: this project's licence."""
+"""A transformer of a few thousand weights, made from its config, and text for it: this project's license."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The optimizers: Adam with one scalar, omega, in front of its update."""
+"""The optimizers: Adam and its relatives, whose update is multiplied by a warmup factor, omega."""
 
 from .adam import Adam
 from .adamw import AdamW

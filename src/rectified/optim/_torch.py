@@ -1,6 +1,6 @@
-"""Private names of torch, each with a fallback: no other file uses one.
+"""Private names of torch, each with a fallback; no other file uses any.
 
-The documented ``torch._foreach_*`` functions are not counted among them.
+The documented ``torch._foreach_*`` functions do not count as private.
 """
 
 import sys
@@ -30,12 +30,12 @@ __all__ = [
     "version_of",
 ]
 
-TensorList = list[Tensor] | tuple[Tensor, ...]  # what torch's foreach and fused functions take
+TensorList = list[Tensor] | tuple[Tensor, ...]  # the argument type of torch's foreach and fused functions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-try:  # as torch.no_grad() does it, in a quarter of its time
+try:  # what torch.no_grad() does, in a quarter of the time
     from torch._C import _set_grad_enabled as set_grad_enabled
 except ImportError:
     set_grad_enabled = torch.set_grad_enabled  # type: ignore[assignment]
@@ -45,7 +45,7 @@ try:
 except ImportError:
 
     def profiler_enabled() -> bool:
-        """Whether a profiler records: assume so, which only costs time."""
+        """Whether a profiler is recording; True if unknown, which only costs time."""
         return True
 
 
@@ -60,16 +60,16 @@ try:
 except ImportError:
     global_pre_hooks, global_post_hooks = {}, {}
 
-try:  # in torch's stubs what it gives, an int, stands for the descriptor
+try:  # torch's stubs declare the descriptor by the int that it returns
     version_of: Callable[[Tensor], int] = torch._C.TensorBase._version.__get__  # type: ignore[attr-defined]
 except AttributeError:
 
     def version_of(x: Tensor) -> int:
-        """How often a tensor was written to; where torch does not tell, never the same twice."""
+        """A tensor's version counter; a new value at every call if torch does not provide it."""
         return id(object())
 
 
-# The fused Adam ops. Where a signature is not the one that was tested, foreach ops serve.
+# The fused Adam ops. If a signature differs from the tested one, foreach ops are used instead.
 _SIGNATURE = (
     "(Tensor(a!)[] self, Tensor(b!)[] grads, Tensor(c!)[] exp_avgs, Tensor(d!)[] exp_avg_sqs, "
     "Tensor(e!)[] max_exp_avg_sqs, Tensor[] state_steps, *, float lr, float beta1, float beta2, float weight_decay, "
@@ -78,7 +78,7 @@ _SIGNATURE = (
 
 
 def has_known_op() -> bool:
-    """Whether this torch has both fused Adam ops with the signature that was tested, lr being a number or a tensor."""
+    """Whether this torch has both fused Adam ops, for a float and a tensor lr, with the tested signatures."""
     ops = torch.ops.aten
     try:
         by_number = [str(op.default._schema) for op in (ops._fused_adam_, ops._fused_adamw_)]
@@ -96,24 +96,24 @@ fused_adamw: Callable[..., None] = getattr(torch, "_fused_adamw_", None)  # type
 
 
 def has_values(x: Tensor) -> bool:
-    """Whether there are numbers in the tensor: not in one of the meta device, nor in a fake one."""
-    fake = sys.modules.get("torch._subclasses.fake_tensor")  # whoever has made one has imported it
+    """Whether a tensor has values; meta and fake tensors have none."""
+    fake = sys.modules.get("torch._subclasses.fake_tensor")  # a fake tensor exists only if this was imported
     return not (x.is_meta or (fake is not None and isinstance(x, fake.FakeTensor)))
 
 
 def fans(x: Tensor) -> tuple[int, int]:
-    """n_in and n_out of a weight of two dimensions or more, as torch.nn.init counts them."""
+    """The fan-in and fan-out of a weight of two or more dimensions, as torch.nn.init computes them."""
     receptive = x[0, 0].numel() if x.ndim > 2 else 1
     return x.shape[1] * receptive, x.shape[0] * receptive
 
 
 def has_step_hooks(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether hooks can be registered on its steps: not where a wrapper has left out Optimizer's constructor."""
+    """Whether step hooks can be registered on an optimizer; not if a wrapper skipped Optimizer's constructor."""
     return hasattr(optimizer, "_optimizer_step_pre_hooks")
 
 
 def register_first_pre_hook(optimizer: torch.optim.Optimizer, hook: Callable[..., Any]) -> Any:
-    """Register a hook before every step, ahead of the others where torch keeps them in order; returns its handle."""
+    """Register a pre-step hook, ahead of the others if torch keeps them in order; return its handle."""
     handle = optimizer.register_step_pre_hook(hook)
     move = getattr(optimizer._optimizer_step_pre_hooks, "move_to_end", None)
     if move is not None:
@@ -122,10 +122,10 @@ def register_first_pre_hook(optimizer: torch.optim.Optimizer, hook: Callable[...
 
 
 def _unless_compiled(kept_out: Callable[P, T]) -> Callable[P, T]:
-    """torch's method, as torch wraps it once torch._dynamo is there, and bare before.
+    """Wrap a torch method so that torch._dynamo is used only once it has been imported.
 
-    torch keeps some methods out of compiled graphs. For that the first call of one imports torch._dynamo, which takes
-    as long as `import torch`; whoever compiles has imported it before.
+    torch keeps some methods out of compiled graphs, and the first call of one imports torch._dynamo for that, which
+    takes as long as `import torch`. Code that compiles has imported it before.
     """
     bare: Callable[P, T] = getattr(kept_out, "__wrapped__", kept_out)
 
@@ -137,13 +137,13 @@ def _unless_compiled(kept_out: Callable[P, T]) -> Callable[P, T]:
 
 
 class Optimizer(torch.optim.Optimizer):
-    """torch.optim.Optimizer, whose first instance in a process does not wait for torch._dynamo."""
+    """torch.optim.Optimizer, without the import of torch._dynamo for the first instance in a process."""
 
     add_param_group = _unless_compiled(torch.optim.Optimizer.add_param_group)
     zero_grad = _unless_compiled(torch.optim.Optimizer.zero_grad)
     state_dict = _unless_compiled(torch.optim.Optimizer.state_dict)
 
     def hooks(self, kind: str) -> dict[int, Callable[..., Any]]:
-        """The hooks registered on this optimizer, such as ``"load_state_dict_pre"``; none where torch keeps none."""
+        """The hooks of a kind registered on this optimizer, such as ``"load_state_dict_pre"``; empty if unsupported."""
         found: dict[int, Callable[..., Any]] = getattr(self, f"_optimizer_{kind}_hooks", {})
         return found

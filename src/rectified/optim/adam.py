@@ -1,4 +1,4 @@
-"""Adam, whose warmup is a value: with it, every method here."""
+"""Adam with a warmup as an option, on which AdamW and RAdam are built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from .step.warn import warn_of_huge_start
 
 
 class Adam(BaseOptimizer):
-    r"""Adam with a warmup in front of its update, on torch's fused kernel.
+    r"""Adam with a built-in warmup, on torch's fused kernel.
 
     .. math::
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
@@ -30,49 +30,49 @@ class Adam(BaseOptimizer):
         \theta_t &= \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    Arguments, defaults and the saved state are torch.optim.Adam's; the last four are new.
+    Arguments, defaults and the saved state are those of torch.optim.Adam; the last four arguments are new.
     Each parameter has its own t: the number of steps in which it had a gradient.
 
-    A warmup here and a decay of the lr by a scheduler multiply, and do not know of each other: put
-    ``warmup=Linear(500)`` here and torch's CosineAnnealingLR over the whole run beside it.
+    A warmup here multiplies the lr that a scheduler sets, and neither needs to know about the other: use
+    ``warmup=Linear(500)`` here together with torch's CosineAnnealingLR over the entire run.
 
     Args:
         params: parameters, named parameters, or dicts of parameter groups. As in torch, every option can be set per
-            group but `differentiable`, which is the constructor's for all.
+            group except `differentiable`, which holds for all groups.
         lr: learning rate gamma; a number or a one-element tensor, at least 0.
         betas: decay rates of the first and the second moment, each in [0, 1); numbers or one-element tensors.
         eps: added to the denominator, at least 0.
         weight_decay: lambda; added to the gradient as lambda theta (L2), or decoupled, see below.
         amsgrad: divide by the largest v so far.
-        maximize: ascend.
-        capturable: count the steps on the device and read nothing back, as CUDA graphs need it; lr may then be a tensor
-            that a scheduler changes under the graph (the betas, which some schedulers cycle, are in it as numbers). On
-            a CPU too. ``group["omega"]`` is then a tensor, and every omega is asked for beforehand, see
-            :mod:`rectified.warmup`. A tensor beta is read when it was written to, which no graph can hold.
+        maximize: maximize the objective instead of minimizing it.
+        capturable: count steps on the device and never synchronize with the host, as CUDA graphs require. lr may then
+            be a tensor that a scheduler changes between replays; betas are captured as numbers. Also works on a CPU.
+            ``group["omega"]`` is then a tensor, and omega is evaluated in advance, see :mod:`rectified.warmup`. A
+            tensor beta is read when it changes, which a graph cannot capture.
         differentiable: let autograd record the step, in parameters, gradients, and an lr, betas or weight decay that
-            are tensors; omega is taken at beta2's value. It rounds to nearest.
-        foreach, fused: ``None`` takes torch's fused op, on copies of what it cannot take as it is, and foreach ops for
-            tensor subclasses and devices that it does not know; ``foreach=True`` or ``fused=False`` takes foreach ops
-            throughout.
-        decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; omega
-            does not scale it.
+            are tensors; omega is computed from beta2's value. Rounding must be to nearest.
+        foreach, fused: ``None`` uses torch's fused op, with copies of tensors that it cannot take, and foreach ops for
+            tensor subclasses and devices that it does not support; ``foreach=True`` or ``fused=False`` always uses
+            foreach ops.
+        decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; not scaled
+            by omega.
         warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
             :mod:`rectified.warmup`; ``None`` is plain Adam.
-        eps_hat: add eps to sqrt(v) before its bias correction (torch's RAdam, Adam-eps), instead of after.
-        state_dtype: of the moments of bfloat16 and float16 parameters, whose step is then taken in it. In the
-            parameter's own dtype v stalls, as in torch, for 4 bytes less per parameter (6 with amsgrad). Wider
-            parameters have moments of their own dtype.
-        rounding: of bfloat16 and float16 parameters after a step in float32: to ``"nearest"``; ``"kahan"``, with what
-            rounding takes kept in the state, in 2 bytes per parameter; ``"stochastic"`` (bfloat16), unbiased, by
-            torch's global generator.
+        eps_hat: add eps to sqrt(v) before its bias correction (as torch's RAdam and Adam-eps do) instead of after.
+        state_dtype: the dtype of the moments of bfloat16 and float16 parameters, in which their step is also computed.
+            In the parameter's own dtype v stalls, as in torch, but takes 4 bytes less per parameter (6 with amsgrad).
+            Wider parameters have moments of their own dtype.
+        rounding: how bfloat16 and float16 parameters are rounded after a step in float32: ``"nearest"``; ``"kahan"``,
+            which keeps the rounding error in the state, in 2 bytes per parameter; or ``"stochastic"`` (bfloat16),
+            which is unbiased and draws from torch's global generator.
 
     Raises:
-        TypeError: an option is no number where one is needed, or the warmup has no omega.
-        ValueError: an option is outside its range, or the warmup never starts at this beta2.
-        RuntimeError: two flags exclude each other; from ``step``, for sparse gradients, and where a CUDA graph is
-            captured without ``capturable``.
+        TypeError: an option is not a number where one is required, or the warmup has no omega.
+        ValueError: an option is out of range, or the warmup never starts at this beta2.
+        RuntimeError: two flags are incompatible; from ``step``, for sparse gradients, and if a CUDA graph is captured
+            without ``capturable``.
 
-    While training, ``group["omega"]`` holds the factor last used, and :func:`rectified.explain` the whole picture.
+    During training, ``group["omega"]`` holds the last factor, and :func:`rectified.explain` shows all details.
 
     >>> import torch
     >>> from rectified.warmup import UntunedLinear
@@ -112,7 +112,7 @@ class Adam(BaseOptimizer):
         super().__init__(params, options_from(locals()))
 
     def take(self, work: list[Work]) -> None:
-        """Step what is planned: the numbers of every bucket first, which may be refused, then the kernels."""
+        """Take the planned steps: compute the numbers of every bucket first, which may raise, then run the kernels."""
         self._refuse_capture()
         grad_scale, found_inf = self._from_scaler()
         numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
@@ -128,10 +128,10 @@ class Adam(BaseOptimizer):
                     here.bucket.kernel(Tensors(here.params, *here.states), here.grads, n)
             plan.advance()
             if pairs:
-                group["omega"] = pairs[0][1].omega  # of the parameters that have stepped most often
+                group["omega"] = pairs[0][1].omega  # for the parameters with the most steps
 
     def _numbers(self, group: Group, found: list[Found], grad_scale: Tensor | None) -> list[tuple[Found, Numbers]]:
-        """Each bucket of a group with the numbers of its step; none of a group that is counted on the device."""
+        """Each bucket of a group with the numbers of its step; empty for a group that is counted on the device."""
         if group["capturable"]:
             return []
         warmup, pairs = self.warmup(group), []
@@ -191,11 +191,11 @@ class Adam(BaseOptimizer):
     def refuse(self, p: Tensor, entry: Mapping[str, Any], group: Group, whose: str) -> None:
         if p.dtype in NARROW and group["state_dtype"] not in (torch.float32, p.dtype):
             raise RuntimeError(
-                f"{whose} is {p.dtype} and state_dtype {group['state_dtype']}: that must be torch.float32 or {p.dtype}"
+                f"{whose} is {p.dtype} and state_dtype is {group['state_dtype']}; it must be torch.float32 or {p.dtype}"
             )
         if p.dtype is torch.float16 and group["rounding"] == "stochastic":
             raise RuntimeError(
-                f"{whose} is torch.float16; rounding='stochastic' is for torch.bfloat16. 'kahan' serves both"
+                f"{whose} is torch.float16; rounding='stochastic' is for torch.bfloat16 only, 'kahan' works for both"
             )
         super().refuse(p, entry, group, whose)
 
@@ -206,21 +206,21 @@ class Adam(BaseOptimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether a GradScaler hands over its scale and its verdict, and leaves the unscaling to the step.
+        """Whether a GradScaler passes its scale and found_inf to the step instead of unscaling gradients itself.
 
-        As in torch on request only (``fused=True``, or ``capturable``): Lightning refuses to clip the gradients of an
-        optimizer that says so, and Accelerate cannot tell that a step was skipped, and lets the lr scheduler go on.
+        As in torch, only on request (``fused=True``, or ``capturable``): Lightning does not clip gradients of such an
+        optimizer, and Accelerate cannot detect a skipped step, so it advances the lr scheduler.
         """
         return all(group["fused"] or group["capturable"] for group in self.param_groups)
 
     def _from_scaler(self) -> tuple[Tensor | None, Tensor | None]:
-        """The scale and the verdict of a GradScaler that leaves the unscaling to this step."""
+        """The scale and found_inf of a GradScaler that leaves the unscaling to this step."""
         given = self.__dict__
-        found_inf = given.get("found_inf")  # with one that saw no gradient, the number 0
+        found_inf = given.get("found_inf")  # the number 0 if the scaler saw no gradient
         return given.get("grad_scale"), found_inf if isinstance(found_inf, Tensor) else None
 
     def skips(self) -> bool:
-        """Whether a GradScaler has found an infinity: nothing moves then, and no clock."""
+        """Whether a GradScaler found an infinite gradient, so that neither parameters nor counts change."""
         if "found_inf" not in self.__dict__:
             return False
         _, found_inf = self._from_scaler()
@@ -229,7 +229,7 @@ class Adam(BaseOptimizer):
         return bool(found_inf.item())
 
     def _refuse_capture(self) -> None:
-        """Raise where a CUDA graph is captured of a step that is counted on the host: each replay would repeat it."""
+        """Raise if a CUDA graph captures a step that is counted on the host, since replays would repeat its count."""
         capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
         if capturing and not all(group["capturable"] for group in self.param_groups):
             raise RuntimeError(
@@ -239,5 +239,5 @@ class Adam(BaseOptimizer):
 
 
 def adam_row(warmup: Warmup | None, beta2: float, t: int) -> Coefficients:
-    """What :mod:`.step.capturable` tables for each count: the coefficients without beta1's correction."""
+    """The row that :mod:`.step.capturable` tabulates for each count: the coefficients without beta1's correction."""
     return coefficients(warmup, (0.0, beta2), t, omega_of(warmup, t, beta2))

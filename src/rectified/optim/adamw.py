@@ -11,7 +11,7 @@ from .step.options import Group
 
 
 class AdamW(Adam):
-    r"""Adam with decoupled weight decay, 0.01 by default, and a warmup in front of its update.
+    r"""Adam with decoupled weight decay, 0.01 by default, and a built-in warmup.
 
     .. math::
         \theta_t = (1 - \gamma \lambda)\, \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
@@ -92,5 +92,5 @@ class AdamW(Adam):
         super().check(group)
 
     def adopt(self, options: Group) -> Group:
-        # A save of Adam's becomes AdamW's, as in torch.
+        # A state saved by Adam becomes one of AdamW, as in torch.
         return {**super().adopt(options), "decoupled_weight_decay": True}

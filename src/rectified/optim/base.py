@@ -1,4 +1,4 @@
-"""What every optimizer here shares: groups, state, saving and loading, hooks, refusals."""
+"""The base class of the optimizers: groups, state, saving and loading, hooks, and checks."""
 
 import inspect
 from collections import defaultdict
@@ -29,34 +29,34 @@ from .step.make_plan import make_plan
 from .step.options import Group, check_options, check_paths, check_warmup, plain
 from .step.plan import Found, Plan
 from .step.update import omega_of
-from .step.warn import tell_fallback_reasons
+from .step.warn import log_fallback_reasons
 
 Loss = float | Tensor
 Work = tuple[Group, Plan, list[Found]]
 
 
 class BaseOptimizer(Optimizer):
-    """An optimizer whose parameters each count their own steps; a subclass names its states and takes the step.
+    """The base class of optimizers whose parameters each count their own steps.
 
-    What a subclass defines: ``STATES``, its constructor, :meth:`check` for options of its own, and either
-    :meth:`numbers` and :meth:`update`, or :meth:`move` for what is once a group.
+    A subclass defines ``STATES``, its constructor, :meth:`check` for its own options, and either :meth:`numbers` and
+    :meth:`update`, or :meth:`move` if a step needs an entire group.
     """
 
     STATES: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensors like the parameter in its state, 0 at first."""
+    """The names of the state tensors that have the parameter's shape and start at 0."""
     SCALARS: ClassVar[dict[str, float]] = {}
-    """Further numbers in a parameter's state, beside its step, and what they are at first."""
+    """Additional numbers in a parameter's state besides its step count, with their initial values."""
     ELEMENTWISE: ClassVar[bool] = True
-    """Whether no element's step depends on another's, so that each rank may step its own shards of a DTensor."""
+    """Whether the step is elementwise, so that each rank may step its own shards of a DTensor."""
     DEPENDS_ON: ClassVar[tuple[str, ...]] = ("foreach", "fused", "differentiable", "capturable")
-    """Options that decide about states and kernels: the plan is made anew where one changes."""
+    """Options that affect states and kernels: a change of one rebuilds the plan."""
 
     _plans: list[Plan]
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         takes = _keywords(type(self))
         options = {name: plain(x) for name, x in options.items()}
-        # `defaults` are what the constructor takes, so that type(o)(params, **o.defaults) is another such optimizer.
+        # `defaults` are the constructor's arguments, so that type(o)(params, **o.defaults) rebuilds the optimizer.
         self._fixed = {} if takes is None else {name: x for name, x in options.items() if name not in takes}
         self._forget_plans()
         self.check({**options, **self._fixed})
@@ -65,17 +65,17 @@ class BaseOptimizer(Optimizer):
     # What a group asks for.
 
     def check(self, group: Group) -> None:
-        """Raise for an option that no step could use."""
+        """Raise for an invalid option of a group."""
         check_options(group)
         check_paths(group)
         check_warmup(group.get("warmup"), self.beta2(group))
 
     def beta2(self, group: Group) -> Any:
-        """The decay rate of the second moment, of which the warmup is a function; NaN where there is none."""
+        """The decay rate of the second moment, on which the warmup depends; NaN if there is none."""
         return group["betas"][1] if "betas" in group else float("nan")
 
     def warmup(self, group: Group) -> Warmup | None:
-        """The group's warmup; None is none."""
+        """The group's warmup, or None."""
         given = group.get("warmup")
         return given if given is None or isinstance(given, Warmup) else check_warmup(given, self.beta2(group))
 
@@ -84,11 +84,11 @@ class BaseOptimizer(Optimizer):
         return omega_of(self.warmup(group), t, float(self.beta2(group)))
 
     def has_momentum_step(self, group: Group, t: int) -> bool:
-        """Whether step t, at which omega is 0, moves the parameters by lr * m_hat; else they stand still."""
+        """Whether step t, at which omega is 0, moves the parameters by lr * m_hat instead of holding them."""
         return False
 
     def state_names(self, p: Tensor, group: Group) -> Sequence[str]:
-        """Those of STATES that this parameter has in this group."""
+        """The names of STATES that a parameter has in this group."""
         return self.STATES
 
     def state_dtype(self, p: Tensor, group: Group, name: str) -> torch.dtype:
@@ -96,15 +96,15 @@ class BaseOptimizer(Optimizer):
         return p.dtype
 
     def row(self, group: Group) -> Row:
-        """With capturable: what is tabled for each count."""
+        """A function that returns the row to tabulate for each count, for capturable steps."""
         raise NotImplementedError(f"{type(self).__name__} has no capturable")
 
     def new_state(self, p: Tensor, group: Group) -> dict[str, Tensor]:
-        """States of a parameter with its first gradient that do not begin at 0."""
+        """The initial states that are not 0, for a parameter with its first gradient."""
         return {}
 
     def kernel(self, group: Group, theta: Tensor, grad: Tensor, states: TensorList, reasons: set[str]) -> Kernel:
-        """How a parameter is to be stepped; adds to `reasons` why the fused op may not, where that is worth a word."""
+        """The kernel for a parameter; adds to `reasons` why the fused op cannot be used, if that merits a warning."""
         asked = group.get("foreach") or group.get("fused") is False
         if asked or why_not_fused(theta, grad, states):
             return foreach
@@ -122,7 +122,7 @@ class BaseOptimizer(Optimizer):
             The closure's loss, if one was given.
 
         Raises:
-            RuntimeError: a gradient is sparse, or a parameter cannot be stepped. Nothing has moved then.
+            RuntimeError: a gradient is sparse, or a parameter cannot be stepped. No parameter has changed then.
         """
         if torch.compiler.is_compiling():
             return self._untraced_step(closure)
@@ -136,8 +136,8 @@ class BaseOptimizer(Optimizer):
             return self._hooked_step(closure)
         return self._step(closure)
 
-    # torch wraps every step() in hooks and a profiler range, a tenth of a small model's step. Marked as wrapped, it
-    # is left alone, and calls the wrapper itself where there is a hook or a profiler to serve.
+    # torch wraps every step() in hooks and a profiler range, which takes a tenth of a small model's step. Marked as
+    # already wrapped, this one calls the wrapper itself only if there is a hook or a profiler.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
@@ -156,17 +156,17 @@ class BaseOptimizer(Optimizer):
 
     _hooked_step = Optimizer.profile_hook_step(_step)
 
-    # torch.compile cannot trace the op, and would trace the bookkeeping for every lr. Its graph ends before a step.
+    # torch.compile cannot trace the op, and would retrace the bookkeeping for every lr. Its graph ends before a step.
     @disable_dynamo
     def _untraced_step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         return self._hooked_step(closure) if type(self).step is BaseOptimizer.step else self._step(closure)
 
     def skips(self) -> bool:
-        """Whether a GradScaler asks this step to do nothing."""
+        """Whether a GradScaler requires this step to be skipped."""
         return False
 
     def take(self, work: list[Work]) -> None:
-        """Step what is planned; whatever can be refused is found out before anything moves."""
+        """Take the planned steps; everything that may raise is checked before any parameter changes."""
         for group, plan, found in work:
             if found:
                 self.move(group, [as_real(here) for here in found])
@@ -177,7 +177,7 @@ class BaseOptimizer(Optimizer):
         raise NotImplementedError
 
     def _planned(self) -> list[Work]:
-        """Each group with its plan and the tensors of its buckets."""
+        """The work of a step: each group with its plan and the tensors of its buckets."""
         olds = self._plans[: len(self.param_groups)]
         work = [self.plan(group, old) for group, old in zip_longest(self.param_groups, olds)]
         self._plans = [plan for _, plan, _ in work]
@@ -187,50 +187,50 @@ class BaseOptimizer(Optimizer):
         self._plans = []
 
     def plan(self, group: Group, old: Plan | None) -> Work:
-        """The group with its plan, remade where the old one no longer holds, and with its tensors at this step."""
+        """A group with its plan, rebuilt if the old one is no longer valid, and its tensors at this step."""
         options = self._depends_on(group)
         found = old.find(group["params"], self.state, options) if old is not None else None
         if old is not None and found is not None:
             return group, old, found
         plan = make_plan(self, group, old, options)
-        tell_fallback_reasons(self, group, plan.reasons)
+        log_fallback_reasons(self, group, plan.reasons)
         return group, plan, [bucket.note(group["params"], self.state) for bucket in plan.buckets]
 
     def _depends_on(self, group: Group) -> tuple[Any, ...]:
-        """What of the group's options the plan rests on."""
+        """The option values that a group's plan depends on."""
         options = tuple(map(group.get, self.DEPENDS_ON))
         if not group.get("capturable"):
             return options
-        # A tensor beta that is written to has another version: no value is read.
+        # A changed tensor beta has another version, so its value need not be read.
         beta1, beta2 = (
             (x, version_of(x)) if isinstance(x, Tensor) else x for x in (group.get("betas", (0,))[0], self.beta2(group))
         )
         return *options, group.get("warmup"), beta2, beta1 if isinstance(beta1, tuple) else None
 
     def refuse(self, p: Tensor, entry: Mapping[str, Any], group: Group, whose: str) -> None:
-        """Raise for a parameter with which no step can be taken."""
+        """Raise for a parameter that cannot be stepped."""
         if p.grad is not None and p.grad.is_sparse:
-            name = type(self).__name__.replace("AdamW", "Adam")  # torch's words
+            name = type(self).__name__.replace("AdamW", "Adam")  # torch's wording
             raise RuntimeError(
                 f"{whose} of shape {tuple(p.shape)} has a sparse gradient. {name} does not support sparse gradients, "
                 "please consider SparseAdam instead, or make it dense (for an embedding: sparse=False)"
             )
         if p.grad is not None and overlaps(p):
             raise RuntimeError(
-                f"{whose} of shape {tuple(p.shape)} has several elements at one place of memory (strides "
-                f"{p.stride()}), so that no step in place exists: give the optimizer the tensor that was expanded"
+                f"{whose} of shape {tuple(p.shape)} has several elements at the same memory location (strides "
+                f"{p.stride()}), so it cannot be stepped in place: pass the tensor that was expanded"
             )
         for name in self.STATES:
             if name in entry and entry[name].shape != p.shape:
                 raise RuntimeError(
                     f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(entry[name].shape)}: it was "
-                    "resized after it had stepped. Begin it afresh with `del optimizer.state[parameter]`"
+                    "resized after a step. Reset it with `del optimizer.state[parameter]`"
                 )
 
     # Groups, copies, saves.
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its missing options are the constructor's. Raises as the constructor does, changing nothing."""
+        """Add a group, with the constructor's options as defaults; an invalid group raises and changes nothing."""
         if isinstance(param_group, dict):
             self.check({**self.defaults, **self._fixed, **param_group})
         super().add_param_group(param_group)
@@ -240,14 +240,14 @@ class BaseOptimizer(Optimizer):
             group.setdefault(name, x)
 
     def restart_warmup(self, group: int | None = None) -> None:
-        """Begin a group's warmup anew, or every group's: for an lr restart, new data, fine-tuning.
+        """Restart the warmup of one group or of every group, for an lr restart, new data or fine-tuning.
 
-        Moments and counts go back to 0. Both have to: a warmup answers for a v that rests on few gradients, and a count
-        of 1 beside an old v would take its bias correction for that of a new one. Kahan's compensation is part of the
-        weight, and stays.
+        This resets moments and counts to 0. Both are necessary: a warmup is for a v that averages few gradients, and
+        an old v with a count of 1 would get the wrong bias correction. Kahan compensation is part of the weights and
+        stays.
 
         Args:
-            group: index in ``param_groups``; ``None`` is all.
+            group: index in ``param_groups``; ``None`` for all groups.
 
         Raises:
             IndexError: there is no such group.
@@ -268,7 +268,7 @@ class BaseOptimizer(Optimizer):
 
     @torch.no_grad()
     def _restart(self, p: Tensor, group: Group) -> None:
-        """Make a parameter's state what it was before its first step, in place: a CUDA graph may hold it."""
+        """Reset a parameter's state to that before its first step, in place, since a CUDA graph may refer to it."""
         new = self.new_state(p, group) if p.grad is not None else {}
         for name, x in self.state[p].items():
             if name != "compensation" and isinstance(x, Tensor):
@@ -278,7 +278,7 @@ class BaseOptimizer(Optimizer):
         return {**super().__getstate__(), "_fixed": self._fixed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled or copied state. Plans are never part of one."""
+        """Restore a pickled or copied state, which never includes plans."""
         self._forget_plans()
         super().__setstate__(state)
         takes = _keywords(type(self))
@@ -286,10 +286,10 @@ class BaseOptimizer(Optimizer):
             self.defaults.pop("differentiable", None)  # which torch puts there
 
     def state_dict(self) -> dict[str, Any]:
-        """The state in torch.optim's own format; warmups as plain values, so that ``weights_only=True`` loads it.
+        """The state in torch.optim's format, with warmups as plain values, so that ``weights_only=True`` loads it.
 
-        Counts are copies: each owns its memory. A warmup that is not of :mod:`rectified.warmup` cannot be saved so and
-        is left out; on load the constructor's stays.
+        Counts are copies that own their memory. A warmup that is not from :mod:`rectified.warmup` cannot be saved like
+        this and is left out; on load the constructor's warmup stays.
         """
 
         def make_plain(_: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
@@ -302,7 +302,7 @@ class BaseOptimizer(Optimizer):
             }
             saved["param_groups"] = list(map(save_warmup, saved["param_groups"]))
 
-        # Before the user's own post-hooks, which then have in hand what is saved.
+        # Before the user's own post-hooks, so that they see what is saved.
         hook = self.register_state_dict_post_hook(make_plain, prepend=True)
         try:
             return super().state_dict()
@@ -312,11 +312,11 @@ class BaseOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state saved here or by the torch.optim class of the same name.
 
-        Options that the save lacks keep this optimizer's values. The loaded tensors are copies. Everything is read and
+        Options missing from the saved state keep this optimizer's values. Loaded tensors are copies. Everything is
         checked before anything is changed.
 
         Raises:
-            ValueError: the save does not fit this optimizer; nothing is changed then.
+            ValueError: the saved state does not fit this optimizer; nothing is changed then.
         """
         for hook in self.hooks("load_state_dict_pre").values():
             replaced = hook(self, state_dict)
@@ -327,32 +327,32 @@ class BaseOptimizer(Optimizer):
             raise
         except Exception as error:
             problem = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise ValueError(f"this is no state of {type(self).__name__}: {problem}") from error
+            raise ValueError(f"this is not a state of {type(self).__name__}: {problem}") from error
         self._forget_plans()
         self.param_groups, self.state = groups, defaultdict(dict, state)
         for hook in self.hooks("load_state_dict_post").values():
             hook(self)
 
     def adopt(self, options: Group) -> Group:
-        """The options of a saved group, as this optimizer's own groups have them."""
+        """Convert the options of a saved group to those of this optimizer's groups."""
         if isinstance(options.get("warmup"), dict):
             options["warmup"] = from_plain(options["warmup"])
         return options
 
     def required_states(self) -> Sequence[str]:
-        """The names without which a saved state is not this optimizer's."""
+        """The state names that a saved state must have to belong to this optimizer."""
         return ("step", *self.STATES)
 
 
 def _find_keywords(kind: type) -> frozenset[str] | None:
-    """The arguments that a constructor takes; None where it takes any."""
+    """The names of a constructor's arguments; None if it takes any."""
     parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
     if any(x.kind is x.VAR_KEYWORD for x in parameters):
         return None
     return frozenset(x.name for x in parameters)
 
 
-# Not as a decorator: mypy holds a class whose instances can be hashed for one that itself cannot.
+# Not a decorator: mypy would consider the class itself unhashable.
 _keywords: Callable[[type], frozenset[str] | None] = cache(_find_keywords)
 
 
@@ -364,5 +364,5 @@ def as_real(found: Found) -> Found:
 
 
 def real(xs: Iterable[Tensor]) -> list[Tensor]:
-    """Views of complex tensors as pairs of reals; others as they are."""
+    """Views of complex tensors as pairs of reals; real tensors are unchanged."""
     return [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in xs]

@@ -1,14 +1,14 @@
-"""Other RAdams' state dicts as ours: a run that was begun there goes on here, with the steps it would have taken there.
+"""Convert state dicts of other libraries' RAdam to ours, so that a run continues here with the same steps.
 
     optimizer = rectified.RAdam(model.parameters())
     optimizer.load_state_dict(convert.from_optimi(saved))
 
-One function a source, for no state dict names its class. Each takes what ``torch.load(path, weights_only=True)`` gives
-of an ``optimizer.state_dict()``: plain containers and tensors. It reads no file, runs nothing that was in one, and
-leaves its argument as it was. What the result holds is loaded: moments, step counts, and the options that both sides
-have, with the warmup. Options of which path to take (foreach, fused, triton) stay the loading optimizer's.
+There is one function per source, since a state dict does not name its class. Each takes an ``optimizer.state_dict()``
+as ``torch.load(path, weights_only=True)`` returns it: plain containers and tensors. It reads no file, executes nothing
+from one, and does not change its argument. The result holds moments, step counts, the options that both sides have,
+and the warmup. Options that select a kernel (foreach, fused, triton) stay those of the loading optimizer.
 
-torch.optim's own state dicts need none of this: ``load_state_dict`` takes them as they are.
+torch.optim's own state dicts need no conversion: ``load_state_dict`` accepts them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,13 +25,13 @@ __all__ = ["from_optimi", "from_pytorch_optimizer", "from_radam"]
 
 OptimiName = Literal["RAdam", "Adam", "AdamW"]
 
-# What torch and its schedulers write into a group of any optimizer.
+# Keys that torch and its schedulers add to the groups of any optimizer.
 _PASSED_ON = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr", "param_names"}
 
 
 @dataclass(frozen=True)
 class _Format:
-    """The keys of a source's groups and of the state of a parameter that has stepped; a ``may`` may be missing."""
+    """The format of a source: the keys of its groups and of parameter states; those in ``may`` are optional."""
 
     whose: str
     options: frozenset[str]
@@ -61,32 +61,32 @@ _OPTIMI = _Format(
     may_state=frozenset({"step", "group"}),
 )
 _SIGNS = {
-    "buffer": "the authors' RAdam, which from_radam takes",
-    "weight_decouple": "one of pytorch_optimizer's, of which from_pytorch_optimizer takes RAdam",
-    "decouple_lr": "one of optimi's, of which from_optimi takes RAdam, Adam and AdamW",
-    "capturable": "torch.optim's or rectified's, which load_state_dict takes as it is",
+    "buffer": "the authors' RAdam, which from_radam converts",
+    "weight_decouple": "an optimizer of pytorch_optimizer; from_pytorch_optimizer converts its RAdam",
+    "decouple_lr": "an optimizer of optimi; from_optimi converts its RAdam, Adam and AdamW",
+    "capturable": "an optimizer of torch.optim or rectified, which load_state_dict accepts without conversion",
 }
 
 
 def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None = None) -> dict[str, Any]:
-    """The state of the authors' RAdam (radam.py), as ours.
+    """Convert the state of the authors' RAdam (radam.py).
 
-    It decouples the weight decay, and holds still until rho_t >= 5, unless ``degenerated_to_sgd`` says to take momentum
-    steps. Its PlainRAdam and the copies without a ``buffer`` (timm's RAdamLegacy, torch_optimizer's RAdam) are
-    taken too; the copies always take momentum steps. Some of these let parameter groups share the first one's
-    rectification, or its lr; here each has its own.
+    That optimizer decouples weight decay, and holds parameters until rho_t >= 5 unless ``degenerated_to_sgd`` requests
+    momentum steps. Its PlainRAdam and copies without a ``buffer`` (timm's RAdamLegacy, torch_optimizer's RAdam) are
+    supported too; the copies always take momentum steps. In some of these, parameter groups share the first group's
+    rectification or lr; here each group has its own.
 
     Args:
         state_dict: its ``optimizer.state_dict()``.
-        degenerated_to_sgd: what that optimizer was told; no state dict has it. ``None`` asks the ``buffer``, in which a
-            momentum step shows for ten steps, and else takes the class's default, False. Once every parameter is past
-            its start, this matters to parameters that begin later, and to ``restart_warmup``.
+        degenerated_to_sgd: that optimizer's argument, which its state dict lacks. ``None`` looks at the ``buffer``,
+            which shows a momentum step for ten steps, and otherwise uses the class's default, False. Once every
+            parameter is past its start, this matters only for parameters that start later and for ``restart_warmup``.
 
     Returns:
         A state dict for ``rectified.RAdam`` or ``rectified.Adam``.
 
     Raises:
-        ValueError: the state dict is not one of these.
+        ValueError: the state dict has another format.
 
     >>> import torch, rectified
     >>> saved = {
@@ -104,7 +104,7 @@ def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None
     Reference: github.com/LiyuanLucasLiu/RAdam, radam/radam.py.
     """
     groups = _groups(state_dict, _RADAM)
-    if degenerated_to_sgd is None:  # a row is [step, rho_t, step size]; where nothing moves that size is -1
+    if degenerated_to_sgd is None:  # a row is [step, rho_t, step size]; the size is -1 for a held step
         rows = [row for group in groups for row in group.get("buffer", ()) if row[0] is not None]
         degenerated_to_sgd = any(rho < 5 and size > 0 for _, rho, size in rows)
     ours = {
@@ -123,21 +123,21 @@ def from_pytorch_optimizer(
     degenerated_to_sgd: bool = False,
     maximize: bool = False,
 ) -> dict[str, Any]:
-    """The state of pytorch_optimizer's RAdam (4.1), as ours.
+    """Convert the state of pytorch_optimizer's RAdam (4.1).
 
-    It counts the steps of a group, not of a parameter. The parameters that have stepped go on with their group's count,
-    as there; from here on each counts its own, and one that appears later gets a warmup of its own.
+    That optimizer counts the steps of a group, not of a parameter. Parameters that have stepped continue with their
+    group's count. From here on each parameter counts its own steps, and one that appears later gets its own warmup.
 
     Args:
-        state_dict: its ``optimizer.state_dict()``. ADOPT's, Ano's and EXAdam's cannot be told from it.
-        n_sma_threshold, degenerated_to_sgd, maximize: what that optimizer was told; no state dict has it.
+        state_dict: its ``optimizer.state_dict()``. Those of ADOPT, Ano and EXAdam cannot be distinguished from it.
+        n_sma_threshold, degenerated_to_sgd, maximize: that optimizer's arguments, which its state dict lacks.
 
     Returns:
         A state dict for ``rectified.RAdam`` or ``rectified.Adam``.
 
     Raises:
-        ValueError: the state dict is not one of these; or uses what has no counterpart here: ``adanorm``,
-            ``adam_debias``, a ``fixed_decay``, or a weight decay that is not decoupled, which has no effect there.
+        ValueError: the state dict has another format, or uses a feature without a counterpart here: ``adanorm``,
+            ``adam_debias``, ``fixed_decay``, or weight decay that is not decoupled, which has no effect there.
 
     >>> import torch, rectified
     >>> moments = {"exp_avg": torch.ones(1), "exp_avg_sq": torch.ones(1)}
@@ -160,13 +160,13 @@ def from_pytorch_optimizer(
         if decays and not group["weight_decouple"]:
             raise ValueError(
                 f"group {i} has weight_decay={group['weight_decay']!r} with weight_decouple=False, which "
-                "pytorch_optimizer's RAdam leaves without effect. To go on without it, set the group's weight_decay to "
-                "0; to begin to decay, set its weight_decouple to True"
+                "pytorch_optimizer's RAdam ignores. To continue without weight decay, set the group's weight_decay to "
+                "0; to start decaying, set its weight_decouple to True"
             )
         if decays and group["fixed_decay"]:
             raise ValueError(
-                f"group {i} has fixed_decay=True, a weight decay that the lr does not scale: it has no counterpart "
-                "here. At a constant lr, fixed_decay=False with weight_decay / lr is the same"
+                f"group {i} has fixed_decay=True, a weight decay that is not scaled by the lr, which has no "
+                "counterpart here. At a constant lr, fixed_decay=False with weight_decay / lr is equivalent"
             )
     ours = {
         "decoupled_weight_decay": True,
@@ -179,24 +179,24 @@ def from_pytorch_optimizer(
 
 
 def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") -> dict[str, Any]:
-    r"""The state of optimi's RAdam, Adam or AdamW (0.3), as ours.
+    r"""Convert the state of optimi's RAdam, Adam or AdamW (0.3).
 
-    It keeps the moments debiased, and counts the steps of a group (with gradient release, of a parameter).
+    That optimizer stores debiased moments, and counts the steps of a group (with gradient release, of a parameter).
 
     .. math:: m_t = (1 - \beta_1^t)\,\hat m_t \qquad v_t = (1 - \beta_2^t)\,\hat v_t
 
-    Weight decay is carried over in all its forms; fully decoupled, ``theta *= 1 - lr / max_lr * lambda``, is decoupled
-    with lambda / max_lr. Kahan's compensations are ours, and bring ``rounding="kahan"`` with them.
+    All forms of weight decay are converted; the fully decoupled form, theta *= 1 - lr / max_lr * lambda, becomes
+    decoupled with lambda / max_lr. Kahan compensation is kept and sets ``rounding="kahan"``.
 
     Args:
         state_dict: its ``optimizer.state_dict()``.
-        optimizer: the class that it is of: optimi's RAdam and Adam save the same keys.
+        optimizer: the name of its class, since optimi's RAdam and Adam save the same keys.
 
     Returns:
         A state dict for ``rectified.RAdam`` or ``rectified.Adam``.
 
     Raises:
-        ValueError: the state dict is not one of these.
+        ValueError: the state dict has another format.
 
     >>> import torch, rectified
     >>> debiased = {"exp_avg": torch.ones(1), "exp_avg_sq": torch.ones(1), "kahan_comp": None}
@@ -240,15 +240,17 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
 
 
 def _optimi_entry(group: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    step = entry.get("step", group.get("step", 0))  # with gradient release the group's count is not in use
+    step = entry.get("step", group.get("step", 0))  # with gradient release the group's count is not used
     ours = _entry(step, entry)
     for name, beta in (("exp_avg", group["beta1"]), ("exp_avg_sq", group["beta2"])):
         debiased = entry[name]
-        if debiased.dtype in NARROW:  # in 16 bits a small v would round to 0
+        if debiased.dtype in NARROW:  # in 16 bits, a small v would round to 0
             debiased = debiased.float()
         ours[name] = debiased * (1 - beta ** int(step))
     lost = entry["kahan_comp"]
-    if group["kahan_sum"] and isinstance(lost, Tensor) and lost.dtype in NARROW:  # for Triton others have a placeholder
+    if (
+        group["kahan_sum"] and isinstance(lost, Tensor) and lost.dtype in NARROW
+    ):  # with Triton, other parameters have a placeholder
         ours["compensation"] = lost
     return ours
 
@@ -266,7 +268,7 @@ def _entry(step: int | Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _groups(state_dict: Mapping[str, Any], form: _Format) -> list[Mapping[str, Any]]:
-    """The parameter groups, once they are known to be of this format."""
+    """Check that a state dict has this format, and return its parameter groups."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         what = f"a dict with {_listed(state_dict)}" if isinstance(state_dict, Mapping) else type(state_dict).__name__
         raise ValueError(f"this is {what}; an optimizer's state_dict has state and param_groups")
@@ -280,7 +282,9 @@ def _groups(state_dict: Mapping[str, Any], form: _Format) -> list[Mapping[str, A
         problem = f"lacks {_listed(missing)}" if missing else f"has {_listed(extra)}"
         hints = [f". It looks like {what}" for sign, what in _SIGNS.items() if sign in extra]
         if not missing:
-            hints.append(". If that is your own, take it out: what a save lacks, the loading optimizer keeps")
+            hints.append(
+                ". If you added that key, remove it: the loading optimizer keeps options that a saved state lacks"
+            )
         raise ValueError(f"this is not the state of {form.whose}: group {i} {problem}{''.join(hints[:1])}")
     return groups
 
@@ -291,7 +295,7 @@ def _rebuilt(
     options: list[dict[str, Any]],
     converted: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Our state dict of these options, and of every parameter's state as ``converted(group, state)``."""
+    """Build our state dict from options, and from each parameter's state through ``converted(group, state)``."""
     state, groups = {}, []
     for group, ours in zip(state_dict["param_groups"], options, strict=True):
         both = {name: group[name] for name in ("lr", "eps")}

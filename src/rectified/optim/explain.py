@@ -1,4 +1,4 @@
-"""Where an optimizer stands in its warmup, in words and numbers."""
+"""The progress of an optimizer's warmup, in words and numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from .wrap.scaling import Scaling, active
 
 @dataclass(frozen=True)
 class Explanation:
-    """The next step of those parameters of one group that share a step count.
+    """The next step of the parameters in one group that share a step count.
 
     Attributes:
         group: index in ``optimizer.param_groups``.
-        parameters: how many of its parameters this is about.
-        t: the step about to be taken, from 1.
+        parameters: the number of parameters.
+        t: the next step, from 1.
         lr: the group's learning rate.
         omega: the warmup's factor at t.
-        effective_lr: lr * omega; in a momentum start lr, which multiplies m_hat alone.
-        phase: ``"start: hold"``, in which the parameters stand still, ``"start: momentum"``, ``"warmup"`` or ``"full"``
+        effective_lr: lr * omega; during a momentum start, lr, which multiplies m_hat alone.
+        phase: ``"start: hold"``, in which parameters do not move, ``"start: momentum"``, ``"warmup"`` or ``"full"``
             (omega = 1).
-        start_left: steps still to take in the start, this one included; None if it never ends.
-        until_09: steps still to take before the first with omega >= 0.9; None if there is none.
-        until_full: steps still to take before the first with omega = 1, or, where omega only approaches 1, with
-            omega >= 0.999; None if there is none.
+        start_left: the steps left in the start, including this one; None if it never ends.
+        until_09: the steps before the first one with omega >= 0.9; None if there is none.
+        until_full: the steps before the first one with omega = 1 or, if omega only approaches 1, omega >= 0.999; None
+            if there is none.
     """
 
     group: int
@@ -53,25 +53,24 @@ class Explanation:
         if self.until_full:
             line += f"; the warmup ends in {self.until_full} steps, at step {self.t + self.until_full}"
         elif self.until_full is None and self.until_09:
-            line += f"; omega reaches 0.9 in {self.until_09} steps, and never 1"
+            line += f"; omega reaches 0.9 in {self.until_09} steps, but never 1"
         elif self.until_09 is None:
             line += "; omega never reaches 0.9"
         return line
 
 
 def explain(optimizer: Any) -> list[Explanation]:
-    """What the next step of each group will be: one entry per group and step count within it.
+    """Describe the next step of an optimizer: one entry per group and step count within it.
 
     Args:
-        optimizer: one of rectified's, or any other that :func:`rectified.rectify` or :class:`rectified.WarmupLR` warms
-            up; also inside a trainer's wrapper, such as Accelerate's and Lightning's.
+        optimizer: one of rectified's optimizers, or any other that :func:`rectified.rectify` or
+            :class:`rectified.WarmupLR` warms up; possibly inside a trainer's wrapper, such as Accelerate's.
 
     Returns:
-        Explanations in the order of the groups; within a group those of the parameters that have stepped most often
-        come first.
+        Explanations in the order of the groups; within a group, those of the parameters with the most steps come first.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: the optimizer is none of these.
 
     >>> import torch, rectified
     >>> optimizer = rectified.RAdam([torch.nn.Parameter(torch.ones(3))], lr=0.01)
@@ -81,8 +80,8 @@ def explain(optimizer: Any) -> list[Explanation]:
     inner, scaling = unwrapped(optimizer), active(optimizer)
     if scaling is None and not isinstance(inner, BaseOptimizer):
         raise TypeError(
-            f"explain reads rectified's own optimizers, and others that it warms up by rectify() or WarmupLR; this is "
-            f"a {type(inner).__qualname__} without"
+            "explain needs one of rectified's optimizers, or another one with a warmup from rectify() or WarmupLR; "
+            f"this is a {type(inner).__qualname__} without a warmup"
         )
     found = []
     for index, group in enumerate(inner.param_groups):
@@ -119,13 +118,13 @@ def explain(optimizer: Any) -> list[Explanation]:
 
 
 def _end(omega_at: Callable[[int], float], after: int) -> int | None:
-    """The step at which a warmup is over for whoever asks when."""
+    """The first step with omega = 1, or with omega >= 0.999 if it only approaches 1; None if there is none."""
     almost, whole = (first_at(omega_at, level, after) for level in (0.999, 1.0))
     return whole if almost is not None and whole is not None and whole <= 1.1 * almost else almost
 
 
 def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:
-    """The factor in front of each step of that group, by t; 1 throughout where there is no warmup."""
+    """A group's omega as a function of t; constantly 1 without a warmup."""
     optimizer, scaling = unwrapped(optimizer), active(optimizer)
     group = optimizer.param_groups[index]
     if scaling is not None:
@@ -137,7 +136,7 @@ def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], f
 
 
 def _counts(optimizer: torch.optim.Optimizer, group: Group, scaling: Scaling | None) -> dict[int, int]:
-    """By the step that comes next, how many parameters take it."""
+    """The number of parameters for each next step count."""
     if scaling is not None:
         return {scaling.clock(optimizer, group) + 1: len(group["params"])}
     counts: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Steps within backward: no more gradients exist at a time than one operation makes."""
+"""Optimizer steps during the backward pass, which free each gradient immediately."""
 
 import math
 from collections.abc import Iterator
@@ -17,33 +17,33 @@ from .wrap.compat import unwrapped
 
 
 class StepInBackward:
-    """Let each parameter step as soon as its gradient is there, and free the gradient.
+    """Step each parameter during backward as soon as its gradient is available, and free the gradient.
 
-    Each has its own clock, so that this is the trajectory of ``optimizer.step()`` after backward, without the memory
-    for all gradients at once. Schedulers and checkpoints are the optimizer's, as ever. Leave ``optimizer.step()`` where
-    it is: it finds nothing to do but for parameters that were thawed or added since, which step there, unclipped, until
-    another StepInBackward takes the place of this one.
+    Each parameter has its own step count, so the trajectory is that of ``optimizer.step()`` after backward, without the
+    memory for all gradients at once. Schedulers and checkpoints work as usual. Keep the call of ``optimizer.step()``:
+    it only steps parameters that were unfrozen or added since, without clipping, until another StepInBackward replaces
+    this one.
 
-    A gradient must be whole, and the loss's own, as soon as backward has made it. So there can be no GradScaler, whose
-    gradients are scaled (bfloat16 needs none), and no DistributedDataParallel, which sums them over the processes later
-    (FSDP2 sums them before).
+    A gradient must be complete and unscaled when backward has computed it. This excludes GradScaler, whose gradients
+    are scaled (bfloat16 needs none), and DistributedDataParallel, which sums gradients over processes later (FSDP2
+    sums them earlier).
 
-    What it saves, measured on a CPU, not on a GPU: over forward, backward and step of 16 layers of 256 x 256 on a batch
-    of 8, 4.01 bytes a parameter are needed at the peak beside weights and moments, and 0.38 with it: one layer's
-    gradients, and the activations. (``pytest tests/optim/test_in_backward.py -k peak`` holds these numbers.)
+    Memory, measured on a CPU, not on a GPU: forward, backward and step of 16 layers of 256 x 256 on a batch of 8 need
+    4.01 bytes per parameter at the peak in addition to weights and moments without this class, and 0.38 with it: one
+    layer's gradients, and the activations. (``pytest tests/optim/test_in_backward.py -k peak`` checks these numbers.)
 
     Args:
-        optimizer: a :class:`rectified.Adam`, AdamW or RAdam, also inside a trainer's wrapper.
-        max_norm: clip each parameter's gradient to this norm, its own: the norm over all parameters, which
-            ``clip_grad_norm_`` takes, is known only when the first of them have stepped.
-        unshared: say True where there are several processes and none of them waits for another's gradients, as with
-            the stages of a pipeline.
+        optimizer: a :class:`rectified.Adam`, AdamW or RAdam, possibly inside a trainer's wrapper.
+        max_norm: clip each parameter's own gradient to this norm. The global norm of ``clip_grad_norm_`` is known only
+            after the first parameters have stepped.
+        unshared: set to True if there are several processes but gradients are not shared between them, as with the
+            stages of a pipeline.
 
     Raises:
-        TypeError: it is no Adam, AdamW or RAdam of rectified's.
+        TypeError: the optimizer is not an Adam, AdamW or RAdam of rectified.
         ValueError: max_norm is not positive, the optimizer is differentiable, or there are several processes and a
-            parameter is not sharded by FSDP2, nor `unshared`.
-        RuntimeError: from a GradScaler's ``step``, unless it raises itself because it has found no gradients.
+            parameter is neither sharded by FSDP2 nor `unshared`.
+        RuntimeError: from a GradScaler's ``step``, unless it raises itself because it found no gradients.
 
     >>> import torch, rectified
     >>> model = torch.nn.Linear(3, 1)
@@ -63,14 +63,14 @@ class StepInBackward:
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"max_norm is {max_norm!r}; it must be a positive number, or None for no clipping")
         if optimizer.defaults["differentiable"]:
-            raise ValueError("a differentiable step cannot be taken within backward: its gradients are still needed")
+            raise ValueError("a differentiable step cannot be taken during backward: its gradients are still needed")
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if several and not unshared and not all(map(is_sharded, params)):
             raise ValueError(
-                f"there are {dist.get_world_size()} processes, and parameters that FSDP2 does not shard: they would "
+                f"there are {dist.get_world_size()} processes and parameters that FSDP2 does not shard: they would "
                 "step before DistributedDataParallel has summed their gradients. Use FSDP2, step after backward, or "
-                "say unshared=True where no gradient is summed"
+                "set unshared=True if no gradients are summed"
             )
         self.optimizer = optimizer
         self.max_norm = max_norm
@@ -81,7 +81,7 @@ class StepInBackward:
 
     @contextmanager
     def accumulating(self) -> Iterator[None]:
-        """Within it, backward adds to the gradients and nothing steps."""
+        """A context in which backward only accumulates gradients and no parameter steps."""
         before, self._waiting = self._waiting, True
         try:
             yield
@@ -89,7 +89,7 @@ class StepInBackward:
             self._waiting = before
 
     def remove(self) -> None:
-        """Step no more within backward."""
+        """Stop stepping during backward."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -103,7 +103,7 @@ class StepInBackward:
         groups = self.optimizer.param_groups
         group, i = next((group, i) for group in groups for i, mine in enumerate(group["params"]) if p is mine)
         alone = {**group, "params": [p]}
-        if "param_names" in group:  # by which the optimizer speaks of it
+        if "param_names" in group:  # the name that the optimizer's errors use
             alone["param_names"] = [group["param_names"][i]]
         # Its own plan; at first another's of the group, for with capturable that has the table which all can share.
         old = self._plans.get(id(p)) or next(
@@ -119,6 +119,6 @@ class StepInBackward:
 def _refuse_scaler(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     if getattr(optimizer, "grad_scale", None) is not None or getattr(optimizer, "found_inf", None) is not None:
         raise RuntimeError(
-            "a GradScaler takes this step, but the parameters have stepped within backward, by gradients still scaled. "
-            "Do without the scaler, which bfloat16 does not need, or without StepInBackward"
+            "a GradScaler takes this step, but the parameters have already stepped during backward, with scaled "
+            "gradients. Remove the scaler, which bfloat16 does not need, or StepInBackward"
         )

@@ -58,7 +58,7 @@ def param_groups_weight_decay(
     have the last word, by any of the parameter's names.
 
     Frozen parameters are left out: unfreeze them first, or add them later with `add_param_group`. Shapes and names
-    are read as they are. FSDP1 flattens parameters to vectors, of which none would decay; FSDP2 keeps their shapes.
+    are read without conversion. FSDP1 flattens parameters to vectors, so none would decay; FSDP2 keeps their shapes.
 
     Args:
         model: the model whose parameters are split, also inside `torch.compile` or `DistributedDataParallel`.
@@ -101,7 +101,7 @@ def param_groups_weight_decay(
 
 
 def _decay_by_place(model: nn.Module, decay_embeddings: bool) -> Iterator[tuple[nn.Parameter, bool]]:
-    """Yield each parameter, once for each place where it is used, and whether it decays by the rule for that place."""
+    """Yield each parameter for each place where it is used, and whether it decays by the rule for that place."""
     for path, module in model.named_modules(remove_duplicate=False):
         siblings = dict(module.named_parameters(recurse=False, remove_duplicate=False))
         for attribute, p in siblings.items():
@@ -127,7 +127,7 @@ def _owner(model: nn.Module, path: str, module: nn.Module, attribute: str) -> tu
 
 
 def _is_magnitude(attribute: str, siblings: dict[str, nn.Parameter]) -> bool:
-    """Return whether a parameter is the g of weight_norm: beside its v, with v's shape after a norm over dimensions."""
+    """Return whether a parameter is the g of weight_norm: it has a sibling v, and v's shape after a norm."""
     if attribute == "original0":
         v = siblings.get("original1")
     elif attribute.endswith("_g"):
@@ -143,7 +143,7 @@ def _has_norms_shape(g: Tensor, v: Tensor) -> bool:
 
 
 def _named_by(skip: Iterable[str], model: nn.Module, names: Collection[str]) -> Iterator[str]:
-    """Yield the names that the entries of skip match; refuse an entry that matches none."""
+    """Yield the names that the entries of skip match; raise for an entry that matches none."""
     for pattern in [skip] if isinstance(skip, str) else skip:
         found = [name for name in names if _matches(pattern, name)]
         if not found:

@@ -1,4 +1,4 @@
-"""RAdam: Adam whose warmup is the rectification."""
+"""RAdam: Adam with rectification as its warmup."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from .step.options import Group, options_from
 
 
 class RAdam(Adam):
-    r"""RAdam: Adam with ``warmup=Rectified(variance, threshold, start)`` and ``eps_hat=True``.
+    r"""RAdam: Adam with a rectified adaptive learning rate.
 
     .. math::
         \theta_t = \theta_{t-1} - \gamma\,r_t\,
@@ -23,28 +23,29 @@ class RAdam(Adam):
         \quad\text{once } \rho_t > \text{threshold, before that}\quad
         \theta_t = \theta_{t-1} - \gamma\,\frac{m_t}{1 - \beta_1^t}
 
-    With its defaults it takes torch.optim.RAdam's steps, and continues its checkpoints.
+    It is :class:`rectified.Adam` with ``warmup=Rectified(variance, threshold, start)`` and ``eps_hat=True``. With the
+    defaults it takes torch.optim.RAdam's steps and continues its checkpoints.
 
     Args:
-        params: parameters, named parameters, or dicts of parameter groups. Every option can be set per group; in the
-            groups variance, threshold and start are ``group["warmup"]``, a :class:`rectified.warmup.Rectified`.
+        params: parameters, named parameters, or dicts of parameter groups. Every option can be set per group; groups
+            store variance, threshold and start as ``group["warmup"]``, a :class:`rectified.warmup.Rectified`.
         lr: learning rate gamma; a number or a one-element tensor, at least 0.
         betas: decay rates of the first and the second moment, each in [0, 1).
         eps: added to the denominator, at least 0.
         weight_decay: lambda, at least 0.
-        decoupled_weight_decay: as the authors' code does it; torch's default, L2, is the default here.
+        decoupled_weight_decay: decouple the weight decay, as the authors' code does; the default is L2, as in torch.
         variance: ``"first-order"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``,
-            from the EMA's own: both rectify from t = 3 on, so that two momentum steps are left of five.
-        threshold: rho_t that must be exceeded; ``None`` is 5 for ``"first-order"`` (the paper's Algorithm 2 has 4),
-            else 2.
-        start: what happens before. ``"momentum"``: the step above, which can do harm where raw gradients are large.
-            ``"hold"``: only m and v move, as in the authors' code.
+            from the EMA's own. The latter two rectify from t = 3 on, so only two of five momentum steps remain.
+        threshold: the rho_t that must be exceeded; ``None`` is 5 for ``"first-order"`` (the paper's Algorithm 2 has 4)
+            and 2 otherwise.
+        start: the steps before that. ``"momentum"``: the second equation, which can do harm if raw gradients are large.
+            ``"hold"``: only m and v change, as in the authors' code.
         eps_hat, foreach, maximize, capturable, differentiable, fused, state_dtype, rounding: as in
             :class:`rectified.Adam`.
 
     Raises:
-        TypeError: an option is no number where one is needed.
-        ValueError: an option is outside its range, or this beta2 never leaves the start.
+        TypeError: an option is not a number where one is required.
+        ValueError: an option is out of range, or the warmup never leaves its start at this beta2.
         RuntimeError: as :class:`rectified.Adam`.
 
     >>> import torch, rectified
@@ -80,14 +81,14 @@ class RAdam(Adam):
         state_dtype: torch.dtype = torch.float32,
         rounding: Rounding = "nearest",
     ) -> None:
-        # Not Adam's constructor: these three options are the warmup.
+        # Not Adam's constructor, since these three options make the warmup.
         BaseOptimizer.__init__(self, params, {**options_from(locals()), "amsgrad": False})
 
     def check(self, group: Group) -> None:
         super().check(_folded(group))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its missing options are the constructor's. Raises as the constructor does, changing nothing."""
+        """Add a group, with the constructor's options as defaults; an invalid group raises and changes nothing."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         folded = _folded(group)
@@ -96,7 +97,7 @@ class RAdam(Adam):
 
 
 def _folded(group: Group) -> Group:
-    """A group with the rectification as its warmup, instead of the options that it is made of.
+    """Replace a group's rectification options by the warmup that they make.
 
     >>> _folded({"lr": 0.1, "variance": "exact", "threshold": None, "start": "hold"})
     {'lr': 0.1, 'warmup': Rectified(variance='exact', threshold=2.0, start='hold')}

@@ -1,4 +1,4 @@
-"""Saves: written plain, and read, checked and copied before anything of the optimizer is replaced."""
+"""Saving and loading optimizer states: states are checked and copied before anything is replaced."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -14,12 +14,12 @@ from .step.options import CLOCK, Group
 if TYPE_CHECKING:
     from .base import BaseOptimizer
 
-# So that torch.load(weights_only=True) takes a save that holds warmups as they are, which others' code may write.
+# So that torch.load(weights_only=True) accepts states with warmup objects, which other code may have saved.
 torch.serialization.add_safe_globals(list(KINDS))
 
 
 def save_warmup(group: Group) -> Group:
-    """A saved group with its warmup as plain values; without it if it is not ours, which no checkpoint can hold."""
+    """A saved group with its warmup as plain values, or without its warmup if that is not one of ours."""
     warmup = group.get("warmup")
     if warmup is None:
         return group
@@ -29,7 +29,7 @@ def save_warmup(group: Group) -> Group:
 
 
 def read_save(optimizer: "BaseOptimizer", state_dict: dict[str, Any]) -> tuple[list[Group], dict[Any, Any]]:
-    """The groups and states of a save, as this optimizer would have them."""
+    """Read the groups and states of a saved state, converted for this optimizer."""
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
     if len(saved_groups) != len(optimizer.param_groups):
         raise ValueError("loaded state dict has a different number of parameter groups")
@@ -61,10 +61,10 @@ def read_save(optimizer: "BaseOptimizer", state_dict: dict[str, Any]) -> tuple[l
 
 
 def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -> dict[str, Any]:
-    """A copy of a parameter's saved state.
+    """Copy a parameter's saved state.
 
     Raises:
-        ValueError: it is not this optimizer's, does not fit the parameter, or cannot be copied.
+        ValueError: it belongs to another optimizer, does not fit the parameter, or cannot be copied.
     """
     if not isinstance(entry, Mapping):
         raise ValueError(f"the saved state of {whose} is {entry!r}; it must be a dict")
@@ -72,7 +72,7 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
     if entry and not {*first, last} <= entry.keys():
         raise ValueError(
             f"the saved state of {whose} has {', '.join(map(str, entry))}, but not all of {', '.join(first)} and "
-            f"{last}: it is another optimizer's"
+            f"{last}: it belongs to another optimizer"
         )
     own = {}
     for name, x in entry.items():
@@ -80,11 +80,13 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
             if not isinstance(x, Tensor):
                 raise ValueError(f"the saved {name} of {whose} is {x!r}; it must be a tensor")
             if x.layout is not torch.strided or x.is_complex() != p.is_complex():
-                raise ValueError(f"the saved {name} of {whose} is {x.layout}, {x.dtype}; its parameter {p.dtype}")
+                raise ValueError(
+                    f"the saved {name} of {whose} is {x.layout}, {x.dtype}, but the parameter is {p.dtype}"
+                )
             if x.shape != p.shape:
                 raise ValueError(
-                    f"the saved {name} of {whose} has shape {tuple(x.shape)}, but its parameter {tuple(p.shape)}: "
-                    "the state is of another model, or its parameters are in another order"
+                    f"the saved {name} of {whose} has shape {tuple(x.shape)}, but the parameter has {tuple(p.shape)}: "
+                    "the state belongs to another model, or its parameters have another order"
                 )
         elif name == "step" or name in optimizer.SCALARS:
             if isinstance(x, Tensor) and x.numel() != 1:
@@ -98,7 +100,7 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
 
 
 def _copy(x: Any, device: torch.device | None, what: str) -> Any:
-    """A copy of a saved value, on that device.
+    """Copy a saved value to a device.
 
     Raises:
         ValueError: it cannot be copied, as some of torchao's tensors cannot.

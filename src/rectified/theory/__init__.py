@@ -1,4 +1,4 @@
-"""The variance of the adaptive learning rate, computed: mathematics only, in the paper's symbols."""
+"""The variance of the adaptive learning rate as pure functions, in the paper's symbols."""
 
 from .ema import variance_ema
 from .psi import mean, truncated_variance, variance, variance_first_order, variance_slope

@@ -1,6 +1,6 @@
-"""What the arguments may be: everything else is a ValueError that names the value and the range.
+"""Checks of arguments, which raise a ValueError with the value and its range.
 
-A rectification asks at every step, so that each check is one call.
+Rectification calls them at every step, so each check is one call.
 """
 
 import math
@@ -26,7 +26,7 @@ def check_step(t: Any) -> None:
 
 
 def check_steps(t: Any) -> None:
-    """For what is defined at whole steps only."""
+    """Check a whole number of steps."""
     check_step(t)
     if t != int(t):
         raise ValueError(f"t is {t!r}; it must be a whole number of steps, from 1")

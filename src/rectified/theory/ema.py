@@ -29,9 +29,9 @@ def variance_ema(t: float, beta2: float) -> float:
         M(u) = \prod_{i=1}^t (1 + 2 w_i u)^{-1/2}, \quad
         w_i = \frac{(1 - \beta_2) \beta_2^{t-i}}{1 - \beta_2^t}
 
-    The judge of :func:`variance` at rho_t, which is exact for the chi-square law fitted to this average, and of
-    :func:`variance_first_order`. Relative error below 1e-10 for beta2 in [0.1, 1 - 1e-9]. A beta2's first call makes
-    a table (0.02 s at 0.999, 0.2 s at 0.99); after it a call costs microseconds.
+    The reference for :func:`variance` at rho_t, which is exact for the chi-square law fitted to this average, and for
+    :func:`variance_first_order`. The relative error is below 1e-10 for beta2 in [0.1, 1 - 1e-9]. The first call for a
+    beta2 makes a table (0.02 s at 0.999, 0.2 s at 0.99); later calls take microseconds.
 
     Args:
         t: number of steps, whole, from 1; infinity gives the limit.
@@ -63,7 +63,7 @@ def variance_ema(t: float, beta2: float) -> float:
 
 @lru_cache
 def _table(beta2: float) -> tuple[float, ...]:
-    """The variance from t = 3 to where the series takes over, or to where nothing changes any more."""
+    """The variance from t = 3 to the step where the series takes over, or where it has converged."""
     last = _settled(beta2)
     values: list[float] = []
     for t, value in zip(count(1), _by_integral(beta2), strict=False):
@@ -76,9 +76,9 @@ def _table(beta2: float) -> tuple[float, ...]:
 
 
 def _by_integral(beta2: float) -> Iterator[float]:
-    """The variance at t = 1, 2, 3, ...: one more factor of M a step, on fixed nodes; true from t = 3 on."""
+    """The variance at t = 1, 2, 3, ...: one more factor of M per step, on fixed nodes; valid from t = 3 on."""
     h = -math.log(beta2)
-    # Unnormalised weights beta2^j keep the nodes: u = (sum of weights) * u'. M falls at u' of 1 - beta2 or more.
+    # Unnormalized weights beta2^j keep the nodes: u = (sum of weights) * u'. M falls at u' of 1 - beta2 or more.
     scale = 0.1 * (1 - beta2)
     zs = [_STEP * k for k in range(int(-4.5 / _STEP), int((85 - math.log(scale)) / _STEP))]
     nodes = [scale * math.exp(z - math.exp(-z)) for z in zs]
@@ -101,7 +101,7 @@ def _by_integral(beta2: float) -> Iterator[float]:
 
 
 def _settled(beta2: float) -> float:
-    """The step from which beta2^t is below 1e-18: the EMA has forgotten that it had a start."""
+    """The step from which beta2^t is below 1e-18, so that the EMA no longer depends on its start."""
     return -42 / math.log(beta2)
 
 

@@ -38,7 +38,7 @@ def mean(rho: float) -> float:
     >>> round(mean(3.0), 6), mean(1.0)
     (1.381977, inf)
 
-    Reference: arXiv:1908.03265, Eq. 2, of whose second term this is the square.
+    Reference: arXiv:1908.03265, Eq. 2, whose second term is the square of this.
     """
     check_rho(rho)
     if rho <= 1:
@@ -204,13 +204,13 @@ def _B(rho: float) -> float:  # noqa: N802
 
 
 def _lift(rho: float) -> tuple[int, float]:
-    """How many times 2 is added to come to where the series holds, and where that is."""
+    """The number of times to add 2 to rho to reach the range of the series, and the result."""
     steps = max(0, math.ceil((_SERIES_FROM - rho) / 2))
     return steps, rho + 2 * steps
 
 
 def _series(y: float) -> float:
-    """S = sum over even k of E_k / (k y^k)."""
+    """The series S = sum over even k of E_k / (k y^k)."""
     s = 0.0
     for k in range(len(_EULER), 0, -1):
         s = (_EULER[k - 1] / (2 * k) + s) / (y * y)
@@ -218,7 +218,7 @@ def _series(y: float) -> float:
 
 
 def _series_slope(y: float) -> float:
-    """dS/drho = -2 sum over even k of E_k / y^(k + 1)."""
+    """The derivative dS/drho = -2 sum over even k of E_k / y^(k + 1)."""
     s = 0.0
     for euler in reversed(_EULER):
         s = (euler + s) / (y * y)
@@ -226,7 +226,7 @@ def _series_slope(y: float) -> float:
 
 
 def _exponential_integral(z: float) -> float:
-    """E_1(z) for 0 < z <= 1/2, by its power series."""
+    """The exponential integral E_1(z) for 0 < z <= 1/2, by its power series."""
     total, term = -0.5772156649015329 - math.log(z), 1.0
     for k in range(1, 20):
         term *= -z / k

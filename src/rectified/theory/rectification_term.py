@@ -50,7 +50,7 @@ def rectification(t: float, beta2: float, variance: Variance = "first-order") ->
 
 
 def rectification_at(length: float, t: float, beta2: float, variance: Variance) -> float:
-    """The same for who knows rho_t, the length, and has checked the rest."""
+    """The rectification term for a known rho_t, `length`, and arguments that were checked."""
     if length <= VARIANCES[variance]:
         return 0.0
     here = variance_ema(t, beta2) if variance == "ema" else _OF_RHO[variance](length)

@@ -1,6 +1,6 @@
-"""What Adam's averages do on random gradients, simulated: the variances that the formulas speak of, with their errors.
+"""Simulation of Adam's averages on random gradients: the variances in the formulas, with standard errors.
 
-Not imported with `rectified.theory`: this one needs torch's tensors, the rest is plain floats.
+`rectified.theory` does not import this module, which needs torch's tensors; the others use plain floats.
 """
 
 import math
@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What :func:`simulate` found.
+    """The result of :func:`simulate`.
 
     Attributes:
         at: the steps looked at, one a column of each sample.
@@ -86,7 +86,7 @@ class Simulation:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For a simulation, whose tensors are small: two threads would wait for one another where other work is done."""
+    """A context with one thread, since a simulation's tensors are too small for several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -169,7 +169,7 @@ def simulate(
 
 
 def draw(laws: Sequence[Gradients], paths: int, seed: int) -> Iterator[Tensor]:
-    """Gradients of shape (laws, paths), a step at a time, for ever; each tensor is good until the next is asked for."""
+    """Yield gradients of shape (laws, paths) step by step, forever; each tensor is valid until the next one."""
     generator = torch.Generator().manual_seed(seed)
     mu = torch.tensor([law.mu for law in laws], dtype=torch.float64).unsqueeze(1)
     correlation = torch.tensor([law.correlation for law in laws], dtype=torch.float64).unsqueeze(1)
@@ -193,9 +193,9 @@ def draw(laws: Sequence[Gradients], paths: int, seed: int) -> Iterator[Tensor]:
 
 
 class _Window:
-    """The mean of the last so many squares, that length being any number that grows by at most 1 a step.
+    """The mean over a window of squares, whose length may be fractional and grows by at most 1 per step.
 
-    What leaves the window is not kept until then, but drawn once more from the same seed.
+    Values that leave the window are not stored, but drawn again from the same seed.
     """
 
     def __init__(self, redraw: Callable[[], Iterator[Tensor]], shape: torch.Size) -> None:

@@ -1,4 +1,4 @@
-"""How many samples v_t rests on: the length rho of the moving average that stands for Adam's exponential one."""
+"""The effective number of samples in v_t: the length rho of the SMA that approximates Adam's EMA."""
 
 import math
 from functools import lru_cache
@@ -43,7 +43,7 @@ def rho_inf(beta2: float) -> float:
 
 
 def rho(t: float, beta2: float) -> float:
-    r"""Length of the simple moving average (SMA) with the same centre of mass as the EMA after t steps.
+    r"""Length of the simple moving average (SMA) with the same center of mass as the EMA after t steps.
 
     .. math:: \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}
 

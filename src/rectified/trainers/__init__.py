@@ -1,4 +1,4 @@
-"""What a training framework logs of a warmup; each framework is imported in its own file only."""
+"""Logging a warmup from training frameworks; each framework is imported only in its own file."""
 
 from .metrics import warmup_metrics
 

@@ -1,4 +1,4 @@
-"""Hugging Face Trainer: omega and the effective lr beside the loss, in every log."""
+"""Hugging Face Trainer: omega and the effective lr next to the loss, in every log."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def log_warmup(trainer: "Trainer") -> "WarmupCallback":
-    """Let a Trainer log the warmup, to all that it reports to; returns the callback that does it.
+    """Make a Trainer log the warmup to everything it reports to; returns the callback that does so.
 
-    Trainer puts what its ``callbacks`` argument names behind the callbacks that report to TensorBoard, W&B and so on:
-    from there one could add to the printed logs and to ``log_history``, and to nothing else. This one goes first.
+    Trainer runs the callbacks in its ``callbacks`` argument after those that report to TensorBoard, W&B and so on, so
+    they could add only to the printed logs and to ``log_history``. This one is placed first.
     """
     callback = WarmupCallback()
     trainer.callback_handler.callbacks.insert(0, callback)
@@ -24,7 +24,7 @@ def log_warmup(trainer: "Trainer") -> "WarmupCallback":
 class WarmupCallback(TrainerCallback):  # type: ignore[misc]  # pyproject: the frameworks' types are not followed
     """Adds :func:`~rectified.trainers.warmup_metrics` to each log of the training loss; see :func:`log_warmup`.
 
-    Like Trainer's own ``learning_rate``, they are those of the last step before the log.
+    Like Trainer's own ``learning_rate``, the values are those of the last step before the log.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc]  # pyproject: the f
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if logs is not None and "loss" in logs:  # neither an evaluation nor the summary at the end
+        if logs is not None and "loss" in logs:  # not an evaluation or the summary at the end
             logs.update(self._metrics)
             state.log_history[-1].update(self._metrics)
             self._metrics = {}

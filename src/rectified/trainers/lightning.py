@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WarmupMonitor(Callback):  # type: ignore[misc]  # pyproject: the frameworks' types are not followed
-    """Logs :func:`~rectified.trainers.warmup_metrics` of each logged step, as ``LearningRateMonitor`` does the lr.
+    """Logs :func:`~rectified.trainers.warmup_metrics` at each logged step, as ``LearningRateMonitor`` logs the lr.
 
     A module with several optimizers gets ``omega/optimizer0``, ``omega/optimizer1`` and so on.
     """

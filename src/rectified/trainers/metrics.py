@@ -1,4 +1,4 @@
-"""Where the warmup stands, as the numbers that training loops log."""
+"""The state of a warmup as numbers that training loops log."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from ..optim import Adam, Explanation, explain
 
 
 def warmup_metrics(optimizer: Any) -> dict[str, float]:
-    """omega and the effective lr of the step about to be taken, by name.
+    """omega and the effective lr of the next step, by name.
 
     Args:
-        optimizer: one that :func:`rectified.explain` knows, also inside a trainer's wrapper (AcceleratedOptimizer,
-            LightningOptimizer).
+        optimizer: one that :func:`rectified.explain` supports, possibly inside a trainer's wrapper
+            (AcceleratedOptimizer, LightningOptimizer).
 
     Returns:
-        ``omega`` and ``effective_lr`` as :func:`rectified.explain` has them; with several parameter groups
-        ``omega/group0``, ``effective_lr/group0``, ``omega/group1`` and so on. Where the parameters of a group differ in
-        the number of their steps, it is about those with the most.
+        ``omega`` and ``effective_lr`` as in :func:`rectified.explain`; with several parameter groups ``omega/group0``,
+        ``effective_lr/group0``, ``omega/group1`` and so on. If the parameters of a group have taken different numbers
+        of steps, the values are for those with the most.
 
     Raises:
-        TypeError: there is none of those inside.
+        TypeError: the optimizer is not supported.
 
     >>> import torch, rectified
     >>> from rectified.warmup import Linear

@@ -1,4 +1,4 @@
-"""Other answers to the question that warmup answers, for comparison: one file each, or one for two of a kind."""
+"""Alternatives to warmup from the literature, for comparison."""
 
 from .cocob import COCOB
 from .hypergradient import SGDHD, AdamHD

@@ -11,7 +11,7 @@ from ..step.plan import Found
 
 
 class COCOB(BaseOptimizer):
-    r"""COCOB-Backprop: no learning rate; each weight is what a gambler bets on the sign of its next gradient.
+    r"""COCOB-Backprop, which needs no learning rate: each weight is a bet on the sign of its next gradient.
 
     .. math::
         L &\leftarrow \max(L, |g|), \quad G \leftarrow G + |g|, \quad

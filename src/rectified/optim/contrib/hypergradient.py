@@ -1,4 +1,4 @@
-"""Hypergradient descent: SGD and Adam that learn their learning rate as they go."""
+"""Hypergradient descent: SGD and Adam that adapt their learning rate by gradient descent."""
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ from ..step.plan import Found
 
 
 class _Hypergradient(BaseOptimizer):
-    """theta -= alpha_t u_t, where alpha_t has gone down the loss's derivative by alpha, -g_t . u_(t-1)."""
+    """The base class: theta -= alpha_t u_t, where alpha_t follows the negative hypergradient, g_t . u_(t-1)."""
 
     ELEMENTWISE = False
 
     def directions(self, group: Group, found: Found, grads: TensorList) -> TensorList:
-        """The u of this step, new tensors."""
+        """The directions u of this step, as new tensors."""
         raise NotImplementedError
 
     def move(self, group: Group, found: list[Found]) -> None:
@@ -37,7 +37,7 @@ class _Hypergradient(BaseOptimizer):
 
 
 class SGDHD(_Hypergradient):
-    r"""SGD with hypergradient descent, with Nesterov's momentum if asked for.
+    r"""SGD with hypergradient descent, optionally with Nesterov momentum.
 
     .. math::
         \alpha_t = \alpha_{t-1} + \beta\, g_t \cdot u_{t-1}, \qquad \theta_t = \theta_{t-1} - \alpha_t u_t, \qquad

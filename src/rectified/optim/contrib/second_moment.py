@@ -1,4 +1,4 @@
-"""Adam whose v does not begin at 0, so that its first steps are small without any warmup."""
+"""Adam with a nonzero initial v, which makes its first steps small without a warmup."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..step.options import Group, value_of
 
 
 class GIAdam(Adam):
-    r"""Gradient-initialised Adam: v starts from the first gradient's square.
+    r"""Gradient-initialized Adam: v starts from the square of the first gradient.
 
     .. math:: v_0 = g_1^2, \qquad m_0 = 0, \qquad \text{then Adam, with its bias corrections}
 
@@ -141,5 +141,5 @@ class RandomV0Adam(Adam):
 
 
 def _square(x: Tensor) -> Tensor:
-    """Of the real and of the imaginary part, as v has it."""
+    """The squares of the real and imaginary parts, as in v."""
     return torch.view_as_complex(torch.view_as_real(x) ** 2) if x.is_complex() else x * x

@@ -1,4 +1,4 @@
-"""StableAdamW."""
+"""StableAdamW: AdamW with update clipping per tensor."""
 
 import torch
 from torch import Tensor

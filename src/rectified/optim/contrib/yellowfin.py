@@ -1,4 +1,4 @@
-"""YellowFin."""
+"""YellowFin: SGD that tunes its learning rate and momentum."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from ..step.foreach_ops import gradients, total
 from ..step.options import Group, options_from
 from ..step.plan import Found
 
-_TINY = 1e-6  # as in the authors' code, beside variances and curvatures
+_TINY = 1e-6  # as in the authors' code, added to variances and curvatures
 
 
 class YellowFin(BaseOptimizer):
@@ -92,7 +92,7 @@ class YellowFin(BaseOptimizer):
             torch._foreach_add_(here.params, moves)
 
     def _tune(self, group: Group, found: list[Found], grads: list[TensorList]) -> float:
-        """Measure, and set alpha and mu for this step; returns what the gradients are to be multiplied by."""
+        """Measure, set alpha and mu for this step, and return the factor on the gradients."""
         beta, old = float(group["beta"]), group["measured"]
         t = old.get("t", 0) + 1
         debias: float = 1 - beta**t
@@ -123,7 +123,7 @@ class YellowFin(BaseOptimizer):
 
 
 def single_step(variance: float, distance: float, h_min: float, h_max: float) -> tuple[float, float]:
-    """The mu and alpha that the quadratic model asks for, all arguments above 0.
+    """The mu and alpha that minimize the quadratic model, for arguments above 0.
 
     With x = sqrt(mu) the model's minimum without its bound solves (1 - x)^3 = p x, p = D^2 h_min^2 / (2 C).
 

@@ -1,1 +1,1 @@
-"""A step: which tensors move together, by which numbers, through which kernel."""
+"""Taking a step: which tensors are updated together, with which numbers, by which kernel."""

@@ -1,7 +1,7 @@
-"""Steps that are counted on the device (``capturable``): nothing here reads a tensor, so that a CUDA graph can hold it.
+"""Steps counted on the device (``capturable``), which never synchronize, so that CUDA graphs can capture them.
 
-What the host would compute from count and beta2, a table holds for every count, made once on the host, where a user's
-own warmup works too; a step gathers its row by the device's count. beta1, which schedulers cycle, is not in the table.
+A table, made once on the host, holds what depends on the count and beta2, so that a user's own warmup works too; a step
+gathers its row by the count on the device. beta1, which some schedulers cycle, is not in the table.
 """
 
 import math
@@ -24,38 +24,38 @@ from .update import Coefficients
 
 Row = Callable[[Warmup | None, float, int], tuple[float, ...]]  # of (warmup, beta2, t); omega stands last
 
-# Every count up to this one has a row; beyond it those of a geometric grid, and what lies between is interpolated.
+# Every count up to this one has a row; beyond it, counts on a geometric grid do, and others are interpolated.
 _EXACT = 2**16
 _PER_OCTAVE = 2**10
 _OCTAVES = 8
 _LAST: int = _EXACT * 2**_OCTAVES  # 16.8 million, where a float32 count ends
-_SMALL = 2**18  # elements of a tensor whose copy may be made
+_SMALL = 2**18  # the largest number of elements in a tensor that may be copied
 
 
 class Schedule:
-    """The rows of a group's counts, on one device.
+    """The table of a group's rows by count, on one device.
 
-    Beyond the last row, the last one serves: by then a warmup has to be at rest. One of the user's own, which may dip
-    again whenever it likes, has all the rows; where they are interpolated, a dip between two of them is not seen.
+    Counts beyond the last row use the last one, so a warmup must have settled by then. A user's own warmup, which may
+    dip again at any time, has all rows; a dip between interpolated rows is not seen.
 
     Args:
-        row: what a row holds.
-        warmup: as it was given, by which a schedule is known again.
-        seen: the same as an object that can be asked.
+        row: computes a row.
+        warmup: the given warmup object, which identifies a schedule.
+        seen: the warmup as a Warmup object.
     """
 
     def __init__(self, row: Row, warmup: Any, seen: Warmup | None, beta2: float, device: torch.device) -> None:
         self.warmup, self.beta2 = warmup, beta2
-        # A value's table is a value: groups, devices and optimizers share it. A user's object may change its mind.
+        # Tables of our warmups are shared by groups, devices and optimizers; a user's object may not be constant.
         table = (_shared_table if warmup is None or to_plain(warmup) is not None else _table)(row, seen, beta2)
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.counts, numbers = (torch.tensor(column.tolist(), dtype=dtype).to(device) for column in table)
         self.rows = numbers.reshape(len(self.counts), -1)
         width = len(table[1]) // len(table[0])
-        self.is_used = [any(table[1][i::width]) for i in range(width)]  # whether a column is ever other than 0
+        self.is_used = [any(table[1][i::width]) for i in range(width)]  # whether each column has any value other than 0
 
     def row(self, count: Tensor) -> TensorList:
-        """The row of this count, interpolated where it has none; the last one beyond it."""
+        """The row for a count, interpolated between rows; the last row beyond the table."""
         t = count.to(self.counts.dtype).reshape(1)
         right = torch.searchsorted(self.counts, t).clamp_(max=len(self.counts) - 1)
         left = (right - 1).clamp_(min=0)
@@ -67,7 +67,7 @@ class Schedule:
 
 
 def _table(row: Row, warmup: Warmup | None, beta2: float) -> "tuple[array[float], array[float]]":
-    """The counts, and the numbers of each one's row: no tensors, since those depend on the mode they are made in."""
+    """The counts and their rows, as numbers instead of tensors, since tensors depend on the mode they are made in."""
     settled = _settled(row, warmup, beta2)
     counts = list(range(1, min(_EXACT, settled) + 1))
     if settled > _EXACT:
@@ -80,9 +80,9 @@ _shared_table = lru_cache(maxsize=8)(_table)
 
 
 def _settled(row: Row, warmup: Warmup | None, beta2: float) -> int:
-    """A count from which all rows are alike: a correction of 1, and an omega that has come to rest."""
+    """A count from which all rows are equal: corrections are 1, and omega has settled."""
     if warmup is not None and to_plain(warmup) is None:
-        return _LAST  # where it rests only its author knows
+        return _LAST  # only its author knows where it settles
     settled: int = math.ceil(40 / (1 - beta2))
     last = row(warmup, beta2, 10**12)[-1]
     while settled < _LAST and abs(row(warmup, beta2, settled)[-1] - last) > 1e-15:
@@ -91,15 +91,15 @@ def _settled(row: Row, warmup: Warmup | None, beta2: float) -> int:
 
 
 class DeviceNumbers(NamedTuple):
-    """:class:`rectified.optim.step.update.Numbers`, those that change from step to step as tensors."""
+    """:class:`rectified.optim.step.update.Numbers` with tensors for those that change from step to step."""
 
     lr: Tensor  # 0 where everything stays
-    go: Tensor  # 0 where everything stays, else 1
+    go: Tensor  # 0 if nothing changes, else 1
     scale: Tensor
     momentum: Tensor | None
     decay: Tensor | None
     eps: float
-    root_c2: Tensor | None  # times which eps is added; None adds eps as it is
+    root_c2: Tensor | None  # the factor of eps; None for 1
     m_moves: Tensor
     step: Tensor
     omega: Tensor
@@ -108,7 +108,7 @@ class DeviceNumbers(NamedTuple):
     l2: float
     maximize: bool
     grad_scale: Tensor | None
-    found_inf: Tensor | None  # 1 where a GradScaler has found an infinity: everything stays where it is
+    found_inf: Tensor | None  # 1 if a GradScaler found an infinite gradient: nothing changes
 
 
 def capturable_step(
@@ -120,8 +120,8 @@ def capturable_step(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
-    """Take Adam's step of a whole group, counted on the device."""
-    if found_inf is not None:  # a sum over devices, of which each may have found some
+    """Take Adam's step for an entire group, counted on the device."""
+    if found_inf is not None:  # a sum over devices, any of which may have found one
         found_inf = (found_inf > 0).float()
     plan.advance(None if found_inf is None else 1 - found_inf)
     beta1 = plan.betas[0] if isinstance(group["betas"][0], Tensor) else group["betas"][0]
@@ -130,7 +130,7 @@ def capturable_step(
         n = device_numbers(group, warmup, plan.schedules[count.device], beta1, count, grad_scale, found_inf)
         here.bucket.kernel(Tensors(here.params, *here.states), here.grads, n)
         if here is found[0]:
-            group["omega"] = n.omega  # of the parameters that have stepped most often
+            group["omega"] = n.omega  # for the parameters with the most steps
 
 
 def device_numbers(
@@ -142,10 +142,12 @@ def device_numbers(
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> DeviceNumbers:
-    """The numbers of the step with this count. What a GradScaler hands over may be on another device."""
+    """The numbers of the step with this count; a GradScaler's tensors may be on another device."""
     row = Coefficients(*schedule.row(count))
     delay = 0 if warmup is None else warmup.m_delay
-    c1 = 1 - beta1 ** (count.to(row.scale) - delay).clamp_(min=1)  # before, where m stands still, nothing else moves
+    c1 = 1 - beta1 ** (count.to(row.scale) - delay).clamp_(
+        min=1
+    )  # before that, m does not change, and neither does anything else
     grad_scale, found_inf = (x if x is None else x.to(count.device).reshape(()) for x in (grad_scale, found_inf))
     go = row.moves.new_ones(()) if found_inf is None else 1 - found_inf.to(row.moves.dtype)
     lr = lr_on(count.device, group) * go
@@ -171,7 +173,7 @@ def device_numbers(
 
 
 def lr_on(device: torch.device, group: Group) -> Any:
-    """The group's lr, as it goes with tensors on that device."""
+    """The group's lr in a form that works with tensors on that device."""
     lr = group["lr"]
     if not isinstance(lr, Tensor):
         return lr
@@ -180,10 +182,10 @@ def lr_on(device: torch.device, group: Group) -> Any:
 
 
 def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> None:
-    """The step by torch's fused op, where m is never delayed.
+    """Take the step with torch's fused op, if m is never delayed.
 
-    The op adds a float eps after its own bias corrections. With eps added before them it is given a count at which they
-    are 1, as on the host; with eps after them the true count, and a scale without them.
+    The op adds a float eps after its own bias corrections. If eps must be added before them, it gets a count at which
+    they are 1, as on the host; otherwise it gets the true count, and a scale without them.
     """
     params, m, v, v_max, _ = tensors
     if n.decay is not None:
@@ -191,7 +193,7 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
     if n.root_c2 is None:
         step, scale = step_on(params[0].device), n.scale
     else:
-        step, scale = n.step.float(), n.lr * n.omega  # on a GPU the op reads a float32, whatever it is given
+        step, scale = n.step.float(), n.lr * n.omega  # on a GPU the op always reads a float32
     _torch.fused_adam(
         params,
         grads,
@@ -199,7 +201,7 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
         v,
         v_max,
         [step] * len(params),
-        lr=scale if scale.is_cpu else scale.float(),  # which is what the kernels elsewhere read
+        lr=scale if scale.is_cpu else scale.float(),  # the kernels on other devices read this
         beta1=n.beta1,
         beta2=n.beta2,
         weight_decay=n.l2,
@@ -213,7 +215,7 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
 
 
 def foreach_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> None:
-    """The step tensor by tensor: any layout and device, any warmup."""
+    """Take the step tensor by tensor, for any layout, device and warmup."""
     params, m, v, v_max, _ = tensors
     if n.decay is not None:
         torch._foreach_mul_(params, 1 - n.decay)
@@ -236,7 +238,7 @@ def foreach_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> 
 
 
 def _momentum(params: TensorList, m: TensorList, n: DeviceNumbers) -> None:
-    """The momentum step, by a number of the device's that is 0 after the start: small tensors in few launches."""
+    """Take the momentum step, scaled by a number on the device that is 0 after the start, in few launches."""
     if n.momentum is None:
         return
     pairs = list(zip(params, m, strict=True))

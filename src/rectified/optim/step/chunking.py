@@ -1,9 +1,9 @@
-"""What a kernel cannot take as it is, it gets as a copy; and whatever it gets, in parts that stay in the cache.
+"""Running a kernel on copies of unsuitable tensors, and in chunks that stay in the cache.
 
-The moments are ours: dense, and of the dtype in which the step is taken. A parameter or gradient that is not like its
-moment (a slice, other strides, 16 bits) is copied into its likeness; the parameter is stepped there and copied back.
-The step is elementwise, so that large tensors are cut and small ones taken together: what one pass writes, the next
-finds in the cache.
+The moments are ours: dense, and in the dtype of the step. A parameter or gradient whose layout or dtype differs from
+its moment's (a slice, other strides, 16 bits) is copied to match; the parameter is stepped there and copied back. The
+step is elementwise, so large tensors are cut and small ones combined, and each pass finds the previous one's output in
+the cache.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ from .._torch import TensorList
 from .kernels import Kernel, Tensors
 from .low_precision import Rounding, write_back
 
-# Elements of a part, by measurement: 5 MB of float32 tensors and copies. A thread takes no fewer than 2**15 of them.
+# Elements per chunk, by measurement: 5 MB of float32 tensors and copies. A thread takes at least 2**15 of them.
 _PART = 2**18
 _OF_A_THREAD = 2**15
-_ELSEWHERE = 2**24  # no cache to fit: it bounds the memory of the copies, and outlasts the launch of its kernels
-# The op rounds v otherwise in an incomplete vector, at the end of a tensor. No cut makes another such end.
+_ELSEWHERE = 2**24  # not for the cache: it bounds the memory of copies, and takes longer than launching its kernels
+# The op rounds v differently in an incomplete vector at the end of a tensor. Cuts do not create such ends.
 _VECTOR = 32
 
 
 @cache
 def in_parts(kernel: Kernel, copy_params: bool, copy_grads: bool, rounding: Rounding = "nearest") -> Kernel:
-    """The kernel in parts, on copies of what is not like its moment; rounding is of narrower parameters."""
+    """Wrap a kernel so that it runs in chunks, on copies where needed; rounding applies to narrower parameters."""
 
     def step(tensors: Tensors, grads: TensorList, n: Any) -> None:
         for (params, m, v, v_max, compensation), some in _parts(tensors, grads):
@@ -43,14 +43,14 @@ def in_parts(kernel: Kernel, copy_params: bool, copy_grads: bool, rounding: Roun
 
 
 def _like(moments: TensorList, some: TensorList) -> list[Tensor]:
-    """Copies in the moments' dtype and layout."""
+    """Copy tensors to the moments' dtype and layout."""
     copies = list(map(torch.empty_like, moments))
     torch._foreach_copy_(copies, some)
     return copies
 
 
 def _parts(tensors: Tensors, grads: TensorList) -> Iterator[tuple[Tensors, TensorList]]:
-    """Tensors and their gradients, cut and grouped into parts; complex ones as pairs of reals, each with its own v."""
+    """Cut and group tensors and their gradients into chunks; complex ones as pairs of reals, each with its own v."""
     if grads[0].is_complex():
         tensors = Tensors(*(list(map(torch.view_as_real, column)) for column in tensors))
         grads = [torch.view_as_real(g.resolve_conj()) for g in grads]
@@ -78,7 +78,7 @@ def _columns(rows: list[TensorList], tensors: Tensors) -> tuple[Tensors, TensorL
 
 
 def _cut(row: TensorList, size: int) -> Iterator[TensorList]:
-    """A parameter with its states and gradient, cut along the dimension in which a piece of the moments is dense."""
+    """Cut a parameter with its states and gradient along the dimension in which pieces of the moments are dense."""
     m = row[1]
     if m.numel() <= size or any(type(x) not in (Tensor, torch.nn.Parameter) for x in row):
         yield row

@@ -1,4 +1,4 @@
-"""The counts of a group's parameters in one tensor, so that one addition advances them all."""
+"""The step counts of a group's parameters in one tensor, so that one addition advances all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,33 +13,33 @@ Entry = dict[str, Any]  # one parameter's state
 
 
 class Scalars:
-    """One number for each parameter of a group, on one device; each parameter's ``state[name]`` is an element of it.
+    """A tensor with one number per parameter of a group, on one device; each ``state[name]`` is an element of it.
 
-    So one operation changes them all, and every number is true at any moment, also for whoever reads the state. Nothing
-    here keeps those elements alive: they are known by where they lie.
+    One operation changes all numbers, and the state is always up to date. Nothing here keeps those elements alive: they
+    are identified by their addresses.
 
     Args:
         name: the key in a parameter's state.
-        first: the number of a parameter that has none yet.
+        first: the initial number of a parameter that has none yet.
     """
 
     def __init__(self, name: str, first: float, size: int, device: torch.device, dtype: torch.dtype) -> None:
         self.name, self.first = name, first
-        with torch.inference_mode(False):  # whose tensors have no version
+        with torch.inference_mode(False):  # its tensors have no version
             self.values = torch.full((size,), first, dtype=dtype, device=device)
         self.version = -1
 
     def adopt(self, entries: Sequence[Entry | None]) -> list[float]:
-        """Make every entry's number an element of this tensor, its value kept; returns the values.
+        """Make every entry's number an element of this tensor, keeping its value; return the values.
 
         Args:
             entries: the state of each parameter of the group; None for one that is not kept here.
 
         Raises:
-            RuntimeError: a number is refused; nothing is changed then.
+            RuntimeError: a number is invalid; nothing is changed then.
         """
         elements = self.values.unbind()
-        # All are read before any is written: an entry moved to another parameter brings that one's element along.
+        # Read all before writing any: a state that was moved to another parameter still holds the old one's element.
         now = self.values.tolist() if has_values(self.values) else [self.first] * len(entries)
         values = [
             self.first if entry is None else x if _same(entry.get(self.name), element) else self._read(entry)
@@ -59,47 +59,47 @@ class Scalars:
         return number_in(entry.get(self.name, self.first), self.first)
 
     def refuse(self, value: float, whose: str) -> None:
-        """Raise for what cannot be such a number."""
+        """Raise for an invalid number."""
 
     def holds(self) -> bool:
-        """Whether nobody else has written to a ``state[name]``."""
+        """Whether no other code has written to any ``state[name]``."""
         return version_of(self.values) == self.version
 
 
 class Clock(Scalars):
-    """How many steps each parameter of a group has taken: its ``state["step"]``; and further numbers of each.
+    """The step counts of a group's parameters, their ``state["step"]``, and additional numbers per parameter.
 
     Args:
-        scalars: the names of those, and what they are at first.
+        scalars: the names and initial values of the additional numbers.
     """
 
     def __init__(self, size: int, device: torch.device, scalars: Mapping[str, float]) -> None:
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch.optim
         super().__init__("step", 0.0, size, device, dtype)
-        self.present = torch.zeros_like(self.values)  # how often each parameter steps: 0 without a gradient
+        self.present = torch.zeros_like(self.values)  # how many times each parameter steps: 0 without a gradient
         self.others = {name: Scalars(name, first, size, device, torch.float64) for name, first in scalars.items()}
 
     def refuse(self, value: float, whose: str) -> None:
         refuse_count(value, whose)
 
     def holds(self) -> bool:
-        """Whether nobody else has written to a count, or to a number that is kept beside it."""
+        """Whether no other code has written to a count or an additional number."""
         if version_of(self.values) != self.version:
             return False
         return not self.others or all(scalars.holds() for scalars in self.others.values())
 
     def note_present(self, times: Sequence[int]) -> None:
-        """Set how often each parameter steps."""
+        """Set how many times each parameter steps."""
         _write(self.present, times)
 
     def advance(self, go: Tensor | None = None) -> None:
-        """Count a step where there is a gradient; none if `go` is 0."""
+        """Count a step for each parameter with a gradient, unless `go` is 0."""
         self.values.add_(self.present if go is None else self.present * go.to(self.values))
         self.version = version_of(self.values)
 
 
 def number_in(x: Any, unknown: float = 0.0) -> float:
-    """The number in a state, plain or a tensor of one element; `unknown` where a tensor has no values.
+    """The value of a number or one-element tensor; `unknown` if the tensor has no values.
 
     >>> number_in(torch.tensor(3.0)), number_in(4), number_in(torch.empty((), device="meta"))
     (3.0, 4.0, 0.0)
@@ -108,7 +108,7 @@ def number_in(x: Any, unknown: float = 0.0) -> float:
 
 
 def refuse_count(count: Any, whose: str = "a parameter", error: type[Exception] = RuntimeError) -> None:
-    """Raise for what is no count of steps.
+    """Raise for an invalid step count.
 
     >>> refuse_count(-5.0, "parameter 0")
     Traceback (most recent call last):
@@ -119,13 +119,13 @@ def refuse_count(count: Any, whose: str = "a parameter", error: type[Exception] 
 
 
 def _write(x: Tensor, values: Sequence[float]) -> None:
-    """Set the values of a tensor in place, where a CUDA graph may look for them; nothing where it can have none."""
+    """Set the values of a tensor in place, since a CUDA graph may refer to it; skipped if it has no values."""
     if has_values(x):
         x.copy_(torch.tensor(values, dtype=x.dtype, device="cpu"))
 
 
 def _same(step: Any, element: Tensor) -> bool:
-    """Whether a state's step is this element of the clock."""
+    """Whether a state's step count is this element of the clock."""
     return (
         isinstance(step, Tensor)
         and has_values(step)

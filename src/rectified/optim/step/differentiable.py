@@ -1,6 +1,6 @@
-"""The step as a differentiable function of gradients, parameters, lr, betas and decay: autograd records it.
+"""The step as a differentiable function of gradients, parameters, lr, betas and weight decay, recorded by autograd.
 
-The states are replaced, not written into: what autograd has kept of one step must not change in the next.
+States are replaced instead of modified, since what autograd saved in one step must not change in the next.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from .update import Numbers, update
 
 
 def differentiable_step(found: Found, state: dict[Tensor, dict[str, Tensor]], names: Sequence[str], n: Numbers) -> None:
-    """The reference update, parameter by parameter, with new moments in their states."""
+    """Take the reference update parameter by parameter, with new tensors as moments."""
     _, m_all, v_all, v_max, _ = Tensors(found.params, *found.states)
     v_max_all: Sequence[Tensor | None] = v_max or [None] * len(m_all)
     columns = found.owners, found.grads, m_all, v_all, v_max_all
     for p, g, m, v, largest in zip(*columns, strict=True):
-        # A clone: what autograd keeps of it must not change when p does.
+        # A clone, since what autograd saves must not change when p does.
         theta, g, m, v = map(_real, (p.clone(), g, m, v))
         largest = largest if largest is None else _real(largest)
         theta, m, v, largest = update(theta, m, v, g.to(m.dtype), n, largest)

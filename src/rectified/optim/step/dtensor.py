@@ -1,4 +1,4 @@
-"""Sharded tensors (DTensor, as FSDP2 makes them): the step is elementwise, so each rank takes it on its own shards."""
+"""Sharded tensors (DTensor, as in FSDP2), on whose local shards each rank takes the elementwise step."""
 
 import sys
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def is_sharded(x: Tensor) -> bool:
-    """Whether x is a DTensor."""
-    module = sys.modules.get("torch.distributed.tensor")  # whoever has a DTensor has imported it
+    """Whether a tensor is a DTensor."""
+    module = sys.modules.get("torch.distributed.tensor")  # a DTensor exists only if this was imported
     return module is not None and isinstance(x, module.DTensor)
 
 
 def shards_alike(param: Tensor, others: Iterable[Tensor]) -> bool:
-    """Whether all are DTensors laid out over the ranks in the same way, so that their shards belong together."""
+    """Whether all tensors are DTensors with the same mesh and placements, so that their shards match."""
     return is_sharded(param) and all(
         is_sharded(x)
         and x.device_mesh == param.device_mesh  # type: ignore[attr-defined]
@@ -30,6 +30,6 @@ def local(x: Tensor) -> Tensor:
 
 
 def whole(x: Tensor) -> Tensor:
-    """What all ranks' shards of a DTensor amount to, on each of them."""
+    """The full tensor of a DTensor, gathered on every rank."""
     full: Tensor = x.full_tensor()  # type: ignore[attr-defined]
     return full

@@ -1,4 +1,4 @@
-"""Pieces of a step over lists of tensors, for the methods that are not one scalar in front of Adam's."""
+"""Parts of a step over lists of tensors, for methods that are more than a factor in front of Adam's update."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from .update import Numbers, correction
 
 
 def gradients(group: Group, found: Found) -> TensorList:
-    """What the moments take in: with the sign of `maximize`, and with L2 decay unless that is decoupled."""
+    """The gradients as the moments see them: with the sign of `maximize`, and with L2 decay unless it is decoupled."""
     grads = found.grads
     if group.get("maximize"):
         grads = torch._foreach_neg(grads)
@@ -24,7 +24,7 @@ def gradients(group: Group, found: Found) -> TensorList:
 
 
 def decay(group: Group, params: TensorList) -> None:
-    """theta *= 1 - lr * weight_decay, where that is decoupled."""
+    """Apply decoupled weight decay: theta *= 1 - lr * weight_decay."""
     if group["weight_decay"] and group.get("decoupled_weight_decay", True):
         torch._foreach_mul_(params, 1 - float(group["lr"]) * float(group["weight_decay"]))
 
@@ -32,7 +32,7 @@ def decay(group: Group, params: TensorList) -> None:
 def adam_directions(
     group: Group, t: int, kernel: Kernel, m: TensorList, v: TensorList, grads: TensorList
 ) -> list[Tensor]:
-    """Adam's moments take in the gradients; m_hat / (sqrt(v_hat) + eps), new tensors, by Adam's own kernel."""
+    """Update Adam's moments and return m_hat / (sqrt(v_hat) + eps) as new tensors, computed by Adam's own kernel."""
     beta1, beta2 = map(float, group["betas"])
     directions = list(map(torch.zeros_like, m))
     root_c2 = correction(beta2, t) ** 0.5
@@ -49,7 +49,7 @@ def adam_step(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """theta -= scale * m / (sqrt(v) + eps), once m and v have taken in the gradients."""
+    """Update m and v, then subtract: theta -= scale * m / (sqrt(v) + eps)."""
     beta1, beta2 = betas
     n = Numbers(
         omega=1.0,
@@ -69,29 +69,29 @@ def adam_step(
 
 
 def average(moments: TensorList, grads: TensorList, beta: float) -> None:
-    """moment = beta moment + (1 - beta) g."""
+    """Update averages of gradients: moment = beta moment + (1 - beta) g."""
     torch._foreach_lerp_(moments, grads, 1 - beta)
 
 
 def average_squares(moments: TensorList, grads: TensorList, beta: float) -> None:
-    """moment = beta moment + (1 - beta) g^2."""
+    """Update averages of squared gradients: moment = beta moment + (1 - beta) g^2."""
     torch._foreach_mul_(moments, beta)
     torch._foreach_addcmul_(moments, grads, grads, 1 - beta)
 
 
 def root(second: TensorList, eps: float) -> TensorList:
-    """sqrt(v) + eps, new tensors; above 0 where v is 0 and eps is too."""
+    """The denominators sqrt(v) + eps as new tensors, kept above 0 even if v and eps are 0."""
     found = torch._foreach_sqrt(second)
     torch._foreach_add_(found, eps or torch.finfo(second[0].dtype).tiny)
     return found
 
 
 def total(tensors: Iterable[Tensor]) -> float:
-    """The sum of all their elements, of DTensors over all shards."""
+    """The sum of all elements of all tensors, over all shards of DTensors."""
     sums = (x.sum(dtype=torch.float64) for x in tensors)
     return sum(float(whole(x) if is_sharded(x) else x) for x in sums)
 
 
 def subtract(params: TensorList, steps: TensorList, lr: float | Tensor) -> None:
-    """theta -= lr * step, where lr may be a tensor on another device."""
+    """Subtract steps: theta -= lr * step, where lr may be a tensor on another device."""
     torch._foreach_add_(params, steps, alpha=-float(lr))

@@ -1,7 +1,7 @@
-"""The two ways to take a step on the host's numbers: torch's fused Adam op, and foreach ops where it cannot serve.
+"""The kernels of a step with numbers from the host: torch's fused Adam op, and foreach ops if that cannot be used.
 
-Both take the step of :func:`rectified.optim.step.update.update`: bias corrections and omega are folded into ``scale``
-(and ``eps``), so the op is given a step count at which its own corrections are 1.
+Both compute :func:`rectified.optim.step.update.update`: bias corrections and omega are folded into ``scale`` (and
+``eps``), so the fused op gets a step count at which its own corrections are 1.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .. import _torch
 from .._torch import TensorList
 from .update import Numbers
 
-# 1 - beta^STEP is 1 for every beta below 1. At 1e9 it visibly is not (beta2 = 1 - 1e-9).
+# 1 - beta^STEP is 1 for every beta below 1. At 1e9 it is not (beta2 = 1 - 1e-9).
 _STEP = 1e30
 
 _DEVICES = ("cpu", "cuda", "mps")
@@ -23,20 +23,20 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Tensors(NamedTuple):
-    """What steps together: parameters and their states, on one device."""
+    """The tensors that step together: parameters and their states, on one device."""
 
     params: TensorList
     m: TensorList
     v: TensorList
-    v_max: TensorList = ()  # unless amsgrad
-    compensation: TensorList = ()  # what rounding took from the parameters; unless it is Kahan's
+    v_max: TensorList = ()  # empty unless amsgrad
+    compensation: TensorList = ()  # the rounding errors of the parameters; empty unless rounding is Kahan's
 
 
 Kernel = Callable[[Tensors, TensorList, Any], None]  # with Numbers, or with DeviceNumbers
 
 
 def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
-    """The step by torch's fused op: one pass over the memory."""
+    """Take the step with torch's fused op: one pass over memory."""
     if not n.m_moves:
         _second_moment(tensors, grads, n)
         return
@@ -68,7 +68,7 @@ def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
 
 
 def foreach(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
-    """The step by foreach ops: any layout and device, in a handful of passes."""
+    """Take the step with foreach ops, for any layout and device, in several passes."""
     params, m, v, v_max, _ = tensors
     if n.decay:
         torch._foreach_mul_(params, 1 - n.decay)
@@ -85,7 +85,7 @@ def foreach(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
 
 
 def _second_moment(tensors: Tensors, grads: TensorList, n: Numbers) -> TensorList:
-    """v, alone, takes in the gradient with its sign and L2 decay, which is returned. The user's is never written to."""
+    """Update only v; return the gradients with sign and L2 decay, without modifying the user's gradients."""
     params, _, v, v_max, _ = tensors
     total = grads
     if n.grad_scale is not None:
@@ -102,28 +102,28 @@ def _second_moment(tensors: Tensors, grads: TensorList, n: Numbers) -> TensorLis
 
 
 def why_not_fused(param: Tensor, grad: Tensor, states: TensorList) -> str | None:
-    """Why the fused op must not step this parameter, not even on copies of it and its gradient; None if it may.
+    """Why the fused op cannot step this parameter, even on copies of it and its gradient; None if it can.
 
-    The op pairs raw storage: where layouts differ it is silently wrong, and overwrites memory that is not the
-    parameter's. So the states must be dense and alike, and what else it is given is made like them first.
+    The op pairs raw storage: if layouts differ, it is silently wrong and overwrites other memory. So the states must be
+    dense with equal layouts, and other tensors are copied to match them first.
     """
     others = [grad, *states]
     if not _torch.HAS_FUSED_ADAM:
         return "this torch has no fused Adam op of the known signature"
     if type(param) not in (Tensor, torch.nn.Parameter) or any(type(x) is not Tensor for x in others):
-        return "it, its gradient or its state is a tensor subclass"
+        return "the parameter, its gradient or its state is a tensor subclass"
     if param.device.type not in _DEVICES or any(x.device != param.device for x in others):
         return f"the fused op needs all its tensors on one device of {', '.join(_DEVICES)}"
     m = states[0]
     if m.dtype.to_real() not in _DTYPES or not is_dense(m):
-        return "the fused op needs dense states of a dtype that it knows"
+        return "the fused op needs dense states of a supported dtype"
     if any(x.dtype is not m.dtype or not same_layout(x, m) for x in states):
         return "the fused op needs states of one dtype and layout"
     return None
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether the elements fill one block of memory, each once, in any order of the dimensions.
+    """Whether a tensor's elements fill one block of memory without gaps and overlaps, in any dimension order.
 
     >>> is_dense(torch.empty(3, 4).t()), is_dense(torch.empty(3, 4)[:, :2]), is_dense(torch.ones(1).expand(3))
     (True, False, False)
@@ -137,7 +137,7 @@ def is_dense(x: Tensor) -> bool:
 
 
 def overlaps(x: Tensor) -> bool:
-    """Whether x has more elements than the memory that it spans.
+    """Whether a tensor has several elements at the same memory location.
 
     >>> overlaps(torch.empty(4).expand(3, 4)), overlaps(torch.empty(9).unfold(0, 3, 1)), overlaps(torch.empty(4)[::2])
     (True, True, False)
@@ -148,7 +148,7 @@ def overlaps(x: Tensor) -> bool:
 
 
 def same_layout(x: Tensor, y: Tensor) -> bool:
-    """Whether equal indices lie at equal offsets. The stride of a dimension of size 1 says nothing.
+    """Whether two tensors have equal strides, ignoring dimensions of size 1.
 
     >>> a = torch.empty(6, 1, 5, 5)
     >>> same_layout(a, a.to(memory_format=torch.channels_last))
@@ -161,11 +161,11 @@ def same_layout(x: Tensor, y: Tensor) -> bool:
 
 
 def alike(x: Tensor, moment: Tensor) -> bool:
-    """Whether x has the moment's dtype and layout, so that a kernel needs no copy of it."""
+    """Whether a tensor has the moment's dtype and layout, so that a kernel needs no copy of it."""
     return x.dtype is moment.dtype and same_layout(x, moment)
 
 
 @cache
 def step_on(device: torch.device) -> Tensor:
-    """The step count given to the fused op where its own bias corrections are to be 1."""
+    """The step count at which the fused op's own bias corrections are 1."""
     return torch.tensor(_STEP, dtype=torch.float32, device=device)

@@ -1,9 +1,9 @@
-"""Parameters of 16 bits with moments of 32: the step is taken in float32, then rounded.
+"""16-bit parameters with 32-bit moments: the step is computed in float32 and then rounded.
 
-Eight or eleven bits cannot hold 1 + 0.001. A second moment kept so stalls (at 0.5 where 0.95 is right, after 3,000 unit
-gradients at beta2 = 0.999), and a weight does not feel updates below half its last place. The moments are therefore
-float32, and what happens to the weight is a choice: round to nearest, keep what rounding takes (Kahan), or round up or
-down at random so that the mean is right (stochastic).
+A significand of 8 or 11 bits cannot represent 1 + 0.001. A second moment in 16 bits stalls (at 0.5 instead of 0.95,
+after 3,000 unit gradients at beta2 = 0.999), and a weight ignores updates below half a unit in its last place. The
+moments are therefore float32, and the rounding of weights is a choice: to nearest, with the error kept (Kahan), or up
+or down at random so that the mean is right (stochastic).
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ NARROW = (torch.bfloat16, torch.float16)
 
 
 def write_back(params: TensorList, work: TensorList, compensation: TensorList, rounding: Rounding) -> None:
-    """Round what the step was taken on into the parameters; what rounding takes, into the compensation, if any."""
+    """Round the float32 results into the parameters, and the rounding errors into the compensation, if any."""
     if rounding == "stochastic":
         _round_at_random(work)
     torch._foreach_copy_(params, work)
@@ -26,10 +26,10 @@ def write_back(params: TensorList, work: TensorList, compensation: TensorList, r
 
 
 def _round_at_random(wide: TensorList) -> None:
-    """Make each float32 a bfloat16 above or below it, the nearer the likelier: its expectation is the float32.
+    """Round each float32 up or down to a bfloat16 at random, so that its expectation is the float32.
 
-    A bfloat16 is a float32 whose lower 16 bits are 0: a random number of 16 bits is added, then they are cut off. The
-    generator is what this costs on a CPU, so that a draw serves two.
+    A bfloat16 is a float32 whose lower 16 bits are 0: add a random 16-bit number, then truncate. On a CPU the random
+    generator dominates the cost, so one draw serves two elements.
     """
     sizes = [w.numel() for w in wide]
     bits = [w.as_strided((n,), (1,)).view(torch.int32) for w, n in zip(wide, sizes, strict=True)]

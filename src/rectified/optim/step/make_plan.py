@@ -1,4 +1,4 @@
-"""How a plan is made: which tensors of a group step together, and by which kernel."""
+"""Making a plan: which tensors of a group step together, and with which kernel."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def make_plan(optimizer: "BaseOptimizer", group: Group, old: Plan | None, options: tuple[Any, ...]) -> Plan:
-    """A new plan. It writes nothing but the states of parameters that have their first gradient."""
+    """Make a new plan; this only writes the states of parameters that have their first gradient."""
     params: list[Tensor] = group["params"]
     for i, p in enumerate(params):
         optimizer.refuse(p, optimizer.state.get(p, {}), group, f"parameter {i}")
@@ -28,7 +28,7 @@ def make_plan(optimizer: "BaseOptimizer", group: Group, old: Plan | None, option
     for i, p in enumerate(params):
         if p.grad is None:
             continue
-        again = seen[p] = seen.get(p, -1) + 1  # a parameter that is listed twice steps twice, one after the other
+        again = seen[p] = seen.get(p, -1) + 1  # a parameter that is listed twice steps twice, in sequence
         names = optimizer.state_names(p, group)
         states = [optimizer.state[p][name] for name in names]
         sharded = optimizer.ELEMENTWISE and shards_alike(p, [p.grad, *states])
@@ -46,7 +46,7 @@ def make_plan(optimizer: "BaseOptimizer", group: Group, old: Plan | None, option
         bucket.scalars, bucket.again, bucket.times = scalars, again, n
         plan.buckets.append(bucket)
     if group.get("capturable"):
-        # A tensor beta is read here, and not at a step.
+        # A tensor beta is read here, not at each step.
         plan.betas = tuple(map(float, group.get("betas", ())))
         given, seen_as, beta2 = group.get("warmup"), optimizer.warmup(group), float(optimizer.beta2(group))
         for device in clocks:

@@ -1,4 +1,4 @@
-"""The options of a parameter group: which values are refused, and with which way out."""
+"""Validation of a parameter group's options."""
 
 import math
 from numbers import Integral, Real
@@ -12,9 +12,9 @@ from .._torch import has_values
 from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
-CLOCK = "warmup_steps"  # the key in a group that rectify and WarmupLR warm up: how many steps it has taken
+CLOCK = "warmup_steps"  # the key of the step count in a group that rectify or WarmupLR warms up
 
-# Numbers of 0 or more, with torch.optim's words for them where it has some.
+# Nonnegative numbers, with torch.optim's words for them if it has some.
 _NOT_NEGATIVE = {
     "lr": "learning rate",
     "eps": "epsilon value",
@@ -27,11 +27,11 @@ _RATES = ("alpha", "rho", "beta")
 
 
 def check_options(group: Group) -> None:
-    """Raise for a number that no step could use, of those that the group has.
+    """Raise for an invalid number among a group's options.
 
     Raises:
-        TypeError: it is no number.
-        ValueError: it is outside its range, or a tensor of several elements.
+        TypeError: an option is not a number.
+        ValueError: an option is out of range, or a tensor with several elements.
 
     >>> check_options({"lr": "1e-3"})
     Traceback (most recent call last):
@@ -54,7 +54,7 @@ def check_options(group: Group) -> None:
         if not isinstance(betas, tuple | list):
             raise TypeError(f"betas is {betas!r}, a {type(betas).__name__}; it must be two numbers, (beta1, beta2)")
         if len(betas) != 2:
-            raise ValueError(f"Invalid betas: {betas}; there are two, (beta1, beta2)")
+            raise ValueError(f"Invalid betas: {betas}; there must be two, (beta1, beta2)")
         for index, beta in enumerate(betas):
             _check_rate(beta, f"betas[{index}]", f"Invalid beta parameter at index {index}: {beta}")
 
@@ -64,7 +64,7 @@ def _check_rate(x: Any, name: str, words: str) -> None:
         raise ValueError(f"Tensor {name} must be 1-element, but it has {x.numel()}")
     _check_type(name, x, "a decay rate in [0, 1)")
     if _known(x) and not 0 <= x < 1:
-        raise ValueError(f"{words}; it must lie in [0, 1)")
+        raise ValueError(f"{words}; it must be in [0, 1)")
 
 
 def _check_type(name: str, x: Any, what: str) -> None:
@@ -77,7 +77,7 @@ def _known(x: Any) -> bool:
 
 
 def check_paths(group: Group) -> None:
-    """Raise where two of `foreach`, `fused`, `capturable` and `differentiable` exclude each other."""
+    """Raise if two of `foreach`, `fused`, `capturable` and `differentiable` are incompatible."""
     if group.get("differentiable") and group.get("fused"):
         raise RuntimeError("`fused` does not support `differentiable`: leave fused at None")
     if group.get("differentiable") and group.get("capturable"):
@@ -87,7 +87,7 @@ def check_paths(group: Group) -> None:
 
 
 def check_rounding(group: Group) -> None:
-    """Raise for a rounding that is unknown, or that the group's other options exclude."""
+    """Raise for a rounding that is unknown or incompatible with the group's other options."""
     rounding, dtype = group["rounding"], group["state_dtype"]
     if rounding not in get_args(Rounding):
         raise ValueError(f"rounding is {rounding!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}")
@@ -95,8 +95,8 @@ def check_rounding(group: Group) -> None:
         raise TypeError(f"state_dtype is {dtype!r}; it must be a torch.dtype, such as torch.float32")
     if rounding != "nearest" and dtype is not torch.float32:
         raise ValueError(
-            f"rounding is {rounding!r} and state_dtype {dtype}; it needs torch.float32, in which the step is taken "
-            "before it is rounded"
+            f"rounding is {rounding!r} and state_dtype is {dtype}; it must be torch.float32, since the step is "
+            "computed in float32 before rounding"
         )
     if group["differentiable"] and rounding != "nearest":
         raise RuntimeError(
@@ -106,7 +106,7 @@ def check_rounding(group: Group) -> None:
 
 
 def plain(x: Any) -> Any:
-    """A number, or a tuple of two, as Python's own, so that checkpoints hold plain values; all else as it is.
+    """Convert a number or a pair to Python's own types, so that checkpoints hold plain values.
 
     >>> import numpy as np
     >>> plain(np.float64(0.1)), plain((np.float32(0.5), 0.999)), plain("hold")
@@ -120,12 +120,12 @@ def plain(x: Any) -> Any:
 
 
 def value_of(x: float | Tensor) -> float:
-    """A number, or the one in a tensor, which may require a gradient."""
+    """The value of a number or of a one-element tensor, which may require a gradient."""
     return float(x.detach()) if isinstance(x, Tensor) else float(x)
 
 
 def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
-    """The warmup's factor for step t, refused where no warmup can mean it."""
+    """The warmup's factor for step t; raises for a value outside [0, 1]."""
     omega = warmup.omega(t, beta2)
     if not 0 <= omega <= 1:
         word = "not a number" if math.isnan(omega) else "outside [0, 1]"
@@ -134,12 +134,12 @@ def omega_at(warmup: Warmup, t: int, beta2: float) -> float:
 
 
 def undebiased(warmup: Warmup | None, t: int, beta2: float) -> float:
-    """What a rectification is multiplied by where v has no bias correction: it is derived for one that has."""
+    """The factor on a rectification for a v without bias correction, since it is derived for one that has it."""
     return math.sqrt(1 - beta2**t) if isinstance(warmup, Rectified) else 1.0
 
 
 def check_warmup(warmup: Any, beta2: float | Tensor) -> Warmup | None:
-    """The warmup, once it is known to be one that starts at this beta2; None is none."""
+    """Check that a warmup is valid and starts at this beta2, and return it; None for no warmup."""
     if warmup is None:
         return None
     found = as_warmup(warmup)
@@ -149,5 +149,5 @@ def check_warmup(warmup: Any, beta2: float | Tensor) -> Warmup | None:
 
 
 def options_from(constructor: dict[str, Any]) -> Group:
-    """The options among a constructor's ``locals()``: all but the object itself and its parameters."""
+    """The options among a constructor's ``locals()``: all except the object itself and its parameters."""
     return {name: x for name, x in constructor.items() if name not in ("self", "params", "__class__")}

@@ -1,8 +1,8 @@
-"""What one parameter group does at a step, decided once and kept while nothing it rests on changes.
+"""The plan of a parameter group's step, which is made once and kept until something it depends on changes.
 
-Which tensors have gradients, which counts they have, which kernel may take them: finding this out takes longer than the
-arithmetic of a small model's step. So it is remembered, and every step checks, tensor by tensor, that it still holds.
-What is remembered are numbers (positions, addresses, strides): a plan keeps no tensor of the user's alive.
+Finding out which tensors have gradients, their counts and their kernels takes longer than the arithmetic of a small
+model's step. So the plan is remembered, and every step checks, tensor by tensor, that it is still valid. It consists of
+numbers (positions, addresses, strides) and keeps none of the user's tensors alive.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,49 +20,49 @@ from .dtensor import local, shards_alike
 from .kernels import Kernel
 
 State = dict[Tensor, dict[str, Any]]
-Columns = list[TensorList]  # by state name, in the order of the optimizer's STATES; empty where it has none
+Columns = list[TensorList]  # by state name, in the order of the optimizer's STATES; empty if absent
 
 
 class Found(NamedTuple):
-    """A bucket's tensors at this step."""
+    """The tensors of a bucket at the current step."""
 
     bucket: "Bucket"
-    owners: TensorList  # as the group and the state have them
-    params: TensorList  # as they are stepped: the same, or a rank's shards of them
-    grads: TensorList  # the user's: not to be written to
+    owners: TensorList  # the group's and the state's own tensors
+    params: TensorList  # the tensors to step: the same, or this rank's shards
+    grads: TensorList  # the user's gradients, which must not be modified
     states: Columns
 
     @property
     def t(self) -> int:
-        """The step they are about to take, from 1."""
+        """The number of the next step, from 1."""
         return self.bucket.t + 1
 
     def step_count(self, state: State) -> Tensor:
-        """The number of this step as a tensor on the device, to be asked for once the clock has advanced.
+        """The number of this step as a tensor on the device, valid after the clock has advanced.
 
-        The clock counts all steps of a parameter that is listed twice at once: the first of them is one less.
+        For a parameter that is listed twice, the clock counts both steps at once, so the first of them is one less.
         """
         step: Tensor = state[self.owners[0]]["step"]
         to_come = self.bucket.times - 1 - self.bucket.again
         return step - to_come if to_come else step
 
 
-# Mapped methods of C: this comparison is what a small model's step costs beside the op.
+# map over C methods: besides the op, this comparison is the main cost of a small model's step.
 _strides: Callable[[Tensor], tuple[int, ...]] = Tensor.stride
 _places: Callable[[Tensor], int] = Tensor.data_ptr
 _sizes: Callable[[Tensor], int] = Tensor.numel
 
 
 class Bucket:
-    """Parameters of one group, count, device, dtype and kernel: they step by one call.
+    """Parameters that share group, count, device, dtype and kernel, and step with one call.
 
     Args:
-        t: steps they have taken.
-        kernel: takes their step.
-        indices: their positions in the group; None is all of them.
-        names, positions: of the tensors in each one's state, and where in the optimizer's STATES these stand.
+        t: the number of steps they have taken.
+        kernel: the kernel that steps them.
+        indices: their positions in the group; None for all.
+        names, positions: the names of the tensors in each state, and their positions in the optimizer's STATES.
         width: the number of STATES.
-        sharded: they are DTensors, and step shard by shard.
+        sharded: whether they are DTensors, which step shard by shard.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Bucket:
         self._seen: Any = None
 
     def gather(self, params: list[Tensor], state: State) -> tuple[Found, TensorList]:
-        """Its tensors as they are now, and the counts of their states."""
+        """The bucket's current tensors, and the counts in their states."""
         owners: TensorList = params if self.indices is None else [params[i] for i in self.indices]
         mine: TensorList = owners
         grads: list[Any] = [p.grad for p in owners]
@@ -100,7 +100,7 @@ class Bucket:
         return Found(self, owners, mine, grads, states), steps
 
     def find(self, params: list[Tensor], state: State) -> Found | None:
-        """Its tensors; None where anything is not what it was when the plan was made."""
+        """The bucket's current tensors; None if anything has changed since the plan was made."""
         if self._seen is None:
             return None
         try:
@@ -110,20 +110,20 @@ class Bucket:
                     return None
             found, steps = self.gather(params, state)
             holds = _look(found, steps) == self._seen
-        except (TypeError, RuntimeError, KeyError, AttributeError):  # no gradient, a sparse one; a state is gone
+        except (TypeError, RuntimeError, KeyError, AttributeError):  # no gradient or a sparse one, or a missing state
             return None
         return found if holds else None
 
     def note(self, params: list[Tensor], state: State) -> Found:
-        """Its tensors, and remember what they look like."""
+        """The bucket's current tensors, whose properties are remembered."""
         found, steps = self.gather(params, state)
-        if all(map(has_values, chain(found.params, steps))):  # others have no place in memory to be known by
+        if all(map(has_values, chain(found.params, steps))):  # other tensors have no address to identify them
             self._seen = _look(found, steps)
         return found
 
 
 def _look(found: Found, steps: TensorList) -> tuple[list[Any], ...]:
-    """What a step rests on; ``x.data = ...`` moves x elsewhere, to another layout, dtype or device."""
+    """The tensor properties that a step depends on; ``x.data = ...`` may change address, layout, dtype or device."""
     moving = [*found.params, *chain(*found.states)]
     return (
         list(map(_strides, moving)),
@@ -138,12 +138,12 @@ class Plan:
     """The buckets of one group, made by :meth:`rectified.optim.base.BaseOptimizer.plan`.
 
     Args:
-        buckets: in the order in which they step.
-        idle: positions of the parameters without a gradient.
-        params: of the group, which are not kept alive.
-        options: those of the group's that decide about kernels.
-        clocks: the group's counts, by device.
-        reasons: why the fused op is not used -> the position of the first parameter that this concerns.
+        buckets: the buckets, in the order in which they step.
+        idle: the positions of parameters without a gradient.
+        params: the group's parameters, which are not kept alive.
+        options: the group's options that affect kernels.
+        clocks: the group's step counts by device.
+        reasons: maps each reason for not using the fused op to the position of the first parameter concerned.
     """
 
     def __init__(
@@ -159,14 +159,14 @@ class Plan:
         self.clocks, self.reasons = clocks, reasons
         self._params: list[ReferenceType[Tensor]] = list(map(ref, params))
         self.schedules: dict[torch.device, Any] = {}  # with capturable, the numbers of every count
-        self.betas: tuple[float, ...] = ()  # with capturable, as they were when the plan was made
+        self.betas: tuple[float, ...] = ()  # with capturable, the betas when the plan was made
 
     def is_for(self, params: list[Tensor]) -> bool:
-        """Whether it was made for these very parameters."""
+        """Whether the plan was made for exactly these parameters."""
         return len(params) == self.size and all(x() is p for x, p in zip(self._params, params, strict=True))
 
     def find(self, params: list[Tensor], state: State, options: tuple[Any, ...]) -> list[Found] | None:
-        """The tensors of each bucket; None where the plan no longer holds."""
+        """The tensors of each bucket; None if the plan is no longer valid."""
         if len(params) != self.size or self.options != options:
             return None
         for clock in self.clocks.values():
@@ -184,7 +184,7 @@ class Plan:
         return found
 
     def advance(self, go: Tensor | None = None) -> None:
-        """Count one step for every parameter that has a gradient; none if `go`, on the device, is 0."""
+        """Count one step for every parameter that has a gradient, unless `go`, on the device, is 0."""
         for bucket in self.buckets:
             bucket.t += bucket.times
         for clock in self.clocks.values():

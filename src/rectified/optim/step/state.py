@@ -1,4 +1,4 @@
-"""The states of parameters: the one place where they are made, and made to fit."""
+"""Creating the states of parameters, and adapting loaded ones."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def create_states(
     optimizer: "BaseOptimizer", group: Group, old: Plan | None
 ) -> tuple[dict[torch.device, Clock], dict[Tensor, Any]]:
-    """Give every parameter of a group that has a gradient its state, and make its count an element of a clock.
+    """Create the state of every parameter that has a gradient, and make its count an element of a clock.
 
     Returns:
-        The group's clocks by device, and of each parameter its count with its further SCALARS.
+        The group's clocks by device, and for each parameter its count and its additional SCALARS.
     """
     params: list[Tensor] = group["params"]
     for p in dict.fromkeys(params):
@@ -29,7 +29,7 @@ def create_states(
             continue
         entry = optimizer.state[p]
         if not entry:
-            # Numbers until the clock adopts them; here so that the keys are in torch's order.
+            # Plain numbers until the clock adopts them; set here so that the keys have torch's order.
             entry.update({"step": 0.0, **optimizer.SCALARS, **optimizer.new_state(p, group)})
         for name in optimizer.state_names(p, group):
             entry[name] = following(p, entry.get(name), optimizer.state_dtype(p, group, name))
@@ -53,10 +53,10 @@ def create_states(
 
 
 def following(p: Tensor, moment: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The moment, new if there is none, of this dtype and with its parameter's layout and device.
+    """A moment with this dtype and its parameter's layout and device; new if there is none.
 
-    One from a checkpoint, or of a model that was converted or moved since, may have others. Of a parameter that is not
-    dense, the moment is dense, its dimensions in the parameter's order.
+    A moment from a checkpoint, or of a model that was converted or moved, may differ. If the parameter is not dense,
+    the moment is dense with the parameter's dimension order.
 
     >>> following(torch.ones(2, 3).t(), None, torch.float64).stride()
     (1, 3)

@@ -1,6 +1,6 @@
-"""The update: Adam's equation with omega in front as one pure function, and the numbers that go into it.
+"""The reference update: Adam's equation with omega as one pure function, and the numbers that it takes.
 
-Every kernel here takes this step (:mod:`.kernels`, :mod:`.capturable`), and is tested against :func:`update`.
+Every kernel (:mod:`.kernels`, :mod:`.capturable`) computes this step, and is tested against :func:`update`.
 """
 
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from .options import Group, omega_at, value_of
 
 
 class Numbers(NamedTuple):
-    """What a step multiplies by: the same for all parameters that share a group and a count."""
+    """The numbers of a step, which are the same for all parameters that share a group and a count."""
 
     omega: float
     scale: Any  # lr omega sqrt(1 - beta2^t) / (1 - beta1^t): of m / (sqrt(v) + eps)
     momentum: Any  # lr / (1 - beta1^t) in a momentum start, else 0: of m alone
     beta1: Any
     beta2: Any
-    eps: Any  # beside sqrt(v), v not debiased
+    eps: Any  # added to sqrt(v), where v is not debiased
     l2: Any  # times theta, is added to the gradient
     decay: Any  # of theta itself, before the step
     maximize: bool
@@ -32,7 +32,7 @@ class Numbers(NamedTuple):
 def update(
     theta: Tensor, m: Tensor, v: Tensor, g: Tensor, n: Numbers, v_max: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    r"""One step of one real parameter: new theta, m, v and v_max (AMSGrad's; None without), nothing written to.
+    r"""One step of one real parameter, as a pure function: returns new theta, m, v and v_max (None without AMSGrad).
 
     .. math::
         g &\leftarrow \pm g / \text{grad\_scale} + \lambda_\text{L2}\, \theta \\
@@ -64,7 +64,7 @@ def update(
 
 
 class Coefficients(NamedTuple):
-    """What count and omega alone decide: numbers, or with capturable tensors of one element."""
+    """The numbers that depend only on the count and omega; one-element tensors if capturable."""
 
     scale: Any  # of m / (sqrt(v) + eps), but for lr
     momentum: Any  # of m alone, but for lr
@@ -92,7 +92,7 @@ def coefficients(warmup: Warmup | None, betas: tuple[Any, Any], t: int, omega: f
 
 
 def correction(beta: Any, t: int) -> Any:
-    """1 - beta^t. Where that is 1 to the last bit, no power is taken, whose underflow is slow."""
+    """The bias correction 1 - beta^t, without the power if it is 1 to the last bit, since underflow is slow."""
     return 1.0 if t * (1 - beta) > 40 else 1 - beta**t
 
 
@@ -128,10 +128,10 @@ def omega_of(warmup: Warmup | None, t: int, beta2: float) -> float:
 
 
 def is_zero(x: Any) -> bool:
-    """Whether it is the number 0; a tensor, whose value nobody may read here, is not."""
+    """Whether a value is the number 0; False for a tensor, which must not be read here."""
     return not isinstance(x, Tensor) and not x
 
 
 def _scalar(x: float | Tensor) -> Any:
-    """Without dimensions, of which a parameter may have none either."""
+    """Remove the dimensions of a one-element tensor, since a parameter may have none."""
     return x.reshape(()) if isinstance(x, Tensor) else x

@@ -1,4 +1,4 @@
-"""What the optimizers say unasked, each thing once: why a step is slow, and that a momentum start is huge."""
+"""Warnings that optimizers give once: why a step is slow, and that the first momentum step is huge."""
 
 import logging
 import sys
@@ -15,15 +15,15 @@ from .update import Numbers, is_zero
 
 log = logging.getLogger("rectified")
 
-# A first momentum step beyond this share of the weights' own norm is worth a word: up to four more follow.
+# A first momentum step beyond this share of the weights' own norm merits a warning: up to four more follow.
 HUGE = 0.1
 
 
-def tell_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
-    """Log, once per reason and optimizer, why parameters step by foreach ops and not by the fused one.
+def log_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
+    """Log, once per reason and optimizer, why parameters step with foreach ops instead of the fused op.
 
     Args:
-        reasons: each with the position in the group of the first parameter that it concerns.
+        reasons: maps each reason to the position in the group of the first parameter concerned.
     """
     logged: set[str] = optimizer.__dict__.setdefault("_logged", set())
     for reason, i in reasons.items():
@@ -31,7 +31,7 @@ def tell_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, in
             logged.add(reason)
             name = group["param_names"][i] if "param_names" in group else f"parameter {i}"
             log.warning(
-                "%s takes the slower foreach path for %s of shape %s (and whatever is like it): %s",
+                "%s uses the slower foreach path for %s of shape %s (and similar parameters): %s",
                 type(optimizer).__name__,
                 name,
                 tuple(group["params"][i].shape),
@@ -40,10 +40,10 @@ def tell_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, in
 
 
 def warn_of_huge_start(optimizer: Any, groups: Iterable[Iterable[tuple[Found, Numbers]]]) -> None:
-    """Warn, once per optimizer, of a first momentum step that is large against the weights.
+    """Warn, once per optimizer, about a first momentum step that is large relative to the weights.
 
     Args:
-        groups: of each what is about to step, with its numbers.
+        groups: for each group, the tensors about to step with their numbers.
     """
     first = [pair for pairs in groups for pair in pairs if pair[1].is_first and not is_zero(pair[1].momentum)]
     if not first or optimizer.__dict__.get("_warned"):
@@ -61,14 +61,14 @@ def warn_of_huge_start(optimizer: Any, groups: Iterable[Iterable[tuple[Found, Nu
         optimizer.__dict__["_warned"] = True
         warnings.warn(
             f"the first momentum step of {type(optimizer).__name__} moves the parameters by {step / weight:.2g} times "
-            f"their norm ({step:.2g} against {weight:.2g}), and more such steps follow until rectification begins. "
-            "Gradients this large can ruin the run here: start='hold' leaves the parameters alone meanwhile",
+            f"their norm ({step:.2g} vs {weight:.2g}), and more such steps follow until rectification begins. "
+            "Gradients this large can ruin the run: start='hold' keeps the parameters fixed until then",
             stacklevel=_outside(),
         )
 
 
 def _outside() -> int:
-    """The stacklevel of the line that called ``step``, whichever hooks and wrappers lie between."""
+    """The stacklevel of the line that called ``step``, outside of all hooks and wrappers."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("rectified.", "torch.")):
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""The other methods that divide by the root of an average of squared gradients, rectified: one file each."""
+"""Other methods that divide by the root of an average of squared gradients, with a warmup: one file each."""
 
 from .adadelta import Adadelta
 from .lamb import LAMB

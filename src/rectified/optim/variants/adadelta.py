@@ -1,4 +1,4 @@
-"""Adadelta."""
+"""Adadelta with a warmup."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ class _Numbers(NamedTuple):
 
 
 class Adadelta(Variant):
-    r"""Adadelta with a warmup in front of its update.
+    r"""Adadelta with a built-in warmup.
 
     .. math::
         v_t &= \rho v_{t-1} + (1 - \rho) g_t^2 \\
@@ -38,7 +38,7 @@ class Adadelta(Variant):
         params, lr, weight_decay, foreach, capturable, maximize, differentiable: as in :class:`rectified.Adam`.
         rho: decay rate of v and u, in [0, 1).
         eps: added under both roots, at least 0; with 0 nothing ever moves.
-        warmup: an object with ``omega(t, rho)``; ``None`` is Adadelta as it is.
+        warmup: an object with ``omega(t, rho)``; ``None`` for no warmup.
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this rho.

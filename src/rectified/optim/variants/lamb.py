@@ -1,4 +1,4 @@
-"""LAMB."""
+"""LAMB with a warmup."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ class _Numbers(NamedTuple):
 
 
 class LAMB(Variant):
-    r"""LAMB: Adam's update for each tensor at the length of the tensor, with a warmup in front.
+    r"""LAMB with a built-in warmup: Adam's update, scaled for each tensor to the tensor's norm.
 
     .. math::
         d_t &= \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon} + \lambda \theta_{t-1} \\
@@ -38,8 +38,8 @@ class LAMB(Variant):
     Args:
         params, lr, betas, foreach, maximize, capturable, differentiable: as in :class:`rectified.Adam`.
         eps: added to the denominator, at least 0.
-        weight_decay: lambda, part of what is normalised.
-        warmup: an object with ``omega(t, beta2)``; ``None`` is LAMB as it is.
+        weight_decay: lambda, part of what is normalized.
+        warmup: an object with ``omega(t, beta2)``; ``None`` for no warmup.
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this beta2.

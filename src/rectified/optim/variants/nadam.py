@@ -1,4 +1,4 @@
-"""NAdam."""
+"""NAdam with a warmup."""
 
 import math
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +27,7 @@ class _Numbers(NamedTuple):
 
 
 class NAdam(Variant):
-    r"""Adam with Nesterov's momentum, and a warmup in front of its update.
+    r"""NAdam, Adam with Nesterov momentum, with a built-in warmup.
 
     .. math::
         \mu_t &= \beta_1 (1 - 0.5 \cdot 0.96^{t \psi_\mu}), \qquad \hat v_t = v_t / (1 - \beta_2^t) \\
@@ -44,7 +44,7 @@ class NAdam(Variant):
         params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable, differentiable: as
             in :class:`rectified.Adam`.
         momentum_decay: psi_mu, at least 0.
-        warmup: an object with ``omega(t, beta2)``; ``None`` is NAdam as it is.
+        warmup: an object with ``omega(t, beta2)``; ``None`` for no warmup.
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this beta2.
@@ -128,7 +128,7 @@ class NAdam(Variant):
         average(m, grads, beta1)
 
     def scalars(self, group: Group, bucket: Bucket) -> list[Any]:
-        """The product of the mu so far; of a parameter that is listed twice, with that of its step just before."""
+        """The product of all mu so far; for a parameter that is listed twice, including its previous step."""
         (product,) = bucket.scalars
         return [math.prod((_mu(group, bucket.t - j) for j in range(bucket.again)), start=product)]
 

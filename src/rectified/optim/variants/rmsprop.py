@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""RMSprop with a warmup."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class _Numbers(NamedTuple):
 
 
 class RMSprop(Variant):
-    r"""RMSprop, plain, centered or with momentum, with a warmup in front of its normalised gradient.
+    r"""RMSprop, plain, centered or with momentum, with a built-in warmup.
 
     .. math::
         v_t &= \alpha v_{t-1} + (1 - \alpha) g_t^2 \\
@@ -35,9 +35,9 @@ class RMSprop(Variant):
     .. math:: \omega_t = r_t(\alpha)\, \sqrt{1 - \alpha^t}
 
     which makes ``RMSprop(params, alpha=a, warmup=Rectified())`` RAdam without momentum,
-    ``RAdam(params, betas=(0, a), start="hold")``. Other warmups are taken as they are. omega is in front of what the
-    momentum adds up, and not of the step: else the terms of the first steps, whose variance is infinite, would come
-    back out of b when omega has grown.
+    ``RAdam(params, betas=(0, a), start="hold")``. Other warmups are used without this factor. omega scales what the
+    momentum accumulates, not the step: otherwise the terms of the first steps, whose variance is infinite, would
+    resurface from b once omega has grown.
 
     Without a warmup it takes torch.optim.RMSprop's steps, and continues its checkpoints; but for gradients that are
     constant, where a centered torch.optim.RMSprop may take the root of a rounding error below 0, and gives NaN.
@@ -48,7 +48,7 @@ class RMSprop(Variant):
         eps: added to the root, at least 0.
         momentum: mu, at least 0.
         centered: divide by the estimated standard deviation instead of the root mean square.
-        warmup: an object with ``omega(t, alpha)``; ``None`` is RMSprop as it is.
+        warmup: an object with ``omega(t, alpha)``; ``None`` for no warmup.
 
     Raises:
         ValueError: an option is outside its range, or the warmup never starts at this alpha.

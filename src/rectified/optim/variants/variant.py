@@ -1,4 +1,4 @@
-"""What the variants share: omega in front of an update that is not Adam's, and the paths that it takes."""
+"""The base class of variants: optimizers whose update differs from Adam's, multiplied by omega."""
 
 from typing import Any, ClassVar
 
@@ -16,16 +16,16 @@ States = dict[str, Tensor]
 
 
 class Variant(BaseOptimizer):
-    """An optimizer with a warmup in front of its update.
+    """The base class of optimizers that multiply their own update by omega.
 
-    A subclass gives its :meth:`numbers` and its :meth:`equation`, from which the steps of ``capturable`` and
-    ``differentiable`` follow; and :meth:`update`, the same by foreach ops in place.
+    A subclass defines :meth:`numbers` and :meth:`equation`, which the ``capturable`` and ``differentiable`` steps use,
+    and :meth:`update`, the same step with foreach ops in place.
 
-    While omega is 0 the averages take in the gradients and the parameters stand still, whatever ``warmup.start`` says.
+    While omega is 0, the averages include the gradients but the parameters do not move, regardless of ``warmup.start``.
     """
 
     DEBIASED: ClassVar[bool] = True
-    """Whether v has a bias correction; if not, a rectification, which is derived for one that has, includes it."""
+    """Whether v has a bias correction; if not, rectification, which is derived for one that has it, includes it."""
 
     def omega(self, group: Group, t: int) -> float:
         return self.row(group)(self.warmup(group), float(self.beta2(group)), t)[0]
@@ -34,7 +34,7 @@ class Variant(BaseOptimizer):
         return debiased_row if self.DEBIASED else undebiased_row
 
     def numbers(self, group: Group, t: Any, omega: Any, scalars: list[Any]) -> Any:
-        """What step t multiplies by: numbers, or with capturable tensors of one element.
+        """The numbers of step t; one-element tensors if capturable.
 
         Args:
             scalars: the parameter's SCALARS before the step.
@@ -42,11 +42,11 @@ class Variant(BaseOptimizer):
         raise NotImplementedError
 
     def equation(self, group: Group, theta: Tensor, g: Tensor, states: States, n: Any) -> tuple[Tensor, States]:
-        """The method as its paper has it: theta and states after a step, nothing written to."""
+        """The equation of the method, as in its paper: returns theta and states after a step, as a pure function."""
         raise NotImplementedError
 
     def update(self, group: Group, found: Found, n: Any) -> None:
-        """The same for all of a bucket at once, in place."""
+        """Take the step for all tensors of a bucket, in place."""
         raise NotImplementedError
 
     def scalars(self, group: Group, bucket: Bucket) -> list[Any]:
@@ -54,7 +54,7 @@ class Variant(BaseOptimizer):
         return bucket.scalars
 
     def advance_scalars(self, group: Group, plan: Plan, found: Found, n: Any) -> None:
-        """Move the SCALARS of a bucket on, after its step."""
+        """Update the SCALARS of a bucket after its step."""
 
     def check(self, group: Group) -> None:
         super().check(group)
@@ -92,7 +92,7 @@ class Variant(BaseOptimizer):
                 group["omega"] = pairs[0][1]  # of the parameters that have stepped most often
 
     def _recorded(self, group: Group, found: Found, n: Any) -> None:
-        """The step as autograd records it: new states take the place of the old, which it may have kept."""
+        """Take the step as autograd records it, with new state tensors, since it may have saved the old ones."""
         for i, (p, g) in enumerate(zip(found.params, found.grads, strict=True)):
             theta, states = self.equation(group, p.clone(), g, self._states(found, i), n)
             for name, x in states.items():
@@ -101,7 +101,7 @@ class Variant(BaseOptimizer):
             p.copy_(theta)
 
     def _on_device(self, group: Group, plan: Plan, found: list[Found]) -> None:
-        """The step of a group that is counted on the device, tensor by tensor."""
+        """Take the step of a group that is counted on the device, tensor by tensor."""
         plan.advance()
         for i, here in enumerate(found):
             step = here.step_count(self.state)
@@ -124,7 +124,7 @@ class Variant(BaseOptimizer):
 
 
 def incoming(group: Group, theta: Tensor, g: Tensor) -> Tensor:
-    """What the moments of one parameter take in: with `maximize`'s sign, and L2 decay unless that is decoupled."""
+    """The gradient as the moments see it: with the sign of `maximize`, and with L2 decay unless it is decoupled."""
     g = -g if group["maximize"] else g
     weight_decay = group["weight_decay"]
     if group.get("decoupled_weight_decay") or (not isinstance(weight_decay, Tensor) and not weight_decay):
@@ -133,15 +133,15 @@ def incoming(group: Group, theta: Tensor, g: Tensor) -> Tensor:
 
 
 def moves(omega: Any) -> Any:
-    """1 where omega is above 0, else 0: whether the parameters may move."""
+    """Whether the parameters may move: 1 if omega is above 0, else 0."""
     return (omega > 0).to(omega) if isinstance(omega, Tensor) else float(omega > 0)
 
 
 def debiased_row(warmup: Warmup | None, beta2: float, t: int) -> tuple[float]:
-    """omega in front of a v with bias correction."""
+    """The row with omega for a v with bias correction."""
     return (omega_of(warmup, t, beta2),)
 
 
 def undebiased_row(warmup: Warmup | None, beta2: float, t: int) -> tuple[float]:
-    """omega in front of a v without one, times the correction where it rectifies."""
+    """The row with omega for a v without bias correction, which rectification includes."""
     return (omega_of(warmup, t, beta2) * undebiased(warmup, t, beta2),)

@@ -1,4 +1,4 @@
-"""A warmup for optimizers of other libraries: around them, or beside them as a scheduler."""
+"""Warmups for optimizers of other libraries: as a wrapper, or as a scheduler."""
 
 from .rectify import rectify
 from .schedule import WarmupLR, linear_scaling

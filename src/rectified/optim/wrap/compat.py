@@ -1,4 +1,4 @@
-"""Other libraries' optimizers: the decay rate of their v, whether rectification's theory fits, what wraps them."""
+"""Other libraries' optimizers: their wrappers, the decay rate of v, and whether they can be rectified."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,33 +10,33 @@ from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup, as_
 from ..step.clock import number_in
 from ..step.options import Group
 
-_PLAIN = "A plain schedule does not ask: Linear(steps)"
+_PLAIN = "A plain schedule such as Linear(steps) works anyway"
 
-# The rectification is of v, an exponential average of squared gradients with a constant beta2. By class name:
+# Rectification applies to a v that is an exponential average of squared gradients with a constant beta2. Exceptions:
 _NOT_RECTIFIABLE = {
-    "SGD": "it has no v: its step is the gradient's size, not one over a root of few samples",
+    "SGD": "it has no v: its step is proportional to the gradient, not divided by the root of an average",
     "ASGD": "it has no v",
     "LBFGS": "it has no v",
-    "Muon": "it has no v: its step is an orthogonalised momentum, whose size is the same from the first step on",
-    "Rprop": "it steps by signs, and has no v",
-    "SignSGD": "it steps by signs, and has no v",
-    "Lion": "it steps by signs, and has no v: every element moves by lr from the first step on",
-    "Tiger": "it steps by signs, and has no v",
-    "Adagrad": "its v is a sum that grows for ever, so that its number of samples has no limit to rectify towards",
+    "Muon": "it has no v: its step is an orthogonalized momentum, whose size is the same from the first step on",
+    "Rprop": "it steps by signs and has no v",
+    "SignSGD": "it steps by signs and has no v",
+    "Lion": "it steps by signs and has no v: every element moves by lr from the first step on",
+    "Tiger": "it steps by signs and has no v",
+    "Adagrad": "its v is a sum that grows forever, so its number of samples has no limit to rectify toward",
     "Adamax": "its v is a maximum of gradients, which no chi-square law describes",
     "AdaMax": "its v is a maximum of gradients, which no chi-square law describes",
-    "Adafactor": "its v is a product of two averages whose beta2 grows with t, so that no constant rho_inf exists",
-    "AdaFactor": "its v is a product of two averages whose beta2 grows with t, so that no constant rho_inf exists",
-    "RAdam": "it rectifies by itself, and would be rectified twice",
-    "RAdamScheduleFree": "it rectifies by itself, and would be rectified twice",
-    "ScheduleFreeRAdam": "it rectifies by itself, and would be rectified twice",
-    "Ranger": "it rectifies by itself, and would be rectified twice",
+    "Adafactor": "its v is a product of two averages whose beta2 grows with t, so there is no constant rho_inf",
+    "AdaFactor": "its v is a product of two averages whose beta2 grows with t, so there is no constant rho_inf",
+    "RAdam": "it already rectifies, and would be rectified twice",
+    "RAdamScheduleFree": "it already rectifies, and would be rectified twice",
+    "ScheduleFreeRAdam": "it already rectifies, and would be rectified twice",
+    "Ranger": "it already rectifies, and would be rectified twice",
 }
 _MAXIMA = ("amsgrad", "ams_bound")
 
 
 def unwrapped(optimizer: Any) -> Any:
-    """The optimizer that really steps, inside the wrappers of trainers (Accelerate's, Lightning's, :func:`rectify`'s).
+    """The innermost optimizer inside wrappers such as those of Accelerate, Lightning and :func:`rectify`.
 
     >>> import torch, rectified
     >>> inner = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
@@ -51,28 +51,28 @@ def unwrapped(optimizer: Any) -> Any:
 class SecondMoment(NamedTuple):
     """How an optimizer averages squared gradients."""
 
-    beta2: float  # NaN where the warmup does not ask for it
-    debiased: bool  # if not, v starts from 0 and its root is sqrt(1 - beta2^t) of what it should be
+    beta2: float  # NaN if the warmup does not need it
+    debiased: bool  # if not, v starts from 0 and its root is too small by sqrt(1 - beta2^t)
 
 
 def second_moment(
     optimizer: torch.optim.Optimizer, group: Group, given: float | None, warmup: Warmup
 ) -> tuple[str, SecondMoment]:
-    """How a group averages squared gradients, and the key in it from which that was read; a given beta2 counts more.
+    """How a group averages squared gradients, and the group's key for beta2; a given beta2 takes precedence.
 
     Raises:
-        ValueError: nothing in the group is known to be beta2, and the warmup needs it; it is outside [0, 1); or the
-            warmup does not start with it.
+        ValueError: the warmup needs beta2 but the group has no known key for it; beta2 is outside [0, 1); or the warmup
+            never starts at it.
     """
     key, found = _read(optimizer, group)
     beta2 = found.beta2 if given is None else given
     if math.isnan(beta2) and not isinstance(warmup, Constant | SecondMomentOnly | Linear):
         raise ValueError(
             f"{type(warmup).__name__} needs beta2, the decay rate of v, which the groups of {type(optimizer).__name__} "
-            f"({', '.join(key for key in group if key != 'params')}) do not tell: pass beta2=. {_PLAIN}"
+            f"({', '.join(key for key in group if key != 'params')}) do not have: pass beta2=. {_PLAIN}"
         )
     if not math.isnan(beta2) and not 0 <= beta2 < 1:
-        raise ValueError(f"beta2 is {beta2!r}; it must lie in [0, 1)")
+        raise ValueError(f"beta2 is {beta2!r}; it must be in [0, 1)")
     as_warmup(warmup).check(beta2)
     return key, SecondMoment(beta2, found.debiased)
 
@@ -89,7 +89,7 @@ def _read(optimizer: torch.optim.Optimizer, group: Group) -> tuple[str, SecondMo
 
 
 def refuse(optimizer: torch.optim.Optimizer, group: Group, warmup: Warmup) -> None:
-    """Raise where a warmup rectifies and the chi-square argument does not hold."""
+    """Raise if a warmup rectifies an optimizer for which the chi-square argument does not hold."""
     if not isinstance(warmup, Rectified):
         return
     for kind in type(optimizer).__mro__:
@@ -104,7 +104,7 @@ def refuse(optimizer: torch.optim.Optimizer, group: Group, warmup: Warmup) -> No
 
 
 def steps_taken(optimizer: torch.optim.Optimizer, group: Group) -> int:
-    """How many steps a group has taken, by its states' own counts, or its own; 0 where there are none."""
+    """The step count of a group, according to its states or itself; 0 if there is none."""
     counts: list[Any] = [optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state.get(p, {})]
     if not counts and isinstance(group.get("step"), int | float | Tensor):
         counts = [group["step"]]

@@ -21,41 +21,41 @@ def rectify(
     *,
     on_zero: OnZero = "skip",
 ) -> "Warmed":
-    r"""The same optimizer with a warmup in front: its lr is multiplied by omega for as long as each step takes.
+    r"""Add a warmup to any optimizer: during each step, its lr is multiplied by omega.
 
     .. math:: \gamma_t \leftarrow \gamma_t\,\omega(t; \beta_2)
 
-    Between steps the lr is what it was, so that schedulers, made before or after, loggers and checkpoints see the one
-    that they know. Each group has its own count t of steps in which it had a gradient, saved in the group; one that has
-    stepped before goes on from its states' own count.
+    Between steps the lr is unchanged, so schedulers (created before or after), loggers and checkpoints see the usual
+    one. Each group has its own count t of steps in which it had a gradient, saved in the group; a group that has
+    stepped before continues from the count in its states.
 
-    What is scaled is lr, and with it whatever the optimizer multiplies by lr: decoupled weight decay too (torch's
-    AdamW: ``theta *= 1 - lr * weight_decay``), which in this package's own optimizers omega leaves alone. A momentum
-    that keeps steps already multiplied by lr carries a factor of the past on; torch.optim's keep gradients.
+    Omega scales lr, and with it everything that the optimizer multiplies by lr, including decoupled weight decay
+    (torch's AdamW: ``theta *= 1 - lr * weight_decay``), which omega does not scale in this package's own optimizers. A
+    momentum that accumulates steps already multiplied by lr keeps past factors; torch.optim's accumulate gradients.
 
-    For a v that its optimizer does not debias (RMSprop, Adadelta) the rectification, which is derived for one that is,
-    has the bias correction in it: omega = r_t sqrt(1 - beta2^t).
+    Rectification is derived for a v with bias correction. For optimizers without one (RMSprop, Adadelta) omega includes
+    it: omega = r_t sqrt(1 - beta2^t).
 
     Args:
-        optimizer: any torch.optim.Optimizer. It is used as it is, not copied, and may have stepped before.
+        optimizer: any torch.optim.Optimizer. It is not copied, and may have stepped before.
         warmup: as in :mod:`rectified.warmup`; ``None`` is ``Rectified()``.
         beta2: decay rate of v; ``None`` reads it from each group at each step: ``betas[1]`` of two, RMSprop's
             ``alpha``, Adadelta's ``rho``. Linear, SecondMomentOnly and Constant need none.
-        on_zero: what happens in the first steps, where omega is 0. ``"skip"``: they are left out, and the warmup begins
-            with its first positive omega (RAdam's r_6 at t = 1). ``"hold"``: lr is 0 in them, so that the optimizer's
-            moments move and its parameters do not.
+        on_zero: what happens in the first steps, in which omega is 0. ``"skip"``: they are left out, and the warmup
+            starts with its first positive omega (RAdam's r_6 at t = 1). ``"hold"``: lr is 0 in them, so the optimizer's
+            moments change but its parameters do not.
 
     Returns:
-        A torch.optim.Optimizer; what is asked of it and it does not know itself it asks of `optimizer`.
+        A torch.optim.Optimizer that delegates unknown attributes to `optimizer`.
 
     Raises:
-        TypeError: no optimizer, or no warmup.
-        ValueError: it has a warmup already; a group has no lr; beta2 is needed and not to be found; or the warmup
-            rectifies, and this optimizer's v is no exponential average: Adagrad's is a sum, Adamax's and AMSGrad's a
-            maximum, Lion and SGD have none.
+        TypeError: the optimizer or the warmup is not one.
+        ValueError: the optimizer already has a warmup; a group has no lr; beta2 is needed but unknown; or the warmup
+            rectifies but this optimizer's v is not an exponential average: Adagrad's is a sum, Adamax's and AMSGrad's a
+            maximum, and Lion and SGD have none.
 
-    A step costs a few microseconds more. With a GradScaler that leaves unscaling to the optimizer (``fused=True``) each
-    step reads from the device whether it was skipped.
+    A step takes a few microseconds longer. With a GradScaler that leaves unscaling to the optimizer (``fused=True``),
+    each step reads from the device whether it was skipped.
 
     >>> import torch, rectified
     >>> p = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
@@ -72,7 +72,7 @@ def rectify(
 
 
 class Warmed(Optimizer):
-    """What :func:`rectify` returns: another optimizer, whose groups, state and saves are its own."""
+    """The optimizer that :func:`rectify` returns; it shares groups, state and saved states with the wrapped one."""
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, warmup: Warmup, beta2: float | None = None, on_zero: OnZero = "skip"
@@ -110,13 +110,13 @@ class Warmed(Optimizer):
         self.optimizer.defaults = defaults
 
     def __getattr__(self, name: str) -> Any:
-        """What only the wrapped one has: ``train()`` and ``eval()``, whether it takes a GradScaler's scale, ..."""
+        """Delegate other attributes to the wrapped optimizer: ``train()``, ``eval()``, flags for GradScaler, ..."""
         if name in ("optimizer", "scaling"):  # while it is unpickled
             raise AttributeError(name)
         return getattr(self.optimizer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # By these a GradScaler speaks to the optimizer that steps.
+        # GradScaler sets these on the optimizer that steps.
         if name in ("grad_scale", "found_inf"):
             setattr(unwrapped(self.optimizer), name, value)
         else:
@@ -138,12 +138,12 @@ class Warmed(Optimizer):
         self._begin(state["optimizer"], state["scaling"].copied(state["optimizer"]))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step of the wrapped optimizer; returns what that returns."""
+        """Take a step of the wrapped optimizer, and return its result."""
         if torch.compiler.is_compiling():
             return self._untraced_step(closure)
         return self._step(closure)
 
-    # Left alone by torch, whose wrapper would call the global hooks here and in the wrapped optimizer: twice a step.
+    # Marked as wrapped, since torch would call global hooks here and in the wrapped optimizer, twice per step.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -162,17 +162,17 @@ class Warmed(Optimizer):
             hook(self, args, kwargs)
         return result
 
-    # As in BaseOptimizer, what torch.compile has of a step is the call.
+    # As in BaseOptimizer, torch.compile only sees the call of a step.
     @disable_dynamo
     def _untraced_step(self, closure: Callable[[], Any] | None = None) -> Any:
         return self._step(closure)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Of the wrapped optimizer."""
+        """Reset the gradients of the wrapped optimizer's parameters."""
         self.optimizer.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group to the wrapped optimizer; its clock starts now. Raises as :func:`rectify`, changing nothing."""
+        """Add a group to the wrapped optimizer, with its own step count; an invalid group raises, changing nothing."""
         self.optimizer.add_param_group(param_group)
         inner = unwrapped(self.optimizer)
         try:
@@ -183,14 +183,14 @@ class Warmed(Optimizer):
         self.scaling.clock(inner, self.param_groups[-1])
 
     def state_dict(self) -> dict[str, Any]:
-        """The wrapped optimizer's, with the counts in its groups."""
+        """The state of the wrapped optimizer, with the step counts in its groups."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load into the wrapped optimizer. A save from before there was a warmup goes on from its states' count.
+        """Load a state into the wrapped optimizer; one saved without a warmup continues from the count in its states.
 
         Raises:
-            ValueError: the save does not fit the wrapped optimizer, or its counts are none; nothing is changed then.
+            ValueError: the state does not fit the wrapped optimizer, or a count is invalid; nothing is changed then.
         """
         load(unwrapped(self.optimizer), self.optimizer.load_state_dict, state_dict)
         for group in self.param_groups:
@@ -210,10 +210,10 @@ class Warmed(Optimizer):
 
 
 def load(optimizer: torch.optim.Optimizer, load_state_dict: Callable[[Any], Any], state_dict: Any) -> None:
-    """Load a save into another library's optimizer, all of it or nothing.
+    """Load a state into another library's optimizer, completely or not at all.
 
     Raises:
-        ValueError: the save does not fit it; what it was is put back.
+        ValueError: the state does not fit; the previous state is restored.
     """
     before = dict(optimizer.__dict__)
     groups = [(group, dict(group)) for group in optimizer.param_groups]
@@ -232,11 +232,11 @@ def load(optimizer: torch.optim.Optimizer, load_state_dict: Callable[[Any], Any]
         optimizer.state.update(state)
         if isinstance(error, ValueError) or not isinstance(error, Exception):
             raise
-        raise ValueError(f"this is no state of {type(optimizer).__name__}: {error!r}") from error
+        raise ValueError(f"this is not a state of {type(optimizer).__name__}: {error!r}") from error
 
 
 def _refuse_counts(state_dict: Any) -> None:
-    """Raise for a save whose counts of steps are none."""
+    """Raise for a saved state with invalid step counts."""
     for index, group in enumerate(state_dict["param_groups"]):
         if CLOCK in group:
             refuse_count(group[CLOCK], f"group {index}", ValueError)

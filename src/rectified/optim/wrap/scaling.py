@@ -1,4 +1,4 @@
-"""The learning rates of any optimizer, times omega for as long as a step takes."""
+"""Scaling the learning rates of any optimizer by omega during each step."""
 
 from typing import Any, Literal, get_args
 from weakref import ReferenceType, WeakKeyDictionary, WeakMethod, finalize, ref
@@ -14,26 +14,26 @@ from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
 OnZero = Literal["hold", "skip"]
 
-_BLOCK = 32  # steps whose omegas are computed in one go
+_BLOCK = 32  # steps whose omegas are computed at once
 
-# Which scaling acts on an optimizer: kept here, so that nothing is hidden on objects that are not ours.
+# The scaling that acts on each optimizer, kept here instead of in attributes of objects that are not ours.
 _ACTIVE: "WeakKeyDictionary[torch.optim.Optimizer, ReferenceType[Scaling]]" = WeakKeyDictionary()
 
 
 class Scaling:
-    """What :func:`rectified.rectify` and :class:`rectified.WarmupLR` do around a step: lr times omega meanwhile.
+    """The scaling of lr by omega around each step, for :func:`rectified.rectify` and :class:`rectified.WarmupLR`.
 
-    It acts by hooks on the optimizer that really steps: inside the wrapper of a trainer, whose own ``step`` may be a
-    call that only accumulates. A group's clock lies in the group, where the optimizer's own ``state_dict`` finds it. It
-    counts the steps in which a parameter of the group had a gradient. An optimizer that has stepped before goes on from
-    the count in its states.
+    It uses hooks on the innermost optimizer, since the ``step`` of a trainer's wrapper may only accumulate gradients. A
+    group's step count is stored in the group, so that the optimizer's own ``state_dict`` includes it. It counts the
+    steps in which any parameter of the group had a gradient. An optimizer that has stepped before continues from the
+    count in its states.
 
-    It holds no reference to the optimizer, so that both are freed at once when nobody else holds them.
+    It holds no reference to the optimizer, so both are freed as soon as nothing else refers to them.
 
     Args:
         optimizer: the optimizer, or a wrapper around it.
-        taken: the steps of a group whose states have no count.
-        lasting: act for as long as the optimizer lives; if not, for as long as this object does.
+        taken: the number of steps of a group whose states have no count.
+        lasting: whether to act for as long as the optimizer lives; otherwise for as long as this object does.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Scaling:
         self.attach(optimizer, taken)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs to be attached to a copy of the optimizer."""
+        """The state from which a copy can be attached to a copy of the optimizer."""
         return {name: getattr(self, name) for name in ("warmup", "beta2", "on_zero", "lasting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -71,22 +71,22 @@ class Scaling:
         self._hooks: list[Any] = []
 
     def attach(self, optimizer: torch.optim.Optimizer, taken: int = 0) -> None:
-        """Act on this optimizer's steps from now on; groups of which no count is known have taken `taken`.
+        """Start scaling this optimizer's steps; groups without a known count have taken `taken` steps.
 
         Raises:
-            ValueError: it cannot be warmed up so. Nothing is changed then.
+            ValueError: the optimizer cannot be warmed up like this. Nothing is changed then.
         """
         inner = unwrapped(optimizer)
         name = type(inner).__name__
         if isinstance(inner, BaseOptimizer) and any(group.get("warmup") is not None for group in inner.param_groups):
-            raise ValueError(f"{name} has a warmup of its own, which this would be on top of")
+            raise ValueError(f"{name} has its own warmup, which this one would multiply")
         if active(inner) is not None:
-            raise ValueError(f"{name} is warmed up already: two warmups would multiply")
+            raise ValueError(f"{name} already has a warmup: two warmups would multiply")
         for index, group in enumerate(inner.param_groups):
             self.accept(inner, index, group)
         if not has_step_hooks(inner):
             raise ValueError(
-                f"{name} is a wrapper whose steps cannot be watched: warm up the optimizer inside it, before it is "
+                f"{name} is a wrapper whose steps cannot be observed: warm up the optimizer inside it, before it is "
                 "wrapped (with Accelerate, before prepare)"
             )
         before, after, forget = (
@@ -105,32 +105,32 @@ class Scaling:
                 group[CLOCK] = taken
 
     def detach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Act no more, so that another warmup may take this one's place."""
+        """Stop scaling, so that another warmup can replace this one."""
         self.forget()
         for hook in self._hooks:
             hook.remove()
         _ACTIVE.pop(unwrapped(optimizer), None)
 
     def copied(self, optimizer: torch.optim.Optimizer) -> "Scaling":
-        """The same for a copy of the optimizer; where the copy is acted upon already, what acts there."""
+        """The scaling for a copy of the optimizer: the one that already acts on it, or a new one."""
         return active(optimizer) or Scaling(optimizer, **self.__getstate__())
 
     def accept(self, optimizer: torch.optim.Optimizer, index: int, group: Group) -> None:
-        """Raise where this group's steps cannot be warmed up so."""
+        """Raise if this group cannot be warmed up."""
         if "lr" not in group:
-            raise ValueError(f"group {index} of {type(optimizer).__name__} has no lr that a warmup could scale")
+            raise ValueError(f"group {index} of {type(optimizer).__name__} has no lr to scale")
         refuse(optimizer, group, self.warmup)
         self.omega(1, self.moment(optimizer, index, group))
 
     def clock(self, optimizer: torch.optim.Optimizer, group: Group) -> int:
-        """How many steps the group has taken; a group without a clock, added or loaded since, gets it here."""
+        """The step count of a group; a group that was added or loaded since gets its count here."""
         if CLOCK not in group:
             group[CLOCK] = steps_taken(optimizer, group)
         steps: int = group[CLOCK]
         return steps
 
     def omegas(self, optimizer: torch.optim.Optimizer) -> list[float]:
-        """For each group the factor of the step that it takes next."""
+        """The factor of each group's next step."""
         optimizer = unwrapped(optimizer)
         return [
             self.omega(self.clock(optimizer, group) + 1, self.moment(optimizer, index, group))
@@ -138,7 +138,7 @@ class Scaling:
         ]
 
     def omega(self, t: int, of: SecondMoment) -> float:
-        """The factor of step t. Many are computed in one go: between two steps the caches hold none of it any more."""
+        """The factor of step t; many are computed at once, since caches are cold between steps."""
         first, known = self._ahead.get(of, (t, []))
         if 0 <= t - first < len(known):
             return known[t - first]
@@ -149,13 +149,13 @@ class Scaling:
         return self._ahead[of][1][0]
 
     def _omega(self, t: int, of: SecondMoment) -> float:
-        """For a v without bias correction the rectification includes it."""
+        """The factor of step t; for a v without bias correction, rectification includes it."""
         later = self._skips(of.beta2) if self.on_zero == "skip" else 0
         omega = omega_at(as_warmup(self.warmup), t + later, of.beta2)
         return omega if of.debiased else omega * undebiased(self.warmup, t, of.beta2)
 
     def moment(self, optimizer: torch.optim.Optimizer, index: int, group: Group) -> SecondMoment:
-        """The group's beta2, read anew where what it was read from is another object; a tensor at every step."""
+        """The group's second moment, read again if its source object changed; a tensor is read at every step."""
         key, value, moment = self._read.get(index, ("", None, None))
         if moment is not None and group.get(key) is value:
             return moment
@@ -166,7 +166,7 @@ class Scaling:
         return moment
 
     def _skips(self, beta2: float) -> int:
-        """The number of first steps with an omega of 0."""
+        """The number of initial steps with omega = 0."""
         if beta2 not in self._skipped:
             first = steps_until(as_warmup(self.warmup), beta2, level=5e-324)
             if first is None:
@@ -175,7 +175,7 @@ class Scaling:
         return self._skipped[beta2]
 
     def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Before a step: scale the lrs. A tensor lr is replaced meanwhile, since groups and others may share it."""
+        """Pre-step hook: scale the lrs. A tensor lr is replaced temporarily, since it may be shared."""
         self.forget()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             _refuse_capture()
@@ -185,7 +185,7 @@ class Scaling:
             self._scaled.append((group, omega, before, meanwhile, _version(meanwhile)))
 
     def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """After a step that was taken: restore, and count it for the groups that had a gradient."""
+        """Post-step hook: restore the lrs, and count the step for the groups that had a gradient."""
         found_inf = optimizer.__dict__.get("found_inf")
         skipped = found_inf is not None and isinstance(found_inf, Tensor) and found_inf.item()  # for a GradScaler
         for group, omega, before, meanwhile, version in self._scaled:
@@ -200,14 +200,14 @@ class Scaling:
         self._scaled.clear()
 
     def forget(self, *_: Any) -> None:
-        """Restore the lrs of a step that was not taken."""
+        """Restore the lrs after a step that was not taken."""
         for scaled in self._scaled:
             _restore(*scaled)
         self._scaled.clear()
 
 
 class _WhileAlive:
-    """A method of an object that this does not keep alive; nothing once the object is gone."""
+    """A weak reference to a method, which does nothing once its object is gone."""
 
     def __init__(self, method: Any) -> None:
         self._method = WeakMethod(method)
@@ -224,14 +224,14 @@ def _remove(hooks: list[Any]) -> None:
 
 
 def active(optimizer: torch.optim.Optimizer) -> Scaling | None:
-    """The scaling that acts on an optimizer, or inside a wrapper of it."""
+    """The scaling that acts on an optimizer, or on the optimizer inside a wrapper."""
     inner = unwrapped(optimizer)
     found = _ACTIVE.get(inner) if isinstance(inner, torch.optim.Optimizer) else None
     return None if found is None else found()
 
 
 def _restore(group: Group, omega: float, before: Any, meanwhile: Any, version: int) -> None:
-    """The lr as it was. Where the optimizer has set its own, that one, over omega."""
+    """Restore the lr; if the optimizer set its own during the step, divide that one by omega."""
     now = group["lr"]
     untouched = now is meanwhile and _version(now) == version
     group["lr"] = before
@@ -251,8 +251,8 @@ def _version(lr: Any) -> int:
 def _refuse_capture() -> None:
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            "a CUDA graph is captured of a step whose omega is computed on the host: every replay would repeat it. "
-            "rectified's own optimizers have capturable=True for that"
+            "a CUDA graph captures a step whose omega is computed on the host, which every replay would repeat. "
+            "Use one of rectified's own optimizers with capturable=True"
         )
 
 

@@ -1,4 +1,4 @@
-"""The warmups as a torch LRScheduler, and the rule that goes with gradual warmup."""
+"""Warmups as a torch LRScheduler, and the linear scaling rule of gradual warmup."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ from .scaling import OnZero, Scaling
 
 
 class WarmupLR(LRScheduler):
-    r"""A warmup for trainers that take an optimizer as it is, and a scheduler.
+    r"""A warmup as a scheduler, for trainers that take an optimizer and a scheduler.
 
     .. math:: \gamma_t \leftarrow \gamma_t\,\omega(t; \beta_2)
 
-    As with :func:`rectified.rectify`, lr is multiplied by omega for as long as each step of the optimizer takes, and is
-    otherwise what it was. So there is nothing that another scheduler could undo, or that it would have to undo: this
-    one stands before or after any other on the same optimizer, recursive or in closed form, in a ChainedScheduler or a
-    SequentialLR, whose milestones do not end it. Loggers that read ``group["lr"]`` see the lr without omega; with it it
-    is in ``get_last_lr()``, and omega alone in ``group["omega"]``.
+    As with :func:`rectified.rectify`, lr is multiplied by omega during each step of the optimizer and unchanged
+    otherwise. So it does not interfere with other schedulers on the same optimizer, before or after it, recursive or in
+    closed form, in a ChainedScheduler or a SequentialLR, whose milestones do not end it. Loggers that read
+    ``group["lr"]`` see the lr without omega; ``get_last_lr()`` includes it, and ``group["omega"]`` is omega alone.
 
-    t counts the optimizer's steps, and not how often ``step()`` of this is called, which some trainers do once an epoch
-    and others once a process. It lies in the groups, and so in the optimizer's ``state_dict`` as well as in this one's:
-    either is enough to go on.
+    t counts the optimizer's steps, not calls of this scheduler's ``step()``, which some trainers make once per epoch
+    and others once per process. It is stored in the groups, and so in the ``state_dict`` of the optimizer as well as of
+    this scheduler: either is enough to resume.
 
     Args:
         optimizer: any torch.optim.Optimizer.
         warmup: as in :mod:`rectified.warmup`; ``None`` is ``Rectified()``.
         beta2: as in :func:`rectified.rectify`.
         on_zero: as in :func:`rectified.rectify`.
-        last_epoch: of an optimizer that was resumed without its state, the steps it has taken, less one; -1 is none.
+        last_epoch: for an optimizer that was resumed without its state, the number of steps it has taken minus one; -1
+            for none.
 
     Raises:
         TypeError, ValueError: as :func:`rectified.rectify`.
@@ -69,36 +69,37 @@ class WarmupLR(LRScheduler):
         super().__init__(unwrapped(optimizer), last_epoch)
 
     def get_lr(self) -> list[float | Tensor]:
-        """The lrs as they are: what this scheduler sets between steps."""
+        """The unchanged lrs, since this scheduler does not change them between steps."""
         return [_copy(group["lr"]) for group in self.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """The lrs of the step to come, with omega."""
+        """The lrs of the next step, including omega."""
         return [
             _copy(group["lr"]) * omega
             for group, omega in zip(self.optimizer.param_groups, self.scaling.omegas(self.optimizer), strict=True)
         ]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a copied or pickled state: the copy warms up the copy of the optimizer."""
+        """Restore a copied or pickled state, so that the copy warms up the copy of the optimizer."""
         self.__dict__.update(state)
         self.scaling = self.scaling.copied(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts of the groups, and torch's own entries."""
+        """The step counts of the groups, and torch's own entries."""
         kept = {key: x for key, x in super().state_dict().items() if key != "scaling"}
         return {**kept, "counts": [self.scaling.clock(self.optimizer, group) for group in self.optimizer.param_groups]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a save.
+        """Continue from a saved state.
 
         Raises:
-            ValueError: it has counts for another number of groups, or none; nothing is changed then.
+            ValueError: it has no counts, or for another number of groups; nothing is changed then.
         """
         counts, groups = state_dict.get("counts"), self.optimizer.param_groups
         if not isinstance(counts, list) or len(counts) != len(groups):
             raise ValueError(
-                f"the save has counts {counts}, but the optimizer {len(groups)} groups: it is another scheduler's"
+                f"the saved counts are {counts}, but the optimizer has {len(groups)} groups: they belong to another "
+                "scheduler"
             )
         for index, count in enumerate(counts):
             refuse_count(count, f"group {index}", ValueError)
@@ -107,24 +108,24 @@ class WarmupLR(LRScheduler):
         super().load_state_dict({key: x for key, x in state_dict.items() if key != "counts"})
 
     def remove(self) -> None:
-        """End the warmup here: lr is scaled no more."""
+        """End the warmup: lr is no longer scaled."""
         self.scaling.detach(self.optimizer)
 
 
 def linear_scaling(lr: float, batch_size: int, base_batch_size: int = 256) -> float:
-    r"""The lr for a large batch, to go with gradual warmup: ``WarmupLR(optimizer, Linear(steps))``.
+    r"""The linear scaling rule: the lr for a large batch, to combine with gradual warmup.
 
     .. math:: \gamma = \gamma_\text{base}\, \frac{B}{256}
 
-    For SGD. That with Adam a root of the ratio serves better is often said; this package has not measured it.
+    The rule is for SGD. For Adam, the square root of the ratio is often recommended; this package has not measured it.
 
     Args:
-        lr: found with the base batch size, at least 0.
-        batch_size: over all processes, with accumulation, at least 1.
-        base_batch_size: at least 1.
+        lr: the lr for the base batch size, at least 0.
+        batch_size: the batch size over all processes, including accumulation, at least 1.
+        base_batch_size: the batch size for which lr was chosen, at least 1.
 
     Raises:
-        ValueError: one is outside its range.
+        ValueError: a value is out of range.
 
     >>> linear_scaling(0.1, 8192)
     3.2
