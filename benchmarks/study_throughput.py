@@ -38,7 +38,7 @@ LR = 0.01
 
 
 def plain(name: str, seeds: Sequence[int], epochs: int) -> None:
-    """What a newcomer would write; kindly, with pictures that are normalised once and no files opened."""
+    """What a newcomer would write; kindly, with pictures that are normalized once and no files opened."""
     task = parse_task(name)
     data = task.load(task.find(None, print))
     train, test = fashion_mnist(data.train_images, data.train_labels), fashion_mnist(data.test_images, data.test_labels)

@@ -101,7 +101,7 @@ def classify(model: nn.Module, dataset: Dataset[Any], batch_size: int, workers: 
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """Picture by picture: padded, cropped, flipped, normalised."""
+    """Picture by picture: padded, cropped, flipped, normalized."""
 
     def __init__(self, images: Tensor, labels: Tensor, padding: int) -> None:
         self.images, self.labels, self.padding = images.unsqueeze(1) if images.dim() == 3 else images, labels, padding
@@ -119,7 +119,7 @@ class Augmented(Dataset[tuple[Tensor, int]]):
 
 
 class Files(Dataset[tuple[Tensor, int]]):
-    """Decoded, cropped, resized and normalised in the loader's processes."""
+    """Decoded, cropped, resized and normalized in the loader's processes."""
 
     def __init__(self, data: Any) -> None:
         self.data = data

@@ -31,5 +31,5 @@ def test_medians_and_quartiles_are_the_results():
 def test_it_is_an_svg_file_that_says_what_it_shows():
     text = picture(results(outcome()))
     assert text.startswith("<?xml")
-    assert "<title>Time of a step divided by our RAdam's" in text
+    assert "<title>Step time divided by our RAdam's" in text
     assert FUSED in text

@@ -70,7 +70,7 @@ def test_the_tables_name_everyone_once_and_say_what_is_missing():
     found = {
         sheet.title: sheet for sheet in sheets(results(outcome(), outcome("gpt2", 10**8)), quartiles=True).values()
     }
-    peers = found["Time of a step / ours"]
+    peers = found["Step time / ours"]
     assert [row[0] for row in peers.rows] == [BASE.name, FUSED, SLOW]
     assert peers.rows[0][1:3] == ["1 (1 ms)", "1 (1 ms)"]
     assert peers.rows[1][1] == "2.00 (2.00 to 3.75)"

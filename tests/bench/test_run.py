@@ -38,7 +38,7 @@ def test_a_run_writes_tables_numbers_and_a_picture(tmp_path, capsys):
     [
         (["--models", "cnn,resnet"], "--models has 'resnet'; there are cnn, resnet20"),
         (["--methods", "torhc"], "--methods has 'torhc'; there are rectified RAdam;"),
-        (["--rounds", "0"], "--rounds is 0; it must lie above 0"),
+        (["--rounds", "0"], "--rounds is 0; it must be above 0"),
         (["--threads", "0"], "--threads is 0; it must be at least 1"),
         (["--device", "tpu"], "--device is 'tpu'; it must be cpu"),
         (["--also", "no/such/python"], "--also no/such/python: no such interpreter"),
@@ -112,7 +112,7 @@ def test_every_entry_is_named_once_and_what_is_not_installed_is_said(monkeypatch
     assert len(entries.BY_NAME) == len(entries.ENTRIES)
     monkeypatch.setitem(sys.modules, "optimi", None)
     assert "not installed" in entries.missing(entries.BY_NAME["torch-optimi RAdam"], "cpu")
-    assert entries.missing(entries.BY_NAME["rectified RAdam in a CUDA graph"], "cpu") == "for cuda only"
+    assert entries.missing(entries.BY_NAME["rectified RAdam in a CUDA graph"], "cpu") == "only for cuda"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

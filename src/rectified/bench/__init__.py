@@ -1,4 +1,4 @@
-"""How long a step takes and what it needs: ours and every installed peer's, as ratios in one run.
+"""Benchmarks of optimizer steps: time and memory of our methods and of every installed peer, as ratios in one run.
 
-Empty, since a worker may run in an environment that has torch and one peer, and nothing else.
+This module imports nothing, since a worker may run in an environment that has only torch and one peer.
 """

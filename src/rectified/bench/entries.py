@@ -1,4 +1,4 @@
-"""Who takes part: every method here, and every optimizer of a peer that is installed."""
+"""The optimizers in the benchmark: every method here, and those of installed peers."""
 
 import importlib
 import importlib.util
@@ -21,13 +21,13 @@ Make = Callable[[Params], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Entry:
-    """An optimizer with its options.
+    """An optimizer with its options, as an entry of the benchmark.
 
     Args:
-        package: the distribution whose version is noted.
-        kind: what it is compared as: ``"ours"``, a peer's ``"RAdam"``, or a peer's ``"Adam"``.
-        graphed: its step is captured in a CUDA graph and replayed.
-        idle: its step leaves parameters or states alone, so that its bytes tell nothing of the bandwidth.
+        package: the distribution whose version is recorded.
+        kind: the table it belongs to: ``"ours"``, a peer's ``"RAdam"``, or a peer's ``"Adam"``.
+        graphed: whether its step is captured in a CUDA graph and replayed.
+        idle: whether its step leaves parameters or states alone, so that its bytes say nothing about bandwidth.
     """
 
     name: str
@@ -45,7 +45,7 @@ def _ours(name: str, optimizer: Callable[..., torch.optim.Optimizer], **options:
 
 
 def _theirs(name: str, package: str, module: str, kind: str = "Adam", **options: Any) -> Entry:
-    """The peer's class of that name, with the words after it as a remark."""
+    """An entry for a peer's class; words after the class name are a remark."""
 
     def make(params: Params) -> torch.optim.Optimizer:
         made: torch.optim.Optimizer = getattr(_module(module), name.split()[0])(params, lr=1e-3, **options)
@@ -59,7 +59,7 @@ def _in_bfloat16(entry: Entry) -> Entry:
 
 
 def _module(name: str) -> Any:
-    """The module; of timm that one alone, since the package imports torchvision, which may not import here."""
+    """Import a module; for timm only that module, since its package imports torchvision, which may be broken here."""
     package = name.split(".")[0]
     if package == "timm" and package not in sys.modules:
         spec = importlib.util.find_spec(package)
@@ -118,7 +118,7 @@ ENTRIES = [
     _TORCH_FUSED,
     _theirs("AdamW", "torch-optimi", "optimi"),
     _theirs("AdamWScheduleFree", "schedulefree", "schedulefree"),
-    _theirs("AdamW8bit", "torchao", "torchao.optim"),  # which compiles for every shape: one of them is enough
+    _theirs("AdamW8bit", "torchao", "torchao.optim"),  # it compiles for every shape, so one entry is enough
     _theirs("AdamW", "bitsandbytes", "bitsandbytes.optim"),
     _theirs("AdamW8bit", "bitsandbytes", "bitsandbytes.optim"),
     *map(
@@ -139,9 +139,9 @@ BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 def missing(entry: Entry, device: str) -> str | None:
-    """Why the entry cannot take part here; None if it can."""
+    """Why an entry cannot be measured here; None if it can."""
     if device not in entry.devices:
-        return f"for {' and '.join(entry.devices)} only"
+        return f"only for {' and '.join(entry.devices)}"
     try:
         entry.make([torch.nn.Parameter(torch.zeros(8, device=device, dtype=entry.dtype))])
     except ImportError as error:
@@ -150,8 +150,8 @@ def missing(entry: Entry, device: str) -> str | None:
 
 
 def version(package: str) -> str:
-    """Of an installed distribution."""
-    if package == "rectified":  # which may be here as a mere folder
+    """The version of an installed distribution."""
+    if package == "rectified":  # it may be importable from a plain folder
         from .. import __version__
 
         return __version__

@@ -1,4 +1,4 @@
-"""What is measured of an entry: seconds of a step, bytes of its state, bytes that exist only during the step."""
+"""Measuring an entry: seconds per step, bytes of its state, and bytes that exist only during a step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +12,16 @@ from torch.profiler import ProfilerActivity, profile
 from .entries import Entry
 from .models import Shapes
 
-WARM = 6  # steps before any that is measured: at the default betas RAdam's start ends with the fifth
-_SWEEP = 2**27  # bytes, more than the caches hold
+WARM = 6  # steps before measuring: at the default betas RAdam's start ends with the fifth
+_SWEEP = 2**27  # bytes, larger than the caches
 _ADDED = 2**28
 
 
 class Arena:
-    """Gradients of one model on one device, on which entries step in turn.
+    """The gradients of one model on one device, with which entries step in turn.
 
-    Parameters and states are made anew for each block: where the pages of large tensors happen to lie is worth up to
-    20 % of a step, for as long as they live; drawn once, it would be taken for the method's.
+    Parameters and states are allocated again for each block: the placement of large tensors' pages changes step times
+    by up to 20 % for as long as they live, and a single allocation would attribute that to the method.
     """
 
     def __init__(self, shapes: Shapes, device: str) -> None:
@@ -32,7 +32,7 @@ class Arena:
         self.sweep = torch.zeros(_SWEEP // 4, device=self.device)
 
     def block(self, entry: Entry, steps: int, cold: int) -> dict[str, Any]:
-        """Seconds a step over a block of steps, and of single ones with caches that hold nothing of it."""
+        """Seconds per step over a block of steps, and of single steps with cold caches."""
         step, _ = self._begin(entry)
         began = self._now()
         for _ in range(steps):
@@ -41,14 +41,14 @@ class Arena:
         return {"warm": _rounded(warm), "cold": [_rounded(self._cold(step)) for _ in range(cold)]}
 
     def memory(self, entry: Entry) -> dict[str, int]:
-        """Bytes of the state, and at the peak of a step beyond parameters, gradients and state."""
+        """Bytes of the state, and peak bytes during a step beyond parameters, gradients and state."""
         step, optimizer = self._begin(entry)
         return {"state": held(optimizer), "beyond": self._peak(step)}
 
     def bandwidth(self) -> float:
-        """Bytes read and written a second by a large addition in place.
+        """Bytes that a large in-place addition reads and writes per second.
 
-        A copy would tell less than the truth on a CPU: its target is read as well before it is written.
+        A copy would understate the bandwidth of a CPU, which reads the target before it writes it.
         """
         size = min(_ADDED, max(_SWEEP, 4 * self.size)) // 4
         source, target = torch.zeros(size, device=self.device), torch.zeros(size, device=self.device)
@@ -59,7 +59,7 @@ class Arena:
         return _rounded(4 * 3 * 4 * size / (self._now() - began))
 
     def _begin(self, entry: Entry) -> tuple[Callable[[], object], torch.optim.Optimizer]:
-        """A step that is past its start, on parameters of its own, and its optimizer."""
+        """A step function past the warmup's start, on new parameters, and its optimizer."""
         params = [torch.nn.Parameter(torch.zeros_like(g, dtype=entry.dtype)) for g in self.grads]
         for p, g in zip(params, self.grads, strict=True):
             p.grad = g.to(entry.dtype)
@@ -104,12 +104,12 @@ class Arena:
 
 
 def _rounded(value: float) -> float:
-    """In five digits, which is more than a clock is worth."""
+    """Round to five digits, more than the clock's precision."""
     return float(f"{value:.5g}")
 
 
 def held(optimizer: torch.optim.Optimizer) -> int:
-    """Bytes of the tensors in an optimizer's state, each piece of memory once.
+    """Bytes of the tensors in an optimizer's state, counting shared memory once.
 
     >>> p = torch.nn.Parameter(torch.zeros(1000))
     >>> p.grad = torch.ones(1000)
@@ -129,7 +129,7 @@ def held(optimizer: torch.optim.Optimizer) -> int:
 
 
 def _parts(x: Tensor) -> Iterator[Tensor]:
-    """The plain tensors that a tensor consists of: a quantised one has codes and scales."""
+    """The plain tensors that a tensor consists of: a quantized tensor has codes and scales."""
     if not hasattr(x, "__tensor_flatten__"):
         yield x
         return
@@ -138,13 +138,13 @@ def _parts(x: Tensor) -> Iterator[Tensor]:
 
 
 def cpu_peak(run: Callable[[], object]) -> int:
-    """The most bytes that tensors take up at a time while it runs, beyond what is there before: torch's own count."""
+    """The peak bytes of tensors while a function runs, beyond those before it, according to torch's profiler."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         run()
     events = sorted(
         _allocations(found.profiler.kineto_results.experimental_event_tree()), key=lambda event: event.start_time_ns
     )
-    sizes = [int(event.extra_fields.alloc_size) for event in events]  # what is freed is negative
+    sizes = [int(event.extra_fields.alloc_size) for event in events]  # freed bytes are negative
     return max(accumulate(sizes, initial=0))
 
 

@@ -6,13 +6,13 @@ Shapes = list[tuple[int, ...]]
 
 
 def cnn() -> Shapes:
-    """The small network of the Fashion-MNIST study."""
+    """The shapes of the small network of the Fashion-MNIST study."""
     convolutions = [(6, 1, 5, 5), (6,), (12, 6, 5, 5), (12,)]
     return [*convolutions, (120, 192), (120,), (60, 120), (60,), (10, 60), (10,)]
 
 
 def resnet20() -> Shapes:
-    """ResNet-20 for CIFAR-10 (arXiv:1512.03385, section 4.2); its shortcuts have no parameters."""
+    """The shapes of ResNet-20 for CIFAR-10 (arXiv:1512.03385, section 4.2); its shortcuts have no parameters."""
     shapes = [(16, 3, 3, 3), (16,), (16,)]
     before = 16
     for width in (16, 32, 64):
@@ -23,7 +23,7 @@ def resnet20() -> Shapes:
 
 
 def resnet50() -> Shapes:
-    """ResNet-50 for ImageNet (arXiv:1512.03385, table 1)."""
+    """The shapes of ResNet-50 for ImageNet (arXiv:1512.03385, table 1)."""
     shapes = [(64, 3, 7, 7), (64,), (64,)]
     before = 64
     for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):
@@ -37,7 +37,7 @@ def resnet50() -> Shapes:
 
 
 def vit_s16() -> Shapes:
-    """ViT-S/16 for ImageNet (arXiv:2012.12877, table 1)."""
+    """The shapes of ViT-S/16 for ImageNet (arXiv:2012.12877, table 1)."""
     d = 384
     return [
         *[(1, 1, d), (1, 197, d), (d, 3, 16, 16), (d,)],

@@ -1,4 +1,4 @@
-"""The benchmark as a picture: each peer's step time over ours, one panel per model."""
+"""The benchmark as a picture: each peer's step time divided by ours, one panel per model."""
 
 import torch
 from matplotlib.axes import Axes
@@ -15,13 +15,13 @@ _LOOKS = {"ours": (COLORS[0], "s"), "RAdam": (COLORS[1], "o"), "Adam": (COLORS[2
 
 
 def picture(results: Results) -> str:
-    """The picture as an SVG file on white paper."""
-    title = "Time of a step divided by our RAdam's, by method and model; the tables have the numbers."
+    """The picture as an SVG file on a white background."""
+    title = "Step time divided by our RAdam's, by method and model; the tables have the numbers."
     return saved(draw_ratios(results), "svg", "white", title).decode()
 
 
 def draw_ratios(results: Results) -> Figure:
-    """For each model and method the median of the step times' ratio, on a line from quartile to quartile."""
+    """Draw the median ratio of step times for each model and method, on a line from quartile to quartile."""
     outcomes = results.outcomes
     entries = [
         entry
@@ -44,7 +44,7 @@ def draw_ratios(results: Results) -> Figure:
         figure.text(
             _NAMES / width,
             4 / height,
-            "time of a step / rectified RAdam's; medians, quartiles",
+            "step time / rectified RAdam's; medians, quartiles",
             color=MUTED,
             fontsize=10,
         )

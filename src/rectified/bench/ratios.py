@@ -1,4 +1,4 @@
-"""What came out, and what it says: medians of paired ratios, bytes a parameter, fractions of memory's bandwidth."""
+"""Results of the benchmark: medians of paired ratios, bytes per parameter, and fractions of memory bandwidth."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Spread(NamedTuple):
 
 @dataclass
 class Measured:
-    """An entry on a model: seconds of a step by the number of the round, and bytes."""
+    """The measurements of one entry on one model: seconds per step by round, and bytes."""
 
     warm: dict[int, float] = field(default_factory=dict)
     cold: dict[int, list[float]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Measured:
 
 @dataclass
 class Outcome:
-    """One model: every entry's measurements, and the bytes a second that memory gave, by round."""
+    """The results for one model: every entry's measurements, and the memory bandwidth by round."""
 
     model: str
     parameters: int
@@ -46,27 +46,27 @@ class Outcome:
         return f"{self.model}, {_count(self.parameters)}"
 
     def ratio(self, name: str) -> Spread | None:
-        """A step's time divided by the base's in the same round; None where it was in none."""
+        """The ratio of step times to the base's in the same round; None without a common round."""
         mine, base = self.entries.get(name), self.entries[BASE.name].warm
         if mine is None or not mine.warm:
             return None
         return spread([seconds / base[i] for i, seconds in mine.warm.items() if i in base])
 
     def cold_ratio(self, name: str) -> Spread | None:
-        """The same of single steps with cold caches; None where no cache would hold the model."""
+        """The ratio for single steps with cold caches; None if no cache could hold the model."""
         mine, base = self.entries.get(name), self.entries[BASE.name].cold
         if mine is None or not any(mine.cold.values()):
             return None
         return spread([statistics.median(a) / statistics.median(base[i]) for i, a in mine.cold.items() if i in base])
 
     def seconds(self, name: str) -> float:
-        """Of a step, the median."""
+        """The median seconds per step."""
         return statistics.median(self.entries[name].warm.values())
 
     def fraction(self, name: str) -> Spread | None:
-        """Of memory's bandwidth, that of an addition in place, which a step reaches.
+        """The fraction of the memory bandwidth, measured by an in-place addition, that a step reaches.
 
-        It has to read parameter, gradient and state, and write parameter and state: no step can be faster than an
+        A step must read parameters, gradients and state, and write parameters and state, so it cannot be faster than an
         addition that moves as many bytes, unless a cache holds them.
         """
         mine = self.entries.get(name)
@@ -77,14 +77,14 @@ class Outcome:
         return spread([traffic / seconds / self.bandwidth[i] for i, seconds in mine.warm.items()])
 
     def bytes_each(self, name: str) -> tuple[float, float] | None:
-        """Bytes a parameter: of the state, and at a step's peak beyond parameters, gradients and state."""
+        """Bytes per parameter: of the state, and at a step's peak beyond parameters, gradients and state."""
         mine = self.entries.get(name)
         return None if mine is None else (mine.state / self.parameters, mine.beyond / self.parameters)
 
 
 @dataclass
 class Results:
-    """A run of the bench."""
+    """The results of one run of the benchmark."""
 
     command: str
     machine: str
@@ -94,12 +94,12 @@ class Results:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The results as plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Results":
-        """From what :meth:`plain` gave."""
+        """Rebuild results from what :meth:`plain` returned."""
         outcomes = [
             Outcome(**{**outcome, "entries": {name: _measured(each) for name, each in outcome["entries"].items()}})
             for outcome in plain["outcomes"]
@@ -108,7 +108,7 @@ class Results:
 
 
 def _measured(plain: dict[str, Any]) -> Measured:
-    """From JSON, which has texts for keys."""
+    """Rebuild measurements from JSON, whose keys are strings."""
     return Measured(**{**plain, **{key: {int(i): x for i, x in plain[key].items()} for key in ("warm", "cold")}})
 
 

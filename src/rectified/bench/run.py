@@ -1,4 +1,4 @@
-"""The bench: workers in turn, block by block, and what is written of it."""
+"""Running the benchmark: workers measure entries in turn, and results are printed and written."""
 
 import json
 import os
@@ -22,23 +22,24 @@ from .ratios import Measured, Outcome, Results
 from .tables import markdown, show
 from .worker import Worker
 
-# Rounds of each model; the parameters above which no cache holds a step's tensors. There a block's time depends by a
-# tenth on where its pages lie, which many rounds even out: so those near to the base have short ones among themselves.
+# Rounds per model, and the number of parameters above which no cache holds a step's tensors. There the placement of
+# pages changes a block's time by about 10 %, which many rounds average out, so entries close to the base get additional
+# short rounds.
 _ROUNDS = {"cnn": 60, "resnet20": 40, "vit-s16": 10, "resnet50": 10, "gpt2": 6, "gpt2-medium": 4}
 _UNCACHED = 10_000_000
-_SHORT, _NEAR = 5, 2.0  # short rounds after each full one, for others' entries that take up to so many times the base
-_SPARE, _FAR = 3, 8.0  # and of those that take more than so many times, each full round but every third is spared
-_BLOCK_SECONDS = 0.1  # of the base's steps in a block, of at least 3 and at most 50
+_SHORT, _NEAR = 5, 2.0  # short rounds per full one, for peers' entries up to this many times slower than the base
+_SPARE, _FAR = 3, 8.0  # entries more than this many times slower take part in every third full round only
+_BLOCK_SECONDS = 0.1  # of the base's steps in a block, which has 3 to 50 steps
 
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What is measured, where.
+    """What the benchmark measures, and where.
 
     Args:
-        models, entries: names in :data:`MODELS` and of :data:`ENTRIES`; the base always takes part.
-        rounds: a factor on the number of rounds.
-        pythons: interpreters whose environments are measured; the first one's entries are taken first.
+        models, entries: names in :data:`MODELS` and of :data:`ENTRIES`; the base is always included.
+        rounds: multiplies the number of rounds.
+        pythons: interpreters whose environments are measured; earlier ones have priority for an entry.
     """
 
     models: tuple[str, ...]
@@ -51,7 +52,7 @@ class BenchSettings:
 
 @contextmanager
 def _workers(settings: BenchSettings, model: str | None = None) -> Iterator[dict[str, Worker]]:
-    """A worker of each environment, on one model."""
+    """Start a worker in each environment, for one model."""
     shared = {"device": settings.device, "threads": settings.threads, "model": model}
     with ExitStack() as stack:
         workers = {}
@@ -62,9 +63,9 @@ def _workers(settings: BenchSettings, model: str | None = None) -> Iterator[dict
 
 
 def run_bench(settings: BenchSettings, command: str, out: Path | None, console: Console) -> int:
-    """Measure, show, and write what is asked for; the exit status.
+    """Run the benchmark, print its tables and write its files; return the exit status.
 
-    Each model's results are written as soon as they are there.
+    Each model's results are written as soon as they are available.
 
     Raises:
         ValueError: an interpreter cannot run the worker.
@@ -87,7 +88,7 @@ def run_bench(settings: BenchSettings, command: str, out: Path | None, console: 
 
 
 def _who(settings: BenchSettings) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Of each entry the interpreter that has it; the packages' versions; and why the others are absent."""
+    """The interpreter that has each entry, the versions of packages, and why other entries are absent."""
     places: dict[str, str] = {}
     versions: dict[str, str] = {}
     absent: dict[str, str] = {}
@@ -107,7 +108,7 @@ def _who(settings: BenchSettings) -> tuple[dict[str, str], dict[str, str], dict[
 
 
 def _measure(model: str, settings: BenchSettings, places: dict[str, str], console: Console) -> Outcome:
-    """Every entry on one model, in turn by rounds."""
+    """Measure every entry on one model, round by round."""
     shapes = MODELS[model]()
     size = sum(torch.Size(shape).numel() for shape in shapes)
     rounds = max(2, round(_ROUNDS[model] * settings.rounds))
@@ -122,7 +123,7 @@ def _measure(model: str, settings: BenchSettings, places: dict[str, str], consol
     )
     with _workers(settings, model) as workers, Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"{outcome.title}: memory", total=len(places) * (rounds + 1))
-        for name, python in places.items():  # which also warms each up, and compiles those that compile
+        for name, python in places.items():  # this also warms up each entry and compiles those that compile
             try:
                 outcome.entries[name] = Measured(**workers[python].ask("memory", entry=name))
             except RuntimeError as error:
@@ -145,13 +146,13 @@ def _measure(model: str, settings: BenchSettings, places: dict[str, str], consol
                 outcome.entries[name].warm[done] = found["warm"]
                 outcome.entries[name].cold[done] = found["cold"]
             progress.update(task, completed=len(places) * (1 + (done + 1) / (1 + short)))
-    more = f", and {rounds * short} short ones" if short else ""
-    console.print(f"{outcome.title}: {rounds} rounds of {len(outcome.entries)}{more}", soft_wrap=True)
+    more = f" and {rounds * short} short rounds" if short else ""
+    console.print(f"{outcome.title}: {rounds} rounds of {len(outcome.entries)} entries{more}", soft_wrap=True)
     return outcome
 
 
 def _turn(outcome: Outcome, full: int, short: bool) -> list[str]:
-    """Who takes part in a round, in an order of its own, so that nobody always follows the same one."""
+    """The entries of a round, in a random order, so that no entry always follows the same one."""
     names = []
     for name in outcome.entries:
         ratio = outcome.ratio(name)
@@ -166,19 +167,21 @@ def _turn(outcome: Outcome, full: int, short: bool) -> list[str]:
 
 
 def _too_large(model: str, device: str) -> str | None:
-    """Why the model cannot be measured here; None if it can."""
-    need = 4 * 12 * sum(torch.Size(shape).numel() for shape in MODELS[model]())  # states and temporaries of the largest
+    """Why a model cannot be measured here; None if it can."""
+    need = (
+        4 * 12 * sum(torch.Size(shape).numel() for shape in MODELS[model]())
+    )  # states and temporaries of the largest entry
     if device == "cuda":
         free = torch.cuda.mem_get_info()[0]
     elif "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:  # the system does not tell
+    else:  # the system does not report it
         return None
-    return f"it may need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free" if need > free else None
+    return f"it may need {need / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free" if need > free else None
 
 
 def _machine(settings: BenchSettings) -> str:
-    """The machine and the interpreter, in a line."""
+    """The machine and the interpreter on one line."""
     if settings.device == "cuda":
         where = torch.cuda.get_device_name()
     else:
@@ -190,7 +193,7 @@ def _machine(settings: BenchSettings) -> str:
 
 
 def _write(results: Results, out: Path) -> None:
-    from .picture import picture  # brings matplotlib, which no other command should wait for
+    from .picture import picture  # imports matplotlib, which other commands do not need
 
     out.mkdir(parents=True, exist_ok=True)
     write(out / "bench.json", json.dumps(results.plain(), indent=1))
@@ -206,10 +209,10 @@ def choose(
     threads: int | None,
     also: Sequence[str],
 ) -> BenchSettings:
-    """Settings from lists as they are written on a command line; None is the default.
+    """Make settings from comma-separated lists as on a command line; None means the default.
 
     Raises:
-        ValueError: something is unknown or outside its range; says what there is.
+        ValueError: a name is unknown or a number is out of range; the message lists the alternatives.
     """
     chosen = tuple(MODELS) if models is None else tuple(part.strip() for part in models.split(",") if part.strip())
     if unknown := [name for name in chosen if name not in MODELS]:
@@ -219,7 +222,7 @@ def choose(
         if not any(part in entry.name.lower() for entry in ENTRIES):
             raise ValueError(f"--methods has {part!r}; there are {'; '.join(entry.name for entry in ENTRIES)}")
     if not 0 < rounds <= 100:
-        raise ValueError(f"--rounds is {rounds:g}; it must lie above 0 and at most at 100")
+        raise ValueError(f"--rounds is {rounds:g}; it must be above 0 and at most 100")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""A process that measures what it is asked for, one model and one environment: JSON lines in, JSON lines out.
+"""A process that measures entries on one model in one environment: JSON lines in, JSON lines out.
 
-A process of its own for each model, since a model would inherit the allocator's state from the one before; and one for
-each environment, since some peers cannot be installed beside others.
+Each model has its own process, since it would otherwise inherit the previous model's allocator state. So does each
+environment, since some peers cannot be installed together.
 """
 
 import json
@@ -18,7 +18,7 @@ from .models import MODELS
 
 
 def entries(device: str) -> dict[str, Any]:
-    """Of every entry None, or why it cannot take part; and the versions of the packages of those that can."""
+    """Why each entry cannot be measured, or None if it can; and the package versions of those that can."""
     absent = {entry.name: missing(entry, device) for entry in ENTRIES}
     packages = {entry.package for entry in ENTRIES if absent[entry.name] is None}
     return {"absent": absent, "versions": {name: version(name) for name in sorted({*packages, "torch"})}}
@@ -27,7 +27,7 @@ def entries(device: str) -> dict[str, Any]:
 def main() -> None:
     """Serve until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a peer prints is no answer
+    os.dup2(2, 1)  # output that a peer prints must not mix with answers
     warnings.simplefilter("ignore")
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(settings["threads"])
@@ -48,7 +48,7 @@ def main() -> None:
                     answer = arena.memory(entry)
                 else:
                     answer = arena.bandwidth()
-        except Exception as error:  # one that fails, in whatever way, does not end the others' comparison
+        except Exception as error:  # a failing entry must not end the comparison of the others
             print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
         else:
             print(json.dumps({"answer": answer}), file=answers, flush=True)

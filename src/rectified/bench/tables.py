@@ -1,4 +1,4 @@
-"""The tables of a run, for a terminal and for a page."""
+"""The benchmark's tables, for a terminal and for a page."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from .ratios import Outcome, Results
 
 
 def sheets(results: Results, quartiles: bool) -> dict[str, Sheet]:
-    """By name: peers, our own methods, 16-bit parameters, the peers with cold caches; what is empty is left out."""
+    """The tables by name: peers, our own methods, 16-bit parameters, cold caches; empty ones are left out."""
     wide = [entry for entry in ENTRIES if entry.dtype is torch.float32]
     peers = [BASE, *(entry for entry in wide if entry.kind != "ours")]
     ours = [entry for entry in wide if entry.kind == "ours"]
     narrow = [entry for entry in ENTRIES if entry.dtype is not torch.float32]
     of_steps = [
-        ("peers", "Time of a step / ours", peers),
-        ("ours", "The same of our other methods", ours),
+        ("peers", "Step time / ours", peers),
+        ("ours", "Our other methods: step time / our RAdam's", ours),
         ("bfloat16", "Parameters and gradients in bfloat16 / our RAdam in float32", narrow),
     ]
     found = {name: _steps(title, entries, results.outcomes, quartiles) for name, title, entries in of_steps}
@@ -28,7 +28,7 @@ def sheets(results: Results, quartiles: bool) -> dict[str, Sheet]:
 
 
 def _steps(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], quartiles: bool) -> Sheet:
-    """Times on every model; on the largest the bytes and the bandwidth too."""
+    """The table of step times on every model, with bytes and bandwidth on the largest."""
     largest = outcomes[-1]
 
     def row(entry: Entry) -> list[str]:
@@ -46,7 +46,7 @@ def _steps(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], qu
         return [*cells, "–" if fraction is None else f"{100 * fraction.median:.0f} %"]
 
     heads = ["", *(outcome.title for outcome in outcomes)]
-    heads += [f"{largest.model}: state, B/param", "at the peak, B/param more", "of bandwidth"]
+    heads += [f"{largest.model}: state, B/param", "extra at peak, B/param", "of bandwidth"]
     shown = [row(entry) for entry in entries if any(entry.name in outcome.entries for outcome in outcomes)]
     return Sheet(title, heads, shown)
 
@@ -63,7 +63,7 @@ def _cold(title: str, entries: Sequence[Entry], outcomes: Sequence[Outcome], qua
 
 
 def markdown(results: Results) -> str:
-    """The whole run as a page."""
+    """All results as a Markdown page."""
     parts = [
         f"Made by `{results.command}`.",
         *(f"**{s.title}**\n\n{s.markdown()}" for s in sheets(results, True).values()),
@@ -72,7 +72,7 @@ def markdown(results: Results) -> str:
 
 
 def show(results: Results, console: Console) -> None:
-    """The whole run on a terminal, medians only."""
+    """Print all results to a terminal, with medians only."""
     for sheet in sheets(results, quartiles=False).values():
         table = Table(box=None, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -87,10 +87,10 @@ def show(results: Results, console: Console) -> None:
 
 
 def remarks(results: Results) -> list[str]:
-    """Where it was measured, and what was not."""
+    """Remarks on where the benchmark ran and what was not measured."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     speeds = [speed / 1e9 for outcome in results.outcomes for speed in outcome.bandwidth]
-    moved = f"An addition in place moved {min(speeds):.1f} to {max(speeds):.1f} GB/s, read and written."
+    moved = f"An in-place addition read and wrote {min(speeds):.1f} to {max(speeds):.1f} GB/s."
     gone = [f"{name} ({why})" for name, why in results.absent.items()]
     gone += [
         f"{name} on {outcome.model} ({why.splitlines()[0][:160]})"
@@ -106,7 +106,7 @@ def remarks(results: Results) -> list[str]:
 
 
 def _time(seconds: float) -> str:
-    """In the unit that suits it.
+    """Format seconds in a suitable unit.
 
     >>> _time(115e-6), _time(0.0681)
     ('115 µs', '68.1 ms')

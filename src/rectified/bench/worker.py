@@ -1,4 +1,4 @@
-"""The caller's end of a process that measures."""
+"""The client of a measuring process."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Worker:
-    """A process of :mod:`rectified.bench.serve` in some interpreter's environment.
+    """A :mod:`rectified.bench.serve` process in the environment of an interpreter.
 
     Args:
-        python: the interpreter; it needs torch, and finds rectified here.
+        python: the interpreter; it needs torch, and imports this copy of rectified.
         settings: device, threads, model.
-        paths: further folders in which it finds modules.
+        paths: additional folders to import modules from.
     """
 
     def __init__(self, python: str, settings: dict[str, Any], paths: Sequence[str] = ()) -> None:
@@ -38,10 +38,10 @@ class Worker:
         )
 
     def ask(self, what: str, **request: Any) -> Any:
-        """The answer. A process that ends instead is begun anew.
+        """Send a request and return the answer; a process that ended is restarted.
 
         Raises:
-            RuntimeError: there is no answer; says why.
+            RuntimeError: there is no answer; the message says why.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

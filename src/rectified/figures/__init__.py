@@ -1,4 +1,4 @@
-"""Figures and the numbers in them: the look that every page shares, and the theory's page."""
+"""Figures and their numbers: the style that all pages share, and the page of the theory."""
 
 from .theory_page.theory_files import Settings, write_theory
 

@@ -1,4 +1,4 @@
-"""A figure with its legend: on a page, whose legend is text, or as files that stand alone with a legend inside."""
+"""A figure with its legend: for a page, where the legend is text, or as standalone files with the legend inside."""
 
 import io
 import math
@@ -14,12 +14,12 @@ from .style import PAPER, Style, canvas, look
 
 _LEGEND_ROW, _LEGEND_LEFT = 18, 12  # pixels
 _KEY_WIDTH, _KEY_HEIGHT = 40, 14
-_LETTER = 6.3  # the width of a letter, roughly
+_LETTER = 6.3  # the approximate width of a letter
 
 
 @dataclass(frozen=True)
 class Key:
-    """What stands for a line in a legend: its color, dash and marker.
+    """The symbol of a line in a legend: its color, dash and marker.
 
     Args:
         line: False for points without a line.
@@ -42,7 +42,7 @@ class Key:
         return f"key-{self.style.index}-{self.line:d}{self.marker:d}{self.hollow:d}"
 
     def handle(self) -> Line2D:
-        """A line without data, as matplotlib's legends take it."""
+        """A line without data, for a matplotlib legend."""
         handle = Line2D([], [], color=self.style.color, markersize=5.5)
         handle.set_markerfacecolor(PAPER if self.hollow else self.style.color)
         handle.set_linestyle(self.style.dash if self.line else "none")
@@ -55,10 +55,10 @@ class Drawing:
     """A figure for a page and for files.
 
     Attributes:
-        name: unique on the page; the files are called so, too.
-        label: what a screen reader reads aloud: what the figure shows, with its numbers.
-        draw: makes the figure. :meth:`figure` calls it with the house's look.
-        legend: what each key stands for.
+        name: unique on the page; also the name of the files.
+        label: the text for screen readers: what the figure shows, with its numbers.
+        draw: makes the figure; :meth:`figure` calls it with the shared style.
+        legend: the key of each legend entry.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Drawing:
     legend: Mapping[str, Key] = field(default_factory=dict)
 
     def figure(self, legend: bool = False) -> Figure:
-        """The matplotlib figure.
+        """Draw the matplotlib figure.
 
         Args:
-            legend: with the legend below, as in the files.
+            legend: whether to add the legend below, as in the files.
         """
         with look():
             figure = self.draw()
@@ -79,7 +79,7 @@ class Drawing:
         return figure
 
     def __html__(self) -> Markup:
-        """An image element for a page; the picture is part of it, nothing is fetched."""
+        """An image element for a page, with the picture embedded."""
         figure = self.figure()
         width, height = pixels(figure)
         return Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(
@@ -90,7 +90,7 @@ class Drawing:
         return str(self.__html__())
 
     def files(self) -> dict[str, bytes]:
-        """SVG and PDF on white paper with a legend, by file name."""
+        """The figure as SVG and PDF with a white background and a legend, by file name."""
         figure = self.figure(legend=True)
         return {f"{self.name}.{kind}": saved(figure, kind, "white", self.label) for kind in ("svg", "pdf")}
 
@@ -113,15 +113,15 @@ def key_css(keys: Iterable[Key]) -> Markup:
 
 
 def data_url(figure: Figure) -> str:
-    """The figure as an SVG inside a URL, without the file's line breaks and indentation."""
+    """The figure as an SVG in a data URL, without line breaks and indentation."""
     return "data:image/svg+xml;base64," + b64encode(b" ".join(saved(figure, "svg").split())).decode()
 
 
 def saved(figure: Figure, kind: str, facecolor: str = "none", title: str = "") -> bytes:
-    """The figure as the bytes of an SVG or PDF; no date in it, so that equal figures give equal bytes.
+    """The figure as the bytes of an SVG or PDF without a date, so that equal figures give equal bytes.
 
     Args:
-        title: what a screen reader reads aloud.
+        title: the text for screen readers.
     """
     buffer = io.BytesIO()
     metadata: dict[str, str | None] = {"Date": None, "Creator": None} if kind == "svg" else {"CreationDate": None}
@@ -133,18 +133,18 @@ def saved(figure: Figure, kind: str, facecolor: str = "none", title: str = "") -
 
 
 def pixels(figure: Figure) -> tuple[int, int]:
-    """Width and height."""
+    """The width and height of a figure in pixels."""
     width, height = figure.get_size_inches()
     return round(width * 72), round(height * 72)
 
 
 def text_width(names: Sequence[str]) -> float:
-    """The width of the longest of the names in pixels, roughly."""
+    """The approximate width of the longest name in pixels."""
     return _LETTER * max(map(len, names), default=0)
 
 
 def _add_legend(figure: Figure, legend: Mapping[str, Key]) -> None:
-    """Put the legend below everything: the figure grows, and what is on it keeps its size."""
+    """Add the legend below the figure, which grows; its contents keep their size."""
     width, height = pixels(figure)
     columns = max(1, min(len(legend), int((width - 54) // (text_width(list(legend)) + 60))))
     below = math.ceil(len(legend) / columns) * _LEGEND_ROW + 8

@@ -1,4 +1,4 @@
-"""Templates of the pages that stand alone: a study's report and the theory."""
+"""The template environment of the self-contained pages: a study's report and the theory."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from .style import SHEETS
 
 
 def environment(folder: Path) -> jinja2.Environment:
-    """Jinja's environment for the templates in a folder, which may include the style sheets.
+    """A Jinja environment for the templates in a folder, which may include the shared style sheets.
 
-    Values are escaped, and a name that a template does not get is an error.
+    Values are escaped, and an undefined name in a template is an error.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, SHEETS]),

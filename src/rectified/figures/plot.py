@@ -23,9 +23,9 @@ class Line:
     """A line, or points with error bars.
 
     Args:
-        label: its name in the legend; empty to leave it out there.
-        error: the standard error of each y: twice as much is drawn to either side, as a band or as bars. Where it is
-            infinite the point is hollow, and a line leaves it out.
+        label: its name in the legend; not in the legend if empty.
+        error: the standard error of each y; a band or bars show twice as much to either side. Points with an infinite
+            error are hollow, and a line leaves them out.
         points: draw no line.
         marked: draw a marker here and there on the line.
     """
@@ -47,12 +47,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A thin line across the axes, at x or at y, with a word on it."""
+    """A thin line across the axes, at x or at y, with a label."""
 
     text: str
     x: float | None = None
     y: float | None = None
-    place: float = 0.0  # of the word along the line, from 0 to 1
+    place: float = 0.0  # position of the label along the line, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Plot:
     """A figure and the numbers in it.
 
     Args:
-        name: of its files.
-        title: of the y axis, written above it.
-        table: the numbers, as the CSV holds them.
-        alt: what a screen reader reads aloud.
+        name: the name of its files.
+        title: the title of the y axis, written above it.
+        table: the numbers, as in the CSV.
+        alt: the text for screen readers.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Plot:
         return Drawing(self.name, self.alt, partial(_draw, self), legend)
 
     def files(self) -> dict[str, bytes]:
-        """CSV, SVG and PDF, by file name."""
+        """The figure as CSV, SVG and PDF, by file name."""
         return {f"{self.name}.csv": self.table.csv().encode(), **self.drawing.files()}
 
 
@@ -174,7 +174,7 @@ def _scale(axes: Axes, plot: Plot) -> None:
 
 
 def _tick(value: float, power: bool) -> str:
-    """A number at an axis; on a long logarithmic one as a power of ten.
+    """Format a number on an axis, as a power of ten on a long logarithmic axis.
 
     >>> _tick(1000, power=False), _tick(0.001, power=True), _tick(-0.25, power=False)
     ('1,000', '10⁻³', '−0.25')

@@ -1,4 +1,4 @@
-"""The look of every page and figure: one palette, one line style per method, matplotlib's settings."""
+"""The shared style of pages and figures: one palette, one line style per method, and matplotlib settings."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ from matplotlib.style import context
 
 SHEETS = Path(__file__).parent  # the folder of page.css, which every page includes
 
-# They differ in brightness, so that color-blind eyes tell them apart, and have a contrast of at least 3:1 on white
-# paper. In dark mode page.css inverts the figures' brightness and keeps their hues: the contrast stays above 3:1.
+# They differ in brightness, so that color-blind readers can distinguish them, and have a contrast of at least 3:1 on
+# white paper. In dark mode page.css inverts the figures' brightness and keeps their hues: the contrast stays above 3:1.
 COLORS = ("#1f4fb8", "#d9730d", "#12a085", "#a0308c", "#7a6a00", "#3f97e3", "#7d2a1a", "#44505c")
 INK, MUTED, RULE, SHADE, PAPER = "#1c2024", "#5b636c", "#d9dde2", "#f3f5f7", "#fdfdfc"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
@@ -27,7 +27,7 @@ _DASHES: tuple[Dash, ...] = (
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn; no two of the first twelve differ by color alone.
+    """The style of a method in figures; no two of the first twelve differ only by color.
 
     >>> Style(0).marker, Style(8).marker, Style(0).color == Style(8).color
     ('o', '*', True)
@@ -49,7 +49,7 @@ class Style:
 
     @property
     def level(self) -> float:
-        """The line's zorder: dashed lines lie over solid ones, so that both show."""
+        """The line's zorder: dashed lines lie over solid ones, so that both are visible."""
         return 3 + self._dash / 10
 
     @property
@@ -58,15 +58,15 @@ class Style:
 
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
-    """A style for each method, by its place in the list."""
+    """A style for each method, by its position in the list."""
     return {method: Style(i) for i, method in enumerate(methods)}
 
 
 _RC = {
     "svg.fonttype": "none",  # text stays text: smaller files, and an editor can change it
     "svg.hashsalt": "rectified",  # equal figures give equal bytes
-    "pdf.fonttype": 42,  # TrueType: journals and conferences refuse Type 3
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it; an SVG names it, and takes another where it is missing
+    "pdf.fonttype": 42,  # TrueType: journals and conferences reject Type 3
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; an SVG names it, with a fallback
     "font.size": 11,
     "figure.facecolor": "none",
     "axes.edgecolor": RULE,
@@ -96,11 +96,11 @@ _RC = {
 
 @contextmanager
 def look() -> Iterator[None]:
-    """matplotlib's own defaults, whatever the user's matplotlibrc says, with ours on top."""
+    """A context with matplotlib's defaults, ignoring the user's matplotlibrc, plus our settings."""
     with context(["default", _RC]):
         yield
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure, its size in pixels of a page (a pixel is drawn as a point, 1/72 inch)."""
+    """An empty figure with a size in page pixels (a pixel is drawn as a point, 1/72 inch)."""
     return Figure(figsize=(width / 72, height / 72))

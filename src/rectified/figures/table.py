@@ -1,4 +1,4 @@
-"""Tables: columns of numbers, for figures and their CSV files, and sheets of text, for readers."""
+"""Tables: columns of numbers for figures and CSV files, and sheets of text for readers."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ class Table:
         return Table(tuple(row for row in self.rows if wanted(row)))
 
     def columns(self, *names: str) -> "Table":
-        """The columns of these names; a name that ends in * stands for all columns with that prefix."""
+        """The columns with these names; a name that ends in * means all columns with that prefix."""
         wanted = [
             column
             for name in names
@@ -54,7 +54,7 @@ class Table:
         return value
 
     def csv(self) -> str:
-        """As CSV: every digit of a number, an empty field for NaN, inf for infinity."""
+        """The table as CSV: all digits of a number, an empty field for NaN, inf for infinity."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.rows[0])
@@ -64,19 +64,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of texts; the first of each row is the row's name."""
+    """A table of texts, in which the first cell of each row is the row's name."""
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """As Markdown, without the title."""
+        """The table as Markdown, without the title."""
         return markdown(self.heads, self.rows)
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as Markdown: the first column aligned left, the others right."""
+    """Format a table as Markdown: the first column aligned left, the others right."""
     lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

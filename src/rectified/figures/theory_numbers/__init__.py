@@ -1,1 +1,1 @@
-"""The theory's numbers as tables: computed ones, and simulated ones to compare."""
+"""The theory's numbers as tables, computed and simulated."""

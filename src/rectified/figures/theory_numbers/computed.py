@@ -1,4 +1,4 @@
-"""The theory's computed numbers as tables; nothing here simulates or draws."""
+"""The theory's computed numbers as tables, without simulation or drawing."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ WARMUPS: dict[str, Warmup] = {
 
 
 def spaced(last: int, a_decade: int = 16) -> list[int]:
-    """Whole numbers from 1 to last, evenly spaced on a logarithmic axis as far as whole numbers can be.
+    """Whole numbers from 1 to last, as evenly spaced on a logarithmic axis as possible.
 
     >>> spaced(20, a_decade=4)
     [1, 2, 3, 6, 10, 18, 20]
@@ -49,7 +49,7 @@ def grid(low: float, high: float, a_decade: int) -> list[float]:
 
 
 def first_step() -> Table:
-    """The variance of psi_1 with values above a bound left out, and the rate at which theory says it grows."""
+    """The variance of psi_1 without values above a bound, and its growth rate in theory."""
     rows = []
     for bound in grid(1, 1e8, 8):
         found, rate = truncated_variance(bound), math.sqrt(2 / math.pi) * bound
@@ -58,9 +58,9 @@ def first_step() -> Table:
 
 
 def variance_of_rho() -> Table:
-    """Closed form, first order and their difference, by rho."""
+    """The variance in closed form, to first order, and their difference, by rho."""
     rows = []
-    # More of them just above 4, where the first order starts to exist.
+    # More points just above 4, where the first order starts to exist.
     for r in sorted({*(2 + excess for excess in grid(0.1, 1e4, 16)), *(4 + excess for excess in grid(0.02, 2, 8))}):
         exact, first = variance(r), first_order(r)
         rows.append({"rho": r, "variance": exact, "variance_first_order": first, "difference": first - exact})
@@ -68,10 +68,9 @@ def variance_of_rho() -> Table:
 
 
 def slope_of_rho() -> Table:
-    """The slope of the variance in rho, as `variance_slope` sums it and as the paper writes it, by digammas.
+    """The slope of the variance in rho, summed by `variance_slope` and by digammas as in the paper.
 
-    The second differs from the first by round-off alone: Gamma's ratio is the same in both, and torch's digamma is
-    good to float64.
+    They differ only by round-off: Gamma's ratio is the same in both, and torch's digamma has float64 precision.
     """
     rows = []
     for r in grid(2.5, 2.5e8, 8):
@@ -82,7 +81,7 @@ def slope_of_rho() -> Table:
 
 
 def weights(beta2: float) -> Table:
-    """The weight of each gradient in the EMA and in the SMA of length rho_t, at the step 1/(1 - beta2)."""
+    """The weight of each gradient in the EMA and in the SMA of length rho_t, at step 1/(1 - beta2)."""
     t = max(2, round(1 / (1 - beta2)))
     length = rho(t, beta2)
     total = -math.expm1(t * math.log(beta2))
@@ -106,7 +105,7 @@ def rho_by_step(betas: Sequence[float]) -> Table:
 
 
 def orders(t: int, beta2: float) -> dict[str, float]:
-    """The three variances of psi at a step; the first order's is NaN where it has no meaning."""
+    """The three variances of psi at a step; the first-order one is NaN where it is undefined."""
     return {
         "ema": variance_ema(t, beta2),
         "exact": variance(rho(t, beta2)),
@@ -115,7 +114,7 @@ def orders(t: int, beta2: float) -> dict[str, float]:
 
 
 def fitted_law(betas: Sequence[float]) -> Table:
-    """The relative error of the fitted law's variance, and of rho_t against 1/sum w_i^2, which causes it."""
+    """The relative error of the fitted law's variance, and of rho_t vs 1/sum w_i^2, which causes it."""
     rows = []
     for beta2 in betas:
         for t in spaced(math.ceil(20 / (1 - beta2)), 24):
@@ -174,12 +173,12 @@ def update_bound(t: int, beta1: float, beta2: float) -> float:
 
 
 def momentum_variance(t: int, beta1: float) -> float:
-    """The variance of m_hat for independent gradients of variance 1: the update's, if v_hat were always 1."""
+    """The variance of m_hat for independent gradients of variance 1: that of the update if v_hat were always 1."""
     return (1 - beta1) / (1 + beta1) * (1 + beta1**t) / (1 - beta1**t)
 
 
 def rectifications(t: int, beta2: float) -> dict[str, float]:
-    """r_t by each of the three variances."""
+    """The rectification r_t from each of the three variances."""
     return {
         "ema": rectification(t, beta2, "ema"),
         "exact": rectification(t, beta2, "exact"),
@@ -193,5 +192,5 @@ def allows(warmup: Warmup, beta2: float) -> bool:
 
 
 def first_order(r: float) -> float:
-    """The first-order variance, NaN where it has no meaning."""
+    """The first-order variance; NaN where it is undefined."""
     return variance_first_order(r) if r > 4 else math.nan

@@ -1,4 +1,4 @@
-"""The theory's simulated numbers as tables, with the computed ones to compare."""
+"""The theory's simulated numbers as tables, next to the computed ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ EARLY = 20  # every step before this one is in the table
 
 
 def first_step(paths: int, seed: int, repetitions: int = 4) -> Table:
-    """The sample variance of psi_1 = 1/|g_1| after 2 to `paths` draws, for a few runs of draws."""
+    """The sample variance of psi_1 = 1/|g_1| after 2 to `paths` draws, for several repetitions."""
     generator = torch.Generator().manual_seed(seed)
     counts = [count for count in spaced(paths) if count > 1]
     rows = []
@@ -42,7 +42,7 @@ def first_step(paths: int, seed: int, repetitions: int = 4) -> Table:
 
 
 def by_step(beta2: float, paths: int, steps: int, seed: int, on_step: OnStep) -> Table:
-    """The variance of psi by step: simulated with EMA and SMA, and computed; and that of r_t psi for each r_t."""
+    """The variance of psi by step, simulated with EMA and SMA and computed, and that of r_t psi for each r_t."""
     at = spaced(steps, 10)
     found = simulate([NORMAL], beta2, BETA1, paths, steps, seed, sma=True, at=at, on_step=on_step)
     assert found.sma is not None
@@ -94,7 +94,7 @@ def by_law(beta2: float, paths: int, steps: int, seed: int, on_step: OnStep) -> 
 
 
 def early(betas: Sequence[float], paths: int, seed: int, on_step: OnStep) -> Table:
-    """The variance of psi, computed in three ways and simulated, at the first steps and those of the table."""
+    """The variance of psi, computed in three ways and simulated, at the first steps and at those in the table."""
     at = sorted({*range(1, EARLY + 1), *TABLE_STEPS})
     rows = []
     for beta2 in betas:

@@ -1,4 +1,4 @@
-"""Does a rectification even out the adaptive learning rates of RMSprop, NAdam, Adadelta and LAMB? A simulation."""
+"""A simulation of whether rectification evens out the adaptive learning rates of RMSprop, NAdam, Adadelta and LAMB."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ class Rate:
 
     Args:
         make: the optimizer's constructor.
-        of: psi from the state before and after a step, the step's number and the parameters before it. Where a
-            method does not correct the bias of v, its omega has the correction.
+        of: psi from the state before and after a step, the step's number and the parameters before it. If a method
+            does not correct the bias of v, its omega includes the correction.
     """
 
     make: Callable[..., Variant]
@@ -103,13 +103,13 @@ def by_variant(
 
 
 def _named(name: str, x: Tensor, t: int) -> dict[str, float]:
-    """The variance over the paths and its standard error, as two columns; NaN where all of x is 0."""
+    """The variance over the paths and its standard error, as two columns; NaN if all of x is 0."""
     _, variance, error = moments(x, finite=t > 4 or name == "update").tolist()
     return {name: variance, f"{name}_error": error} if x.any() else {name: math.nan, f"{name}_error": math.nan}
 
 
 def over_last(table: Table) -> Table:
-    """The variance of omega psi divided by that of the last step, with the standard error of the first."""
+    """The variance of omega psi relative to that at the last step, with the standard error of the former."""
     last = {row["method"]: row["rectified"] for row in table.rows}
     return Table.of(
         {

@@ -1,4 +1,4 @@
-"""The theory's page and the files with it: compute and simulate every number, draw, write the page."""
+"""Building the theory's page and its files: compute and simulate every number, draw the figures, render the page."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -33,7 +33,7 @@ TABLE_TIMES = 80  # as many paths for the table as for the figures
 
 
 def build_page(settings: Settings, command: str, console: Console) -> dict[str, str | bytes]:
-    """The content of every file by its name, the page last."""
+    """The content of every file by name, with the page last."""
     with Stages(console) as stages:
         tables = _tables(settings, stages)
         plots = {plot.name: plot for plot in _plots(tables)}

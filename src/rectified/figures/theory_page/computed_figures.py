@@ -1,4 +1,4 @@
-"""The theory's computed figures: each from its table to a plot. The simulated ones are in simulated_figures.py."""
+"""The theory's computed figures, each made from a table; simulated_figures.py has the simulated ones."""
 
 import math
 
@@ -141,7 +141,7 @@ def effective_samples(table: Table) -> Plot:
 
 
 def omegas(table: Table, beginning: bool) -> Plot:
-    """omega by step; or the first 30 steps on a logarithmic y axis. Warmups that coincide share a line."""
+    """omega by step, or its first 30 steps on a logarithmic y axis; warmups that coincide share a line."""
     shared: dict[tuple[float, ...], list[str]] = {}
     for name in list(table.rows[0])[1:]:
         shared.setdefault(tuple(round(value, 12) for value in table[name]), []).append(name)

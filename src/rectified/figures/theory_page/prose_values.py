@@ -89,7 +89,7 @@ def _by_step(table: Table) -> dict[str, Any]:
 
 
 def by_mean(table: Table, limit: float) -> list[dict[str, Any]]:
-    """For each mean: the variance of psi at the last step; that of r_t psi over C_var at step 10 and at the last."""
+    """For each mean, the variance of psi at the last step, and that of r_t psi / C_var at step 10 and the last step."""
     last = max(table["t"])
     tenth = next(t for t in table["t"] if t >= 10)
     return [
@@ -123,7 +123,7 @@ def _periods(table: Table) -> tuple[float, float]:
 
 
 def orders(table: Table) -> list[dict[str, Any]]:
-    """For each beta2: the step where the first order starts, and the factors by which both formulas are off."""
+    """For each beta2, the step where the first order starts, and the factors by which both formulas are off."""
     found = []
     for beta2 in dict.fromkeys(table["beta2"]):
         here = table.where(beta2=beta2)

@@ -1,4 +1,4 @@
-"""The theory's simulated figures: each from its table to a plot."""
+"""The theory's simulated figures, each made from a table."""
 
 import math
 
