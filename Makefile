@@ -6,6 +6,8 @@ ENV_PYTHON = $(ENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # What needs neither the study nor a trainer.
 OPTIM_TESTS := tests/optim tests/theory $(patsubst %,tests/test_%.py,warmup clocks files import links) \
 	src/rectified/optim src/rectified/theory src/rectified/warmup.py
+# What is read, in American English.
+SPELLED := src tests docs benchmarks tools examples $(wildcard *.md)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -29,10 +31,11 @@ test-torch: ## the optimizer tests on torch VERSION=2.6.0 [PYTHON=python3.12] [E
 	$(ENV_PYTHON) -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
 	$(ENV_PYTHON) -m pytest -q -n 2 --dist worksteal -rs $(OPTIM_TESTS)
 
-check: .venv/dev ## format, lint, types
+check: .venv/dev ## format, lint, types, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell $(SPELLED)
 
 docs: .venv/dev ## remake the tables and pictures of docs and README
 	$(BIN)/python docs/make.py

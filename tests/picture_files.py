@@ -85,8 +85,8 @@ def packed(files: Mapping[str, bytes], inside: str) -> bytes:
 
 def picture(seed: int, width: int = 64, height: int = 64, kind: str = "JPEG", mode: str = "RGB") -> bytes:
     """A file with a smooth picture of its own."""
-    colours = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+    colors = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    image = Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
     content = io.BytesIO()
     image.save(content, kind, quality=90)
     return content.getvalue()
