@@ -54,7 +54,7 @@ class Adam(BaseOptimizer):
         foreach, fused: ``None`` uses torch's fused op, with copies of tensors that it cannot take, and foreach ops for
             tensor subclasses and devices that it does not support; ``foreach=True`` or ``fused=False`` always uses
             foreach ops.
-        decoupled_weight_decay: theta *= 1 - lr * weight_decay instead, at every step that may move theta; not scaled
+        decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; not scaled
             by omega.
         warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
             :mod:`rectified.warmup`; ``None`` is plain Adam.

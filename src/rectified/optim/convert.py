@@ -185,7 +185,7 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
 
     .. math:: m_t = (1 - \beta_1^t)\,\hat m_t \qquad v_t = (1 - \beta_2^t)\,\hat v_t
 
-    All forms of weight decay are converted; the fully decoupled form, theta *= 1 - lr / max_lr * lambda, becomes
+    All forms of weight decay are converted; the fully decoupled form, ``theta *= 1 - lr / max_lr * lambda``, becomes
     decoupled with lambda / max_lr. Kahan compensation is kept and sets ``rounding="kahan"``.
 
     Args:

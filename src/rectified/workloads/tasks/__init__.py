@@ -59,7 +59,7 @@ def parse_task(text: str, data: Path | None = None) -> BaseTask:
 
     Args:
         text: the name of a built-in task, such as ``"cifar10(subset=5000)"``; options become part of the task's name.
-            Or a file or module that holds a :class:`Task`: see :func:`load_task`.
+            Or a file or module that holds a :class:`rectified.study.Task`: see :func:`load_task`.
         data: the folder that a user names; see :func:`built_in_task`.
 
     Raises:

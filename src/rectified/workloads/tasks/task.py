@@ -44,6 +44,9 @@ class BaseTask(ABC):
         resumable: whether an epoch can be resumed in the middle. If not, checkpoints are written only at the end of an
             epoch, and a resumed run restarts its epoch.
         options: the names of attributes that may be set in parentheses after the name.
+
+    Raises:
+        ValueError: loss_scale, margin, clip or weight_decay is outside its range.
     """
 
     options: ClassVar[tuple[str, ...]] = ("loss_scale",)
@@ -157,7 +160,11 @@ class BaseTask(ABC):
         """The mean loss over the batch's examples, or over what :meth:`weight` counts."""
 
     def weight(self, batch: Any) -> int:
-        """The number of items that the loss is a mean over, by which ranks weight their parts of a batch."""
+        """The number of items that the loss is a mean over, by which ranks weight their parts of a batch.
+
+        Raises:
+            ValueError: no tensor in the batch has a dimension.
+        """
         return examples(batch)
 
     @abstractmethod

@@ -9,7 +9,7 @@ from .task import BaseTask
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A task's name and metrics; the attributes are those of :class:`BaseTask`.
+    """A task's name and metrics; the attributes are those of :class:`rectified.study.BaseTask`.
 
     A study's folder holds it, so that results can be read without the task's own file.
 
