@@ -139,7 +139,7 @@ class Rectified(Warmup):
         start: ``"momentum"`` (the paper, torch.optim) or ``"hold"`` (the authors' code).
 
     Raises:
-        TypeError: the threshold is no number.
+        TypeError: the threshold is not a number.
         ValueError: an unknown variance or start, or a threshold below what the variance allows (4, or 2); from
             ``omega``, a beta2 at which rho_t never exceeds the threshold.
 
@@ -246,7 +246,7 @@ class Linear(Warmup):
         steps: T_w, at least 1.
 
     Raises:
-        TypeError: steps is no number.
+        TypeError: steps is not a number.
         ValueError: steps is below 1, or infinite.
 
     >>> Linear(100).omega(1, beta2=0.999)
@@ -279,7 +279,7 @@ class SecondMomentOnly(Warmup):
         steps: T, at least 0.
 
     Raises:
-        TypeError: steps is no number.
+        TypeError: steps is not a number.
         ValueError: steps is below 0, or infinite.
 
     >>> [SecondMomentOnly(2000).omega(t, beta2=0.999) for t in (2000, 2001)]

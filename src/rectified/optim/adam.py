@@ -54,8 +54,8 @@ class Adam(BaseOptimizer):
         foreach, fused: ``None`` uses torch's fused op, with copies of tensors that it cannot take, and foreach ops for
             tensor subclasses and devices that it does not support; ``foreach=True`` or ``fused=False`` always uses
             foreach ops.
-        decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; not scaled
-            by omega.
+        decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; omega
+            does not scale it.
         warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
             :mod:`rectified.warmup`; ``None`` is plain Adam.
         eps_hat: add eps to sqrt(v) before its bias correction (as torch's RAdam and Adam-eps do) instead of after.
