@@ -197,9 +197,9 @@ def test_wider_parameters_in_the_same_group_are_left_as_they_are():
     ("options", "dtype", "error", "words"),
     [
         ({"rounding": "up"}, torch.bfloat16, ValueError, "rounding is 'up'.*'nearest', 'kahan', 'stochastic'"),
-        ({"rounding": "kahan", "state_dtype": torch.bfloat16}, torch.bfloat16, ValueError, "needs torch.float32"),
+        ({"rounding": "kahan", "state_dtype": torch.bfloat16}, torch.bfloat16, ValueError, "must be torch.float32"),
         ({"rounding": "stochastic"}, torch.float16, RuntimeError, "float16.*'kahan' works for both"),
-        ({"state_dtype": torch.float64}, torch.bfloat16, RuntimeError, "state_dtype torch.float64"),
+        ({"state_dtype": torch.float64}, torch.bfloat16, RuntimeError, "state_dtype is torch.float64"),
     ],
     ids=str,
 )

@@ -396,8 +396,8 @@ def test_a_group_that_cannot_be_warmed_up_is_refused_and_not_kept():
         (peer("pytorch_optimizer.Lion"), ["Lion", "signs", "Linear(steps)"]),
         (peer("pytorch_optimizer.Adan"), ["Rectified", "beta2", "Adan", "betas", "pass beta2="]),
         (partial(torch.optim.Adam, betas=(0.9, 0.5)), ["0.5", "never leave its start", "UntunedLinear"]),
-        (rectified.RAdam, ["RAdam", "warmup of its own"]),
-        (partial(rectified.Adam, warmup=Linear(5)), ["Adam", "warmup of its own"]),
+        (rectified.RAdam, ["RAdam", "has its own warmup"]),
+        (partial(rectified.Adam, warmup=Linear(5)), ["Adam", "has its own warmup"]),
     ],
 )
 def test_what_cannot_be_rectified_is_refused_with_the_reason(make, fragments):

@@ -227,7 +227,7 @@ def test_a_tensor_lr():
         (torch.optim.SGD, None, ["SGD", "no v", "Linear(steps)"]),
         (torch.optim.SGD, UntunedLinear(), ["UntunedLinear needs beta2", "SGD", "pass beta2="]),
         (peer("pytorch_optimizer.Lion"), None, ["Lion", "signs"]),
-        (rectified.RAdam, None, ["warmup of its own"]),
+        (rectified.RAdam, None, ["has its own warmup"]),
         (partial(torch.optim.Adam, amsgrad=True), None, ["amsgrad=True"]),
     ],
 )
