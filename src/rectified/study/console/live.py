@@ -197,7 +197,7 @@ def grid(
                 here = [run for run in of if (run.method, run.lr) == (method, lr)]
                 measured = [values[run] for run in here if run in values]
                 mean = f" {number(fmean(measured))}" if measured else ""
-                cells.append("".join(_GLYPHS[status[run]] for run in here) + mean)
+                cells.append(Text.from_markup("".join(_GLYPHS[status[run]] for run in here) + mean))
             table.add_row(Text(method), *cells)
         parts += [Text(setting.title), table]
         if values:
@@ -247,10 +247,10 @@ def summary(results: StudyResults) -> rich.console.Group:
     return rich.console.Group(*parts)
 
 
-def _summed(group: Group | None) -> str:
+def _summed(group: Group | None) -> Text:
     if group is None:
-        return ""
+        return Text()
     text = [number(group.mean)] if group.values else []
     if len(group.values) > 1:
         text.append(f"{number(min(group.values))} to {number(max(group.values))}")
-    return "\n".join([*text, *(f"[yellow]{gap}[/]" for gap in group.gaps)])
+    return Text.from_markup("\n".join([*text, *(f"[yellow]{gap}[/]" for gap in group.gaps)]))
