@@ -15,7 +15,6 @@ from rectified.figures.theory_page.reader_tables import digits, period_markdown,
 from rectified.study.analysis.comparisons import Difference
 from rectified.study.analysis.formatting import number
 from rectified.study.analysis.results import SettingResults, StudyResults
-from rectified.study.execution.gradients import read_histograms
 from rectified.study.report.drawings.gradient_histograms import median
 from rectified.study.report.export import group_mean, sheets
 from rectified.study.storage.store import Store
@@ -144,10 +143,10 @@ def ends(store: Store, metrics: Mapping[str, str], seed: int) -> str:
 def first_gradients(store: Store, at: Sequence[int], methods: Sequence[str]) -> str:
     """The median of log10 |g| over all elements that are not 0, a method a row, a step a column."""
     found: dict[str, list[dict[int, float]]] = {}
-    for run in store.runs():
-        histograms = {each.step: median(each) for each in read_histograms(store.folder(run))}
-        if histograms and run.method in methods:
-            found.setdefault(run.method, []).append(histograms)
+    for record in store.records():
+        histograms = {each.step: median(each) for each in record.gradients}
+        if histograms and record.run.method in methods:
+            found.setdefault(record.run.method, []).append(histograms)
     rows = [
         [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
     ]

@@ -2,11 +2,12 @@
 
     python tests/study/damage.py [--damages 500] [--seed 0]
 
-Half of the damages are to a finished study, half to one that was interrupted. After each come `status`, `report`,
-`export` and the study's own call, in this process. Counted is what they did.
+A third of the damages are to a finished study, a third to one that was interrupted, a third to one that is packed.
+After each come `status`, `report`, `export` and the study's own call, in this process. Counted is what they did.
 """
 
 import argparse
+import gzip
 import io
 import json
 import os
@@ -31,6 +32,9 @@ from rectified.study.execution.limits import ANY, Limits
 from rectified.study.executors import LocalExecutor
 from rectified.study.executors.executor import Attempts, Event
 from rectified.study.runner import run_study
+from rectified.study.storage.archive import NAME as ARCHIVE
+from rectified.study.storage.packing import pack
+from rectified.study.storage.store import Store
 
 STUDY = Study("fashion-mnist-mini", ["adam", "radam"], 0.01, [0, 1], epochs=1, batch_sizes=1000)
 COMMAND = "rectified study fashion-mnist-mini --methods adam,radam --lrs 0.01 --seeds 0,1 --epochs 1"
@@ -101,6 +105,14 @@ def begun(out, finished):
     return out
 
 
+def archived(finished, out):
+    """A finished study whose runs are packed."""
+    shutil.copytree(finished, out)
+    pack(Store.open(out), remove_folders=True)
+    (out / "runs").mkdir(exist_ok=True)
+    return out
+
+
 def flip(rng, content):
     i = rng.randrange(len(content) or 1)
     return content[:i] + bytes([rng.randrange(256)]) + content[i + 1 :]
@@ -127,7 +139,9 @@ CONTENTS = {
     "deep": lambda rng, content: b"[" * 100_000,
     "a large number": lambda rng, content: content.replace(b"1", b"1" + b"0" * 400, 1),
     "not a number": lambda rng, content: content.replace(b"0.", b"NaN, 0.", 1),
-    "a newer version": lambda rng, content: content.replace(b'"format": 2', b'"format": 3').replace(b"done", b"won"),
+    "a newer version": lambda rng, content: (
+        content.replace(b'"format": 2', b'"format": 3').replace(b'"format": 1', b'"format": 2').replace(b"done", b"won")
+    ),
     "words": lambda rng, content: content.replace(b": 1", b': "one"'),
 }
 _LONGEST = 120  # seconds for a trial, which takes two: a pipe could be waited for without end
@@ -138,13 +152,19 @@ OTHERS = ("gone", "a folder", "a link", "a pipe", "a link to nowhere")
 def damage(rng, out, outside):
     """Damage one file of the study; says which, and how."""
     runs = sorted(path for path in out.glob("runs/*") if path.is_dir())
-    folder, name = rng.choice([(out, rng.choice(FILES)), *[(rng.choice(runs), rng.choice(RUN_FILES))] * 4])
+    in_runs = [(rng.choice(runs), rng.choice(RUN_FILES)) if runs else (out, ARCHIVE)] * 4
+    folder, name = rng.choice([(out, rng.choice(FILES)), *in_runs])
     path = next(iter(sorted(folder.glob("events*"))), folder / "events") if name == "events" else folder / name
     how = rng.choice([*CONTENTS, *OTHERS])
     content = path.read_bytes() if path.is_file() else b""
     path.unlink(missing_ok=True)
     if how in CONTENTS:
-        path.write_bytes(CONTENTS[how](rng, content))
+        if name == ARCHIVE and rng.randrange(2):  # what is in it, by somebody who packs it again
+            lines = gzip.decompress(content).splitlines(keepends=True)
+            i = rng.randrange(len(lines))
+            path.write_bytes(gzip.compress(b"".join([*lines[:i], CONTENTS[how](rng, lines[i]), *lines[i + 1 :]])))
+        else:
+            path.write_bytes(CONTENTS[how](rng, content))
     elif how == "a folder":
         path.mkdir()
         (path / "mine.txt").write_text("mine")
@@ -189,7 +209,7 @@ def trial(rng, original, reference, place):
     assert (out / "runs" / "mine.txt").read_text() == "mine"
     assert not path.is_dir() or (path / "mine.txt").read_text() == "mine"
     if status == 2:
-        if name == "study.json":  # the way out that it names
+        if name == "study.json" or (name == ARCHIVE and how == "a newer version"):  # the way out that it names
             path.rename(outside / "moved") if not path.is_dir() else path.rename(outside / "folder")
             status, said = call(out)
             assert status == 0, (name, how, said)
@@ -219,6 +239,7 @@ def trials(count, seed, place, broken=()):
     """
     rng, found = random.Random(seed), Counter()
     originals = [begun(place / "finished", True), begun(place / "interrupted", False)]
+    originals.append(archived(originals[0], place / "packed"))
     reference = (originals[0] / "results.csv").read_bytes()
     signal.signal(signal.SIGALRM, _too_long)
     for i in range(count):
@@ -226,7 +247,7 @@ def trials(count, seed, place, broken=()):
         here.mkdir()
         signal.alarm(_LONGEST)
         try:
-            name, how, end = trial(rng, originals[i % 2], reference, here)
+            name, how, end = trial(rng, originals[i % len(originals)], reference, here)
         except broken as error:
             name, how, end = type(error).__name__, "", "broken"
         finally:

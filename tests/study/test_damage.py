@@ -1,5 +1,6 @@
 """Damaged folders: every command after every damage, and what each damage leads to."""
 
+import gzip
 import json
 import os
 import random
@@ -218,6 +219,43 @@ def test_of_a_newer_version_is_one_line(out):
     assert "was written by a newer version of rectified" in said
 
 
+@pytest.fixture(scope="module")
+def packed(original, tmp_path_factory):
+    return damage.archived(original, tmp_path_factory.mktemp("packed") / "out")
+
+
+def test_a_study_goes_on_with_the_runs_of_its_archive(packed, tmp_path):
+    out = shutil.copytree(packed, tmp_path / "out")
+    reference = (out / "results.csv").read_bytes()
+    status, said = damage.call(out)
+    assert status == 0
+    assert "4 of 4 runs are there already" in said
+    assert not list((out / "runs").iterdir())
+    (out / "study.json").unlink()
+    assert "4 of 4 runs are there already" in damage.call(out)[1]
+    assert (out / "results.csv").read_bytes() == reference
+
+
+def test_a_run_that_is_damaged_in_the_archive_runs_again_in_a_folder(packed, tmp_path):
+    out = shutil.copytree(packed, tmp_path / "out")
+    path, reference = out / damage.ARCHIVE, (out / "results.csv").read_bytes()
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"test_accuracy", b"test_accurace")
+    path.write_bytes(content := gzip.compress(b"".join(lines)))
+    status, said = damage.call(out)
+    assert status == 0
+    assert "line 3 is left out: adam lr 0.01 seed 1 is not as it was written" in said
+    assert "3 of 4 runs are there already" in said
+    assert (out / "results.csv").read_bytes() == reference
+    (folder,) = (out / "runs").iterdir()
+    assert folder.name.startswith("adam-lr0.01-seed1-")
+    assert path.read_bytes() == content, "no study writes there"
+    assert "4 of 4 runs are there already" in damage.call(out)[1]
+    path.unlink()
+    status, said = damage.call(out)
+    assert "1 of 4 runs are there already" in said
+
+
 class Removing(damage.Here):
     """Somebody removes study.json, or the whole folder, after the second run."""
 
@@ -324,4 +362,4 @@ def test_no_temporary_file_has_a_name_that_can_be_guessed(tmp_path, monkeypatch)
 
 def test_random_damage(tmp_path):
     """A few of those that the slow test makes a hundred of."""
-    assert sum(damage.trials(2, random.Random(7).randrange(10**6), tmp_path).values()) == 2
+    assert sum(damage.trials(3, random.Random(7).randrange(10**6), tmp_path).values()) == 3

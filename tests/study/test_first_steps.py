@@ -9,7 +9,7 @@ from mini_runs import new_store
 from test_resume import TINY, a_run, run
 
 from rectified.study.execution.execute import execute
-from rectified.study.execution.first_steps import read_steps
+from rectified.study.execution.first_steps import parse_steps
 from rectified.study.storage.store import write_json
 from rectified.warmup import Rectified
 
@@ -17,6 +17,10 @@ LONG = {"epochs": 10, "batch_size": 1}  # 520 steps
 PLAIN = dataclasses.replace(TINY, averaged=1)
 # All that there is up to 200, then as many for each doubling.
 RECORDED = [*range(1, 201), *range(202, 401, 2), *range(404, 521, 4)]
+
+
+def steps_in(folder):
+    return parse_steps((folder / "steps.csv").read_bytes())
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def seen(monkeypatch):
 
 def test_every_step_up_to_200_is_recorded_then_ever_fewer_each_as_training_saw_it(seen, tmp_path):
     run(a_run("radam", task=PLAIN, **LONG), TINY.load(None), tmp_path)
-    found = read_steps(tmp_path)
+    found = steps_in(tmp_path)
     assert [each.step for each in found] == RECORDED
     assert len(seen) == 520
     assert [each.loss for each in found] == [seen[step - 1] for step in RECORDED]
@@ -47,7 +51,7 @@ def test_every_step_up_to_200_is_recorded_then_ever_fewer_each_as_training_saw_i
 
 def test_the_losses_of_an_epoch_are_those_of_its_mean(tmp_path):
     run(a_run(), TINY.load(None), tmp_path)
-    losses = [each.loss for each in read_steps(tmp_path)]
+    losses = [each.loss for each in steps_in(tmp_path)]
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [sum(losses[:7]) / 7, sum(losses[7:]) / 7] == [row["train_loss"] for row in rows]
 
@@ -71,7 +75,7 @@ def rectified(t):
 )
 def test_omega_is_the_methods_and_the_lr_the_schedules(method, omega, tmp_path):
     run(a_run(method, lr=0.2), TINY.load(None), tmp_path)
-    found = read_steps(tmp_path)
+    found = steps_in(tmp_path)
     assert [each.omega for each in found] == pytest.approx([omega(t) for t in range(1, 15)], abs=1e-12)
     assert [each.lr for each in found] == pytest.approx([0.2 * (1 - step / 14) for step in range(14)])
 
@@ -80,7 +84,7 @@ def test_a_run_that_diverges_has_the_steps_up_to_there(tmp_path):
     *_, end = execute(a_run("sgd", lr=1e30), TINY.load(None), tmp_path)
     assert end.kind == "diverged"
     last = json.loads((tmp_path / "done.json").read_text())["step"]
-    assert [each.step for each in read_steps(tmp_path)] == list(range(1, last + 1))
+    assert [each.step for each in steps_in(tmp_path)] == list(range(1, last + 1))
     assert 1 <= last < 14
 
 

@@ -23,7 +23,7 @@ def test_the_code_of_the_page_runs(page):
 def test_its_commands_are_read_by_the_command_line():
     text = (pages.DOCS / "study.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    rectified (.*?)(?:  +#.*)?$", text, re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         tyro.cli(cli.Command, args=shlex.split(command))
 

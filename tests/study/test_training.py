@@ -9,7 +9,7 @@ import torch
 from test_resume import NEVER, STEPS, TINY, a_run, run
 
 from rectified.study.config.methods import parse
-from rectified.study.execution.gradients import EDGES, read_histograms
+from rectified.study.execution.gradients import EDGES, parse_histograms
 from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
 from rectified.workloads.tasks.lr_decay import LinearDecay
@@ -96,7 +96,7 @@ def test_histograms_count_every_gradient_before_it_is_clipped(tmp_path):
     task = dataclasses.replace(PLAIN, loss_scale=1024.0, clip=1e-3)
     this = a_run("adam", task=task)
     run(this, task.load(None), tmp_path / "run", limits=Limits(gradients=3))
-    found = read_histograms(tmp_path / "run")
+    found = parse_histograms((tmp_path / "run" / "gradients.csv").read_bytes())
     assert [h.step for h in found] == [1, 2, 3]
     begun = Training.begin(this, data := task.load(None))
     task.loss(begun.model, next(task.batches(data, 8, begun.generator()))).backward()

@@ -18,7 +18,7 @@ from ..files import FULL
 from ..study.config.errors import InvalidOption
 from ..workloads.data import DataNotFoundError
 from .bench import Bench
-from .folder import Export, Report, Status
+from .folder import Export, Pack, Report, Status
 from .init import Init
 from .paper import Paper
 from .study_command import StudyCommand
@@ -32,6 +32,7 @@ Command = (
     | Annotated[Status, subcommand("status")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Pack, subcommand("pack")]
     | Annotated[VerdictCommand, subcommand("verdict")]
     | Annotated[Paper, subcommand("paper")]
     | Annotated[Theory, subcommand("theory")]

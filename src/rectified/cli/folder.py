@@ -1,4 +1,4 @@
-"""The commands that read a study's folder: `rectified status`, `report` and `export`."""
+"""The commands that read a study's folder: `rectified status`, `report`, `export` and `pack`."""
 
 import sys
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ..files import expanded, write_output
+from ..study.analysis.formatting import count
 from ..study.analysis.results import StudyResults
 from ..study.console.live import say
 from ..study.console.status import print_status
 from ..study.report import write_figures, write_report
 from ..study.report.export import Format, export
+from ..study.storage.packing import pack
 from ..study.storage.store import Store
 
 _BASELINE = "(default: the study's own, or its first method)"
@@ -44,6 +46,8 @@ class Report:
         results = StudyResults.read(store, self.baseline)
         page = write_report(results, store.out)
         store.write_tables(results.by_key)
+        for problem in store.problems():
+            say(console, problem)
         say(console, results.verdict)
         say(console, f"report: {page}")
         say(console, f"figures: {write_figures(results, store.out)}")
@@ -64,10 +68,36 @@ class Export:
     """The method that the others are compared with."""
 
     def __call__(self, command: str, console: Console) -> int:
-        results = StudyResults.read(Store.open(expanded(self.out)), self.baseline)
-        text = export(results, self.format)
+        store = Store.open(expanded(self.out))
+        text = export(StudyResults.read(store, self.baseline), self.format)
+        for problem in store.problems():
+            print(problem, file=sys.stderr)
         if self.file is None:
             sys.stdout.write(text)
         else:
             write_output(expanded(self.file), text)
         return 0
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Write a study's finished runs into one compressed file, runs.jsonl.gz, which every command reads."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder of the study; no study may be running in it."""
+    remove_folders: bool = False
+    """Remove the folders of the packed runs, with their TensorBoard files. Your own files in them stay."""
+
+    def __call__(self, command: str, console: Console) -> int:
+        done = pack(Store.open(expanded(self.out)), self.remove_folders)
+        say(console, f"packed {count(done.runs, 'run')} into {done.path}, {done.size / 1e3:,.0f} kB")
+        for line in done.left_out:
+            say(console, line)
+        if done.unfinished:
+            say(console, f"not packed: {count(len(done.unfinished), 'run')} not finished")
+        if done.folders and self.remove_folders:
+            first = ", ".join(map(str, done.folders[:3])) + ", ..." * (len(done.folders) > 3)
+            say(console, f"{count(len(done.folders), 'folder')} of packed runs stayed, since they hold other files: {first}")
+        elif done.folders:
+            say(console, f"{count(len(done.folders), 'folder')} of packed runs can be removed: --remove-folders")
+        return int(bool(done.left_out))

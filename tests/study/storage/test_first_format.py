@@ -1,5 +1,6 @@
 """Folders of earlier versions are still read: cells/ for runs/, no tasks and no study in study.json."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
-from made_by_hand import add
+from made_by_hand import add, unpack
 from rectified import cli
 from rectified.study import Study, StudyResults
 from rectified.study.config.runs import RunKey
@@ -15,6 +16,7 @@ from rectified.study.execution.checkpoint import read_checkpoint, write_checkpoi
 from rectified.study.execution.execute import execute
 from rectified.study.execution.limits import Limits
 from rectified.study.storage.first_format import baseline
+from rectified.study.storage.packing import pack
 from rectified.study.storage.store import Store
 
 STUDIES = Path(__file__).parents[3] / "docs" / "studies"
@@ -79,9 +81,12 @@ def test_it_goes_on_in_its_own_folders(tmp_path):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_path, capsys):
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(packed, tmp_path, capsys):
     """With a run that an earlier version had begun, whose checkpoint calls it a cell and has no single steps."""
     out = shutil.copytree(STUDIES / "cifar10", tmp_path / "cifar10")
+    if not packed:
+        unpack(out)
     study = Study("fashion-mnist-mini", "radam", 0.01, 0, epochs=2, batch_sizes=500)
     (run,) = study.runs()
     store, data = Store.open(out), run.task.load(run.task.find(None, print))
@@ -102,7 +107,8 @@ def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(tmp_p
     assert (folder / "rows.jsonl").read_bytes() == (tmp_path / "whole" / "rows.jsonl").read_bytes()
     assert store.runs() == [run.key, *before]
     assert not (out / "runs").exists()
-    assert {path.name for path in (out / "cells").iterdir()} == {key.old_id for key in store.runs()}
+    there = [run.key] if packed else store.runs()
+    assert {path.name for path in (out / "cells").iterdir()} == {key.old_id for key in there}
     assert {record.status for record in Store.open(out).records()} == {"done"}
     _, *rest = (STUDIES / "cifar10" / "results.csv").read_text().splitlines()
     assert (out / "results.csv").read_text().splitlines()[2:] == rest
@@ -122,11 +128,26 @@ def test_a_task_and_a_method_that_this_version_does_not_know_are_read(tmp_path, 
     assert "their.Warmup(3)" in page
 
 
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in STUDIES.glob("*/study.json")))
+def test_the_committed_studies_are_packed_whole(name, tmp_path):
+    """Read from folders they are the same, and packing these gives the same lines."""
+    out = shutil.copytree(STUDIES / name, tmp_path / name, ignore=shutil.ignore_patterns("runs", "cells"))
+    records = Store.open(out).records()
+    assert Store.open(out).problems() == []
+    assert "missing" not in {record.status for record in records}
+    unpack(out)
+    assert Store.open(out).records() == records
+    again = pack(Store.open(out), remove_folders=True)
+    assert again.left_out == ()
+    committed = (STUDIES / name / again.path.name).read_bytes()
+    assert gzip.decompress(again.path.read_bytes()) == gzip.decompress(committed)
+
+
 @pytest.mark.parametrize("name", ["fashion-mnist", pytest.param("multi30k", marks=pytest.mark.slow)])
 def test_the_studies_of_the_docs_are_reported_as_they_are_committed(name, tmp_path):
     out = shutil.copytree(STUDIES / name, tmp_path / name)
     assert cli.main(["report", str(out)]) == 0
-    for file in ("results.csv", "timings.csv", "study.json"):
+    for file in ("results.csv", "timings.csv", "study.json", "runs.jsonl.gz"):
         assert (out / file).read_bytes() == (STUDIES / name / file).read_bytes(), f"run make docs for {file}"
     (setting,) = StudyResults.read(Store.open(out)).settings
     for page in (out / "report.html", STUDIES / name / "report.html"):

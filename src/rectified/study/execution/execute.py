@@ -22,7 +22,8 @@ from ...workloads.numbers import is_finite
 from ..config.runs import Run
 from ..storage.locks import LOCK, locked
 from ..storage.records import Row
-from ..storage.run_folder import CONFIG, DONE, ROWS, clear, digests, refuse_link
+from ..storage.run_files import digests
+from ..storage.run_folder import CONFIG, DONE, ROWS, RunFolder, clear, refuse_link
 from ..storage.store import write_json
 from . import checkpoint
 from .checkpoint import CheckpointError, read_checkpoint, write_checkpoint
@@ -106,7 +107,8 @@ def execute(
             write_histograms(folder, training.gradients)
         os.fsync(rows.fileno())  # its digest is in done.json
         done = {"status": status, "step": training.step, "rows": len(training.rows), "seconds": training.seconds}
-        done |= {"attempts": attempt, **provenance(), "versions": training.versions, "sha256": digests(folder)}
+        done |= {"attempts": attempt, **provenance(), "versions": training.versions}
+        done |= {"sha256": digests(RunFolder(folder))}
         write_json(folder / DONE, done)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
     yield Progress("done" if status == "done" else "diverged")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ...files import read, write
+from ...files import write
 from ...messages import shown
 from ...workloads.numbers import LARGEST, is_finite
 
@@ -49,18 +49,17 @@ def write_steps(folder: Path, found: Iterable[StepRecord]) -> None:
     write(folder / NAME, "\n".join(lines) + "\n")
 
 
-def read_steps(folder: Path) -> list[StepRecord]:
-    """Read steps.csv from a run's folder; empty if there is no such file.
+def parse_steps(content: bytes) -> list[StepRecord]:
+    """Parse the content of a steps.csv; empty content has no steps.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the content is damaged.
+
+    >>> parse_steps(b"step,loss,omega,lr\\n1,2.5,0.0,0.01\\n")
+    [StepRecord(step=1, loss=2.5, omega=0.0, lr=0.01)]
     """
     try:
-        text = read(folder / NAME).decode()
-    except FileNotFoundError:
-        return []
-    try:
-        rows: Sequence[Sequence[str]] = list(csv.reader(text.splitlines()))[1:]
+        rows: Sequence[Sequence[str]] = list(csv.reader(content.decode().splitlines()))[1:]
     except csv.Error as error:
         raise ValueError(f"{NAME}: {error}") from None
     return checked_steps([(float(step), float(loss), float(omega), float(lr)) for step, loss, omega, lr in rows])

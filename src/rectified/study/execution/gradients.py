@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...files import read, write
+from ...files import write
 
 NAME = "gradients.csv"
 LOWEST, HIGHEST, PER_DECADE = -16, 4, 4
@@ -69,18 +69,17 @@ def write_histograms(folder: Path, found: Sequence[Histogram]) -> None:
     write(folder / NAME, "\n".join(lines) + "\n")
 
 
-def read_histograms(folder: Path) -> list[Histogram]:
-    """Read gradients.csv from a run's folder; empty if none were recorded.
+def parse_histograms(content: bytes) -> list[Histogram]:
+    """Parse the content of a gradients.csv; empty content has no histograms.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the content is damaged.
+
+    >>> parse_histograms(b"")
+    []
     """
     try:
-        text = read(folder / NAME).decode()
-    except FileNotFoundError:
-        return []
-    try:
-        numbers = [list(map(int, row)) for row in list(csv.reader(text.splitlines()))[1:]]
+        numbers = [list(map(int, row)) for row in list(csv.reader(content.decode().splitlines()))[1:]]
     except csv.Error as error:
         raise ValueError(f"{NAME}: {error}") from None
     return checked_histograms(numbers)

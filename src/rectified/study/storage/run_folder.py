@@ -1,4 +1,4 @@
-"""A run's folder: which files in it belong to this program, and whether they are intact.
+"""A run's folder: which files in it belong to this program.
 
 config.json               the run and the versions it is computed with
 rows.jsonl                one row per epoch
@@ -13,8 +13,8 @@ Nothing else in the folder is ever removed, and no link in it is followed.
 """
 
 import errno
-import hashlib
-from collections.abc import Mapping
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...files import is_temporary, read
@@ -55,24 +55,24 @@ def clear(folder: Path, keep: tuple[str, ...]) -> None:
             path.unlink()
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each existing result file, by name."""
-    found = {}
-    for name in RESULTS:
-        try:
-            found[name] = hashlib.sha256(read(folder / name)).hexdigest()
-        except FileNotFoundError:
-            continue
-    return found
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's files where they lie in its folder, see :class:`~.run_files.RunFiles`."""
 
+    path: Path
 
-def check_digests(folder: Path, expected: Mapping[str, str]) -> None:
-    """Check a run's results against their digests; a file that an earlier version wrote without one is not checked.
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the run is in there, or a link in its place; a lock or TensorBoard's files are not."""
+        if self.path.is_symlink() or self.path.parent.is_symlink():
+            return True
+        return any(os.path.lexists(self.path / name) for name in (CONFIG, checkpoint.NAME, DONE))
 
-    Raises:
-        ValueError: a file is missing or was changed.
-    """
-    found = digests(folder)
-    for name, digest in expected.items():
-        if found.get(name) != digest:
-            raise ValueError(f"{name} was changed after it was written" if name in found else f"{name} is missing")
+    def read(self, name: str) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            OSError: there is no such file, or it or the folder is a link.
+        """
+        refuse_link(self.path)
+        return read(self.path / name)

@@ -2,6 +2,7 @@
 
 OUT/study.json       the study, its tasks and runs, the commands it was called with: what makes OUT a study
 OUT/runs/ID/         one run, see run_folder.py
+OUT/runs.jsonl.gz    packed runs, see archive.py; a run that also has a folder is read from the folder
 OUT/results.csv      one row per run: what a repetition would reproduce
 OUT/timings.csv      one row per run: what a repetition would not reproduce
 OUT/.lock            empty; locked by the running study
@@ -12,10 +13,10 @@ A folder may come from a stranger: reading it imports nothing that it names, fol
 from it that was not checked. Damage is reported, and a damaged run runs again with the next call.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,19 +24,19 @@ from ...files import is_temporary, read, sweep, write
 from ...workloads.tasks.task_info import TaskInfo
 from ..config.runs import RunKey
 from ..execution import checkpoint
-from ..execution.first_steps import read_steps
-from ..execution.gradients import read_histograms
-from . import first_format, validation
+from . import archive, first_format, validation
+from .archive import Archive, read_archive
 from .locks import LOCK, is_locked, locked
 from .records import Record, results_csv, timings_csv
-from .run_folder import CONFIG, DONE, ROWS, check_digests, refuse_link
+from .run_files import RunFiles, read_record
+from .run_folder import CONFIG, RunFolder, refuse_link
 
 T = TypeVar("T")
 
 _KIND = "rectified study"
 _FORMAT = 2
 _RUNS = ("runs", "cells")
-_OTHERS = ("results.csv", "timings.csv", "report.html", "figures")
+_OTHERS = (archive.NAME, "results.csv", "timings.csv", "report.html", "figures")
 
 
 class NotAStudyError(ValueError):
@@ -69,7 +70,7 @@ class Store:
         """Open the folder of an existing study."""
         store = cls(out) if out.is_dir() else None
         if store is None or not store.exists:
-            more = "; repeating the command that began it recovers its runs" if store and any(store._on_disk()) else ""
+            more = "; repeating the command that began it recovers its runs" if store and any(store.on_disk()) else ""
             raise NotAStudyError(f"{out} is not a study: it has no study.json{more}")
         return store
 
@@ -81,15 +82,16 @@ class Store:
     def _is_new(self) -> bool:
         """Whether a folder without study.json is empty, or is left over from a study that was killed or lost it."""
         names = {path.name for path in self.out.iterdir() if not is_temporary(path.name)} - {LOCK}
-        return not names or (any(self._on_disk()) and names <= {*_RUNS, *_OTHERS})
+        return not names or (any(self.on_disk()) and names <= {*_RUNS, *_OTHERS})
 
-    def _on_disk(self) -> Iterator[RunKey]:
-        """The runs that have folders, according to the folders' own files."""
+    def on_disk(self) -> Iterator[RunKey]:
+        """The runs in the archive or in folders, according to their own files, whatever study.json lists."""
+        yield from self.archive.runs
         for name in _RUNS:
             runs = self.out / name
             for folder in runs.iterdir() if runs.is_dir() else ():
                 with suppress(OSError, ValueError):
-                    config = validation.mapping(validation.parsed(read(folder / CONFIG)))
+                    config = validation.mapping(validation.parsed(RunFolder(folder).read(CONFIG)))
                     key = validation.run_key(config["run"] if "run" in config else config.get("cell"))
                     if folder.name == (key.id if name == "runs" else key.old_id):
                         yield key
@@ -116,7 +118,7 @@ class Store:
             tasks: the descriptions of the runs' tasks, which are needed to read their results.
         """
         old = self._read() if self.exists else {}
-        keys = list(dict.fromkeys([*runs, *(self.runs() if old else []), *sorted(self._on_disk(), key=str)]))
+        keys = list(dict.fromkeys([*runs, *(self.runs() if old else []), *sorted(self.on_disk(), key=str)]))
         infos = {(info.name, info.version): info for info in (self.tasks() if old else {}).values()}
         for info in tasks:
             known = infos.get((info.name, info.version))
@@ -135,7 +137,7 @@ class Store:
             "tasks": [info.as_dict() for info in infos.values()],
             "cells" if first else "runs": [key.as_dict() for key in keys],
         }
-        value["sha256"] = _digest(value)
+        value["sha256"] = validation.digest(value)
         self._added = json.loads(json.dumps(value))  # the value that a reader would get
         write_json(self.out / "study.json", value)
 
@@ -155,13 +157,13 @@ class Store:
         return list(dict.fromkeys(self._entries(*_RUNS, check=validation.run_key)[0]))
 
     def problems(self) -> list[str]:
-        """Lines that describe damage to study.json."""
+        """Lines that describe damage to study.json and to the archive."""
         entries = self._entries(*_RUNS, check=validation.run_key)[1]
         entries += self._entries("tasks", check=validation.task_info)[1]
         study = self._read()
-        if not entries and study.get("sha256", digest := _digest(study)) != digest:
+        if not entries and study.get("sha256", digest := validation.digest(study)) != digest:
             entries.append(f"{self.out / 'study.json'} is damaged or was changed by hand")
-        return entries
+        return [*entries, *self.archive.problems]
 
     def _entries(self, *names: str, check: Callable[[Any], T]) -> tuple[list[T], list[str]]:
         """The valid entries of the first of these lists that study.json has, and messages about the invalid ones."""
@@ -218,6 +220,16 @@ class Store:
         runs = self.folder_of_runs
         return runs / (run.old_id if runs.name == "cells" else run.id)
 
+    @cached_property
+    def archive(self) -> Archive:
+        """The runs that were packed; read once, since no study writes there."""
+        return read_archive(self.out / archive.NAME)
+
+    def files(self, run: RunKey) -> RunFiles:
+        """The run's files: those of its folder as soon as anything of the run is in there, else the archive's."""
+        folder = RunFolder(self.folder(run))
+        return folder if folder.begun else self.archive.runs.get(run, folder)
+
     def prune(self, run: RunKey) -> None:
         """Remove files that a finished run no longer needs, in case it was killed before it removed them."""
         with suppress(OSError):  # it is of no use, and in nobody's way
@@ -229,32 +241,9 @@ class Store:
         return is_locked(self.folder(run))
 
     def record(self, run: RunKey) -> Record:
-        """Read the record of a run.
-
-        A run without done.json is missing, and will run again. So is a run whose done.json or results are damaged; its
-        error then holds the reason.
-        """
-        folder = self.folder(run)
-        try:
-            refuse_link(folder)
-            content = read(folder / DONE)
-        except FileNotFoundError:
-            return self.lost.get(run, Record(run))
-        except OSError as error:
-            return self.lost.get(run, Record(run, error=f"{DONE} cannot be read: {error}"))
-        what = DONE
-        try:
-            end = validation.ending(validation.parsed(content))
-            counted, expected = end.pop("rows"), end.pop("sha256")
-            what = ROWS
-            rows = validation.rows(read(folder / ROWS))
-            if counted not in (None, len(rows)):
-                raise ValueError(f"it has {len(rows)} of {counted} rows")
-            what = "results"
-            check_digests(folder, expected)
-            return Record(run, rows=rows, steps=read_steps(folder), gradients=read_histograms(folder), **end)
-        except (OSError, ValueError) as error:
-            return Record(run, error=f"its {what}: {error}")
+        """The record of a run, see :func:`~.run_files.read_record`."""
+        found = read_record(run, self.files(run))
+        return found if found.finished else self.lost.get(run, found)
 
     def records(self) -> list[Record]:
         """The records of all runs, in the study's order."""
@@ -280,19 +269,13 @@ class Store:
             if isinstance(version, bool) or not isinstance(version, int):
                 raise ValueError("its format is not a number")
         except (OSError, ValueError) as error:
-            way = "move it away and repeat the study's command, which recovers its runs" if any(self._on_disk()) else ""
+            way = "move it away and repeat the study's command, which recovers its runs" if any(self.on_disk()) else ""
             raise NotAStudyError(
                 f"{path} is not a study's ({error}); {way or 'name another folder with --out'}"
             ) from None
         if version > _FORMAT:
             raise NotAStudyError(f"{path} was written by a newer version of rectified; update this one to read it")
         return study  # type: ignore[return-value]
-
-
-def _digest(study: Mapping[str, Any]) -> str:
-    """The SHA-256 of a study.json's content, without the digest itself."""
-    text = json.dumps({name: value for name, value in study.items() if name != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Validation of what was read from a study's folder, which may be damaged or come from a stranger."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -37,6 +38,12 @@ def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} is {shown(value)}; it must be an object")
     return value
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """The SHA-256 of a JSON object, without its own entry."""
+    text = json.dumps({name: each for name, each in value.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_key(value: Any) -> RunKey:
