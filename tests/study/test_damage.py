@@ -229,10 +229,10 @@ def test_a_study_goes_on_with_the_runs_of_its_archive(packed, tmp_path):
     reference = (out / "results.csv").read_bytes()
     status, said = damage.call(out)
     assert status == 0
-    assert "4 of 4 runs are there already" in said
+    assert "4 of 4 runs are already finished" in said
     assert not list((out / "runs").iterdir())
     (out / "study.json").unlink()
-    assert "4 of 4 runs are there already" in damage.call(out)[1]
+    assert "4 of 4 runs are already finished" in damage.call(out)[1]
     assert (out / "results.csv").read_bytes() == reference
 
 
@@ -244,16 +244,16 @@ def test_a_run_that_is_damaged_in_the_archive_runs_again_in_a_folder(packed, tmp
     path.write_bytes(content := gzip.compress(b"".join(lines)))
     status, said = damage.call(out)
     assert status == 0
-    assert "line 3 is left out: adam lr 0.01 seed 1 is not as it was written" in said
-    assert "3 of 4 runs are there already" in said
+    assert "line 3 is left out: adam lr 0.01 seed 1 was changed after it was written" in said
+    assert "3 of 4 runs are already finished" in said
     assert (out / "results.csv").read_bytes() == reference
     (folder,) = (out / "runs").iterdir()
     assert folder.name.startswith("adam-lr0.01-seed1-")
     assert path.read_bytes() == content, "no study writes there"
-    assert "4 of 4 runs are there already" in damage.call(out)[1]
+    assert "4 of 4 runs are already finished" in damage.call(out)[1]
     path.unlink()
     status, said = damage.call(out)
-    assert "1 of 4 runs are there already" in said
+    assert "1 of 4 runs are already finished" in said
 
 
 class Removing(damage.Here):

@@ -95,7 +95,7 @@ def test_the_record_of_a_run_has_its_steps_and_a_run_of_an_earlier_version_has_n
     found = store.record(this.key).steps
     assert [each.step for each in found] == list(range(1, 15))
     (store.folder(this.key) / "steps.csv").unlink()
-    assert store.record(this.key).error == "its results: steps.csv is gone"
+    assert store.record(this.key).error == "its results: steps.csv is missing"
     done = store.folder(this.key) / "done.json"
     write_json(done, {name: x for name, x in json.loads(done.read_text()).items() if name != "sha256"})
     assert store.record(this.key).status == "done"

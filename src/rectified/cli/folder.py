@@ -97,7 +97,7 @@ class Pack:
             say(console, f"not packed: {count(len(done.unfinished), 'run')} not finished")
         if done.folders and self.remove_folders:
             first = ", ".join(map(str, done.folders[:3])) + ", ..." * (len(done.folders) > 3)
-            say(console, f"{count(len(done.folders), 'folder')} of packed runs stayed, since they hold other files: {first}")
+            say(console, f"{count(len(done.folders), 'folder')} of packed runs hold other files and stayed: {first}")
         elif done.folders:
             say(console, f"{count(len(done.folders), 'folder')} of packed runs can be removed: --remove-folders")
         return int(bool(done.left_out))

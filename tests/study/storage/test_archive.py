@@ -96,7 +96,7 @@ def seen(out):
     store.write_tables(results.by_key)
     status = print_status(store, console)
     tables = [(out / name).read_text() for name in ("results.csv", "timings.csv")]
-    text = "\n".join(line for line in console.export_text().splitlines() if "last sign" not in line)
+    text = "\n".join(line for line in console.export_text().splitlines() if "last written" not in line)
     return store.records(), store.runs(), tables, status, text, results.table(), page(results)
 
 
@@ -198,7 +198,7 @@ def test_runs_that_end_later_join_those_of_the_archive(store):
 def test_without_its_study_the_archives_runs_are_taken_up(store):
     pack(store, remove_folders=True)
     (store.out / "study.json").unlink()
-    with pytest.raises(NotAStudyError, match="the call that began it takes its runs up again"):
+    with pytest.raises(NotAStudyError, match="repeating the command that began it recovers its runs"):
         Store.open(store.out)
     new = Store(store.out)
     add(new, [WAITING])
@@ -214,14 +214,14 @@ def test_what_is_somebody_elses_stays_and_no_link_is_followed(store, tmp_path, c
     (tmp_path / "aim").write_text("theirs")
     (store.out / NAME).symlink_to(tmp_path / "aim")
     assert cli.main(["pack", str(store.out), "--remove-folders"]) == 2
-    assert "is damaged, or no archive: Too many levels of symbolic links" in capsys.readouterr().err
+    assert "is damaged, or not an archive: Too many levels of symbolic links" in capsys.readouterr().err
     (store.out / NAME).unlink()
     assert cli.main(["pack", str(store.out), "--remove-folders"]) == 1
     said = capsys.readouterr().out
     assert f"{CONTROL} stays in its folder: " in said
     assert "packed 4 runs into" in said
-    assert "2 folders of packed runs stayed, for what else is in: " in said
-    assert "not in it: 1 run begun and not ended" in said
+    assert "2 folders of packed runs hold other files and stayed: " in said
+    assert "not packed: 1 run not finished" in said
     assert [path.name for path in store.folder(DONE).iterdir()] == ["notes.txt"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()} == before
 
@@ -231,7 +231,7 @@ def test_a_damaged_run_is_named_and_stays_in_its_folder(store, capsys):
     (store.folder(CONTROL) / "config.json").write_bytes(b"\xff")
     assert cli.main(["pack", str(store.out), "--remove-folders"]) == 1
     said = capsys.readouterr().out
-    assert f"{DONE} is damaged, and not in the archive: its rows.jsonl: 1 of 2 rows are there" in said
+    assert f"{DONE} is damaged, so it was not packed: its rows.jsonl: it has 1 of 2 rows" in said
     assert f"{CONTROL} stays in its folder: 'utf-8' codec can't decode" in said
     assert read_archive(store.out / NAME).runs.keys() == ENDED - {DONE, CONTROL}
     assert store.folder(DONE).exists()
@@ -247,7 +247,7 @@ def test_nothing_is_packed_while_a_study_runs_nor_where_no_run_has_ended(store, 
     new = Store(tmp_path / "new")
     new.out.mkdir()
     add(new, [WAITING])
-    with pytest.raises(ValueError, match="no run that has ended, so there is nothing to pack"):
+    with pytest.raises(ValueError, match="no finished runs, so there is nothing to pack"):
         pack(new)
     assert not (new.out / NAME).exists()
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_read_again_is_not_written(store, monkeypatch):
     monkeypatch.setattr(archive, "LONGEST", 1500)
     done = pack(store, remove_folders=True)
     assert {line.split(" stays")[0] for line in done.left_out} == {str(run) for run in (DONE, CONTROL, DIVERGED)}
-    assert "its files have more than the 0 MB that an archive holds of a run" in done.left_out[0]
+    assert "its files have more than the 0 MB that an archive holds per run" in done.left_out[0]
     assert store.folder(DONE).exists()
     (store.out / NAME).unlink()
     monkeypatch.setattr(archive, "LIMIT", 100)
@@ -288,18 +288,21 @@ def first_line(line):
 LINES = {
     "a digit": (
         lambda x: [x[0], x[1].replace(b"11.0", b"71.0"), *x[2:]],
-        "adam lr 0.1 seed 0 is not as it was written",
+        "adam lr 0.1 seed 0 was changed after it was written",
     ),
     "a seed": (
         lambda x: [x[0], x[1].replace(b'"seed": 0', b'"seed": 5'), *x[2:]],
-        "adam lr 0.1 seed 5 is not as it was",
+        "adam lr 0.1 seed 5 was changed after",
     ),
-    "no digest": (lambda x: [x[0], x[1].replace(b'"sha256": ', b'"sha": '), *x[2:]], "is not as it was written"),
-    "no JSON": (first_line(b"{\n"), "it is no JSON"),
-    "bytes": (first_line(b"\xff\xfe\n"), "it is no JSON"),
+    "no digest": (
+        lambda x: [x[0], x[1].replace(b'"sha256": ', b'"sha": '), *x[2:]],
+        "was changed after it was written",
+    ),
+    "no JSON": (first_line(b"{\n"), "it is not JSON"),
+    "bytes": (first_line(b"\xff\xfe\n"), "it is not JSON"),
     "a number": (first_line(b"5\n"), "it is 5; it must be an object"),
     "deep": (first_line(DEEP), "it is nested too deeply"),
-    "a large number": (first_line(b'{"run": {"seed": 1' + b"0" * 5000 + b"}}\n"), "it is no JSON"),
+    "a large number": (first_line(b'{"run": {"seed": 1' + b"0" * 5000 + b"}}\n"), "it is not JSON"),
     "no run": (first_line(b'{"run": [], "files": {}}\n'), "it is []; it must be an object"),
     "no files": (lambda x: [x[0], x[1].replace(b'"files"', b'"file"'), *x[2:]], "files is None; it must be an object"),
     "another file": (changed("../../planted.py", "boom"), "has a file '../../planted.py': 'boom'"),
@@ -307,7 +310,7 @@ LINES = {
     "a file of numbers": (changed("rows.jsonl", [1]), "has a file 'rows.jsonl': [1]; it must be the text"),
     "half a character": (changed("rows.jsonl", "\ud800"), "surrogates not allowed"),
     "controls": (changed("\x1b[31m", "boom"), r"has a file '\x1b[31m'"),
-    "twice": (lambda x: [*x[:3], x[2], *x[3:]], "is there a second time"),
+    "twice": (lambda x: [*x[:3], x[2], *x[3:]], "appears a second time"),
 }
 
 
@@ -337,10 +340,10 @@ def test_a_bad_line_is_named_and_costs_its_run_alone(name, store, capsys):
     [
         ("done.json", '{"status": "won"}', "its done.json: status is 'won'; it must be done, diverged or failed"),
         ("done.json", "[" * 100_000, "its done.json: it is nested too deeply"),
-        ("rows.jsonl", '{"epoch": 7}\n', "its rows.jsonl: row 1 is not of epoch 1"),
-        ("rows.jsonl", "", "its rows.jsonl: 0 of 1 rows are there"),
-        ("steps.csv", "step,loss,omega,lr\n1,2\n", "its results: steps.csv is not as it was written"),
-        ("gradients.csv", "", "its results: gradients.csv is not as it was written"),
+        ("rows.jsonl", '{"epoch": 7}\n', "its rows.jsonl: row 1 is not for epoch 1"),
+        ("rows.jsonl", "", "its rows.jsonl: it has 0 of 1 rows"),
+        ("steps.csv", "step,loss,omega,lr\n1,2\n", "its results: steps.csv was changed after it was written"),
+        ("gradients.csv", "", "its results: gradients.csv was changed after it was written"),
     ],
 )
 def test_a_strangers_run_is_checked_as_its_folder_would_be(name, text, why, store, capsys):
@@ -351,11 +354,11 @@ def test_a_strangers_run_is_checked_as_its_folder_would_be(name, text, why, stor
     assert (now.record(DIVERGED).status, now.record(DIVERGED).error) == ("missing", why)
     assert [record.status for record in now.records()].count("missing") == 3
     cli.main(["status", str(store.out)])
-    assert f"damaged: {DIVERGED}: {why}; it runs again" in capsys.readouterr().out
+    assert f"damaged: {DIVERGED}: {why}; it will run again" in capsys.readouterr().out
 
 
 HEADS = {
-    "none": (b"", "it is no JSON"),
+    "none": (b"", "it is not JSON"),
     "of something else": (b'{"kind": "rectified study", "format": 1}\n', "its kind is 'rectified study'; it must be"),
     "a list": (b"[]\n", "its first line is []; it must be an object"),
     "no format": (b'{"kind": "rectified runs"}\n', "its format is None"),
@@ -371,7 +374,7 @@ def test_what_does_not_begin_as_an_archive_is_none(name, store):
     rewrite(store.out / NAME, lambda all_lines: [head] if name == "none" else [head, *all_lines[1:]])
     now = Store.open(store.out)
     (problem,) = now.problems()
-    assert f"{store.out / NAME} is damaged, or no archive: " in problem
+    assert f"{store.out / NAME} is damaged, or not an archive: " in problem
     assert why in problem
     assert [record.status for record in now.records()].count("missing") == 6, "all but the one with a folder"
 
@@ -413,7 +416,7 @@ def test_what_is_no_gzip_file_is_named(content, store):
     pack(store, remove_folders=True)
     (store.out / NAME).write_bytes(content)
     (problem,) = Store.open(store.out).problems()
-    assert "is damaged, or no archive: " in problem
+    assert "is damaged, or not an archive: " in problem
 
 
 def test_a_pipe_a_folder_and_a_link_in_its_place_are_named(store, tmp_path):
@@ -453,7 +456,7 @@ def test_a_bomb_is_not_unpacked(name, store, monkeypatch):
     problems = Store.open(store.out).problems()
     assert sum(taken) <= archive.LONGEST + 100
     assert len(problems) <= 101
-    assert "unpacks to more than 17 MB" in problems[-1] or "the rest is not read" in problems[-1]
+    assert "unpacks to more than 17 MB" in problems[-1] or "the rest was skipped" in problems[-1]
 
 
 def test_nothing_is_unpacked_beyond_the_limit(store, monkeypatch):

@@ -1,4 +1,4 @@
-"""The one reader of a run's files, whether they lie in its folder or in the study's archive."""
+"""Reading a run's files, whether they lie in its folder or in the study's archive."""
 
 import hashlib
 from collections.abc import Mapping

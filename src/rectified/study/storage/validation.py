@@ -189,6 +189,8 @@ def _real(value: Any, what: str) -> float:
     """Check a number, which may be NaN or infinite; the reduction of results handles these."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is {shown(value)}; it must be a number")
+    if isinstance(value, int) and not is_finite(value):  # beyond all floats, or close to them
+        raise ValueError(f"{what} is {shown(value)}; it must be at most {LARGEST:g} in size")
     return value  # an int stays one
 
 
