@@ -57,11 +57,13 @@ def main() -> None:
             low, ratio, high = statistics.quantiles([ours / base for ours, base in pairs], n=4)
             row += [f"{1e6 * statistics.median(by_method[each.name]):,.0f}", f"{ratio:.2f} ({low:.2f} to {high:.2f})"]
         rows.append([*row, f"{state[each.name]:.1f}"])
-    heads = [head for model in STEPS for head in (f"{model}, µs a step", f"times {first}'s")]
+    heads = [head for model in STEPS for head in (f"{model}, µs per step", f"times {first}'s")]
     page = "\n".join(
         [
-            f"A step of each method: medians of {asked.rounds} blocks, and of their ratios within a round (quartiles);"
-            f" one thread, torch {torch.__version__}. State: bytes a parameter.",
+            "# How long does a step of each method take?",
+            "",
+            f"Medians of {asked.rounds} blocks, and of their ratios within a round (quartiles).",
+            f"One thread, torch {torch.__version__}. State: bytes per parameter.",
             "",
             markdown(["method", *heads, "state"], rows),
             f"Made by `python benchmarks/method_cost.py {asked.study} --out benchmarks/results`.",

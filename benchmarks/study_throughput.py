@@ -147,11 +147,14 @@ def main() -> None:
         rounds.append(measure(asked.task, asked.seeds, asked.epochs, order))
         print({arm: round(value, 1) for arm, value in rounds[-1].items()}, flush=True)
     lines = [
+        "# How much faster is a study than a plain loop?",
+        "",
         f"{asked.seeds} runs of {asked.epochs} epochs of RAdam on {asked.task}, {len(os.sched_getaffinity(0))} cores "
-        f"({platform.machine()}, torch {torch.__version__}): medians of {asked.rounds} rounds (lowest to highest)",
+        f"({platform.machine()}, torch {torch.__version__}).",
+        f"Medians of {asked.rounds} rounds (lowest to highest):",
         "",
         f"- plain loop / study: **{told([r['plain'] / r['study'] for r in rounds])}**",
-        f"- the study beyond its bare training: {told([r['study'] - r['bare'] for r in rounds], 1)} s, "
+        f"- what the study adds to its bare training: {told([r['study'] - r['bare'] for r in rounds], 1)} s, "
         f"{told([100 * (r['study'] / r['bare'] - 1) for r in rounds], 1)} %",
         *(f"- {arm}: {told([r[arm] for r in rounds], 1)} s" for arm in arms),
         "",

@@ -290,12 +290,14 @@ def main() -> None:
         print(*lines[-1], flush=True)
     page = "\n".join(
         [
-            "Training speed against a plain loop of torch's own modules, a DataLoader and torch.optim.RAdam: medians "
-            f"of {asked.rounds} paired rounds (quartiles), {asked.threads} thread{'s' * (asked.threads > 1)} each "
-            f"({platform.machine()}, torch {torch.__version__}). A unit is a picture, a word, or a piece of the "
-            "target.",
+            "# How fast does each task train, compared with a plain loop?",
             "",
-            markdown(["task", "times as fast", "µs a unit, plain", "µs a unit, ours"], lines),
+            "The plain loop has torch's own modules, a DataLoader and torch.optim.RAdam.",
+            f"Medians of {asked.rounds} paired rounds (quartiles), {asked.threads} thread{'s' * (asked.threads > 1)} "
+            f"each ({platform.machine()}, torch {torch.__version__}).",
+            "A unit is an image, a word, or a piece of the target.",
+            "",
+            markdown(["task", "times as fast", "µs per unit, plain", "µs per unit, ours"], lines),
             f"Made by `{' '.join(['python benchmarks/training_speed.py', *sys.argv[1:]])}`.",
         ]
     )

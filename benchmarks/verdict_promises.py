@@ -185,7 +185,7 @@ def family(
 
 
 def mean(repetitions: int, seeds: Sequence[int] = SEEDS) -> Iterator[Rate]:
-    """The mean's t interval, which is promised where seeds are spread normally."""
+    """The mean's t interval, which is promised if seeds follow a normal distribution."""
     for noise, n in product(NOISES[:2], seeds):
         rng = _generator("mean", noise, n)
         times = 4 * repetitions
@@ -195,12 +195,12 @@ def mean(repetitions: int, seeds: Sequence[int] = SEEDS) -> Iterator[Rate]:
 
 TABLES = {"errors": errors, "equivalent": equivalent, "family": family, "mean": mean}
 HEADS = {
-    "errors": "Two methods that are the same: % of studies that call one better or worse; in brackets, % that find one "
-    "that is better by a point",
-    "equivalent": "Two methods that differ by exactly the margin: % of studies that call them equivalent; in brackets, "
-    "% of the 95 % intervals that cover the difference",
-    "family": "Five methods that are the same, all vs the first: % of studies with any false finding; with the "
-    "leader, among all ten pairs",
+    "errors": "Two methods that are the same: % of studies that call one better or worse.\n"
+    "In parentheses: % that find one that is better by a point",
+    "equivalent": "Two methods that differ by exactly the margin: % of studies that call them equivalent.\n"
+    "In parentheses: % of the 95 % intervals that cover the difference",
+    "family": "Five methods that are the same, all vs the first: % of studies with any false finding.\n"
+    "With the leader: among all ten pairs",
     "mean": "The mean's t interval: % that cover",
 }
 
@@ -212,8 +212,10 @@ def page(found: dict[str, list[Rate]], repetitions: dict[str, int]) -> str:
         repetitions: by table; a cell that takes long is given a fraction of them.
     """
     parts = [
-        "A number that breaks its promise by more than two standard errors of the simulation is marked (!); among so "
-        "many cells some do by chance, up to one in forty where a rate is exactly what is promised.",
+        "# Do the words of a verdict keep their promises?",
+        "",
+        "A number that breaks its promise by more than two standard errors of the simulation is marked (!). Among so",
+        "many cells some do by chance: up to one in forty, if a rate is exactly what is promised.",
         "",
     ]
     for name, rates in found.items():
@@ -230,8 +232,17 @@ def page(found: dict[str, list[Rate]], repetitions: dict[str, int]) -> str:
             [[*row, *(_cell(by_seeds.get(n, [])) for n in columns)] for row, by_seeds in rows.items()],
         )
         command = f"python benchmarks/verdict_promises.py --only {name} --repetitions {repetitions[name]}"
-        made = f"{_range(of)} studies a cell; made by `{command} --out benchmarks/results`"
-        parts += [f"## {name.capitalize()}", "", f"{HEADS[name]}. {made}.", "", table, ""]
+        made = f"{_range(of)} studies per cell; made by"
+        parts += [
+            f"## {name.capitalize()}",
+            "",
+            f"{HEADS[name]}.",
+            f"{made}",
+            f"`{command} --out benchmarks/results`.",
+            "",
+            table,
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -282,7 +293,7 @@ def main() -> None:
 
 
 def save(file: Path, tables: dict[str, tuple[int, list[Rate]]]) -> None:
-    """The numbers as JSON, and beside them the page."""
+    """The numbers as JSON, and the page in the same folder."""
     told = {
         name: {"repetitions": n, "rates": [{**asdict(rate), "kept": rate.kept} for rate in rates]}
         for name, (n, rates) in tables.items()

@@ -110,12 +110,14 @@ def main() -> None:
         name: statistics.median(b for pairs in found.values() for _, b in pairs) for name, found in measured.items()
     }
     lines = [
-        f"Microseconds of a step beyond the optimizer's own: medians of {options.rounds} paired differences, with "
-        f"quartiles; one thread, torch {torch.__version__}",
+        "# What does a warmup around another optimizer cost?",
+        "",
+        f"Microseconds that it adds to a step: medians of {options.rounds} paired differences, with quartiles; one "
+        f"thread, torch {torch.__version__}",
         "",
         "| | " + " | ".join(KINDS) + " |",
         "| --- | " + " | ".join("---:" for _ in KINDS) + " |",
-        "| a step of its own | " + " | ".join(f"{bare[name]:.1f}" for name in KINDS) + " |",
+        "| the optimizer alone | " + " | ".join(f"{bare[name]:.1f}" for name in KINDS) + " |",
     ]
     for arm in measured["idle"]:
         cells = []

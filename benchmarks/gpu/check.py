@@ -143,7 +143,13 @@ def page(results: dict[str, Any]) -> str:
     memory = [f"{here['memory_GiB']} GiB"] if here["card"] else []
     names = [name for name in ("driver", "torch", "cuda", "triton", "python") if here[name]]
     versions = ", ".join([*memory, *(f"{name} {here[name]}" for name in names)])
-    lines = [f"# {card[0].upper()}{card[1:]}", "", f"{here['date']}; {versions}. Made by `{results['command']}`.", ""]
+    lines = [
+        f"# {card[0].upper()}{card[1:]}",
+        "",
+        f"{here['date']}; {versions}.",
+        f"Made by `{results['command']}`.",
+        "",
+    ]
     if results.get("step_times"):
         lines += ["## In short", "", step_times.summary(results["step_times"], card)]
     lines += [f"The parts of the check on {card}:", "", "| part | outcome | seconds |", "|---|---|---:|"]

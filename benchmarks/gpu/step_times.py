@@ -231,7 +231,8 @@ def summary(results: dict[str, Any], card: str) -> str:
     """Ours and the two of torch's that are nearest, in one Markdown table."""
     names = (BASE, "torch AdamW fused", "torch RAdam foreach")
     lines = [
-        f"A step on {card}: µs on the device (in % of that, a copy of the same bytes), µs on the host.",
+        f"A step on {card}: µs on the device and on the host. In parentheses: the time of a copy of the same bytes, as",
+        "a share of the device time.",
         "",
         "| model | parameters |" + "".join(f" {name}: device | host |" for name in names),
         "|---|---:|" + "---:|---:|" * len(names),
@@ -249,9 +250,9 @@ def tables(results: dict[str, Any], card: str) -> str:
     """The results as Markdown, a table for each model."""
     lines = [
         "Medians over rounds. *device*: CUDA events around steps launched while the GPU was kept busy. *of copy*: the",
-        "time of a device-to-device copy of the bytes that a step must read and write, over the device time. *step*:",
-        "one of many in a row. *host*: the Python call alone. (\\*) launching took longer than the GPU was kept busy,",
-        "so that device and host time are a step's.",
+        "time of a device-to-device copy of the bytes that a step must read and write, divided by the device time.",
+        "*step*: one of many in a row. *host*: the Python call alone. (\\*) Launching took longer than the GPU was",
+        "kept busy, so both device and host time are those of a whole step.",
         "",
     ]
     for model, found in results["models"].items():
