@@ -150,6 +150,15 @@ def test_rectification_and_the_untuned_warmups_are_one_warmup_for_a_long_memory_
 
 
 @pytest.mark.parametrize(
+    ("updates", "rectified", "linear"), [(400, 0.43, 0.20), (480, 0.47, 0.24), (1000, 0.65, 0.50), (1500, 0.75, 0.75)]
+)
+def test_the_committed_studies_end_inside_their_warmups(updates, rectified, linear):
+    """The omegas that docs/reproduction.md names, at beta2 = 0.999."""
+    assert Rectified().omega(updates, 0.999) == pytest.approx(rectified, abs=0.005)
+    assert UntunedLinear().omega(updates, 0.999) == pytest.approx(linear, abs=0.005)
+
+
+@pytest.mark.parametrize(
     ("missing", "total"),
     [
         (lambda t: 0.5, math.inf),

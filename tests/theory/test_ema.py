@@ -102,7 +102,17 @@ def test_the_other_orders_are_too_small_in_the_middle_of_their_warmup(beta2, fir
         rectification(t, beta2, "exact") / rectification(t, beta2, "ema") for t in range(3, int(5 / (1 - beta2)))
     )
     assert 0.94595 < least < 1
-    assert rectification(6, beta2, "first-order") / rectification(6, beta2, "ema") == pytest.approx(2 / 3, abs=0.04)
+    at_6, at_10 = (100 * (1 - rectification(t, beta2, "first-order") / rectification(t, beta2, "ema")) for t in (6, 10))
+    assert 31.5 < at_6 < 37
+    assert at_6 == pytest.approx({0.9: 37, 0.99: 32, 0.999: 32}[beta2], abs=0.5)
+    assert 14.5 < at_10 < 17.5
+
+
+def test_the_exact_order_is_too_small_by_as_much_from_a_beta2_of_095_on():
+    """5.3 %, as docs/mathematics.md has it."""
+    for beta2 in (0.95, 0.98, 0.99, 0.999, 0.9999):
+        t = round(1.5 / (1 - beta2))
+        assert 1 - rectification(t, beta2, "exact") / rectification(t, beta2, "ema") == pytest.approx(0.053, abs=5e-4)
 
 
 @pytest.mark.parametrize(

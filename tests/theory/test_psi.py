@@ -117,6 +117,12 @@ def test_known_values_at_the_sixth_step():
     assert variance_first_order(rho(6, 0.999)) == pytest.approx(0.376, abs=5e-4)
 
 
+@pytest.mark.parametrize(("length", "percent"), [(6, 115), (10, 38), (50, 4.9), (100, 2.3)])
+def test_the_first_order_is_too_large_by_what_the_mathematics_page_says(length, percent):
+    found = 100 * (variance_first_order(length) / variance(length) - 1)
+    assert found == pytest.approx(percent, abs=0.05 if percent < 10 else 0.5)
+
+
 @pytest.mark.parametrize(
     ("kind", "beta2", "t", "value"),
     [
