@@ -37,3 +37,21 @@ def test_links_lead_somewhere(page):
 
 def test_the_code_of_choosing_a_warmup_prints_what_the_page_shows():
     assert "warmup" in pages.run("choosing-a-warmup.md", {})
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda path: path.name)
+def test_no_line_of_prose_is_longer_than_120_characters(page):
+    """Code, tables, pictures, formulas, what `make docs` writes and the changelog may be wider."""
+    text = re.sub(r"```.*?\n```", blank, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"<!-- (.*?): made by make docs -->.*?<!-- end of \1 -->", blank, text, flags=re.DOTALL)
+    prose = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), 1)
+        if not line.startswith(("|", "    ", "![")) and "$" not in line
+    ]
+    assert not [(number, line) for number, line in prose if len(line) > 120]
+
+
+def blank(found):
+    """As many lines, all empty."""
+    return "\n" * found[0].count("\n")
