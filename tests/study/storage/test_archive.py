@@ -185,6 +185,23 @@ def test_the_folder_of_a_run_wins_as_soon_as_anything_is_in_it(store):
     assert Store.open(store.out).record(DONE).rows[-1]["test_accuracy"] == 92.0
 
 
+def test_packing_keeps_what_the_archive_has_of_a_run_whose_folder_is_damaged_or_unfinished(store):
+    pack(store)
+    (store.folder(DONE) / "rows.jsonl").unlink()
+    shutil.rmtree(store.folder(FAILED))
+    write_run(store, FAILED, status="begun")
+    assert [Store.open(store.out).record(run).status for run in (DONE, FAILED)] == ["missing", "missing"]
+    again = pack(Store.open(store.out), remove_folders=True)
+    assert [line for line in again.left_out if str(DONE) in line]
+    assert set(again.unfinished) == {FAILED, BEGUN}
+    assert (store.folder(FAILED) / checkpoint.NAME).exists()
+    assert store.folder(DONE).exists()
+    for run in (DONE, FAILED):
+        shutil.rmtree(store.folder(run))
+    assert Store.open(store.out).record(DONE).rows[-1]["test_accuracy"] == 82.0
+    assert Store.open(store.out).record(FAILED).status == "failed"
+
+
 def test_runs_that_end_later_join_those_of_the_archive(store):
     pack(store, remove_folders=True)
     later = key("adam", 7)

@@ -52,8 +52,9 @@ def pack(store: Store, remove_folders: bool = False) -> Packed:
     with store.locked():
         if store.archive.problems:
             raise ValueError(f"{store.archive.problems[0]}; move the file away, and pack the folders")
-        runs: dict[RunKey, ArchivedRun] = {}
-        lines: dict[RunKey, bytes] = {}
+        # What a run has in the current archive stays until its folder holds something intact to replace it.
+        runs: dict[RunKey, ArchivedRun] = dict(store.archive.runs)
+        lines = {run: line_of(run, files) for run, files in runs.items()}
         records: dict[RunKey, Record] = {}
         unfinished, left_out = [], []
         for run in dict.fromkeys([*store.runs(), *store.on_disk()]):
