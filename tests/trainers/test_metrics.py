@@ -68,5 +68,5 @@ def test_others_that_are_warmed_up_here_have_metrics_too():
 
 @pytest.mark.parametrize("other", [torch.optim.AdamW([parameter()]), Wrapper(torch.optim.SGD([parameter()])), None])
 def test_anything_else_is_refused(other):
-    with pytest.raises(TypeError, match="rectified's own optimizers"):
+    with pytest.raises(TypeError, match="one of rectified's optimizers"):
         warmup_metrics(other)

@@ -99,6 +99,6 @@ def test_a_shard_of_another_size_is_refused_by_name(folder, damage, words):
 
 def test_a_shard_that_is_another_is_refused_by_name(folder):
     shard(folder, 3).write_bytes(shard(folder, 1).read_bytes())
-    with pytest.raises(DataNotFoundError, match=r"00003-of-00100: begins as news.en-00001-of-00100 does"):
+    with pytest.raises(DataNotFoundError, match=r"00003-of-00100: begins like news.en-00001-of-00100"):
         find(folder, shards=3)
     assert find(folder, shards=2) == folder
