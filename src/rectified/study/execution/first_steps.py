@@ -71,11 +71,12 @@ def checked_steps(rows: Iterable[Sequence[float]]) -> list[StepRecord]:
     Raises:
         ValueError: they are not in order, or a number is not finite.
     """
-    found = [StepRecord(int(step), loss, omega, lr) for step, loss, omega, lr in rows]
-    steps = [0, *(s.step for s in found), 2**63]
-    if any(a >= b for a, b in pairwise(steps)):
+    found = []
+    for row in rows:
+        if not all(map(is_finite, row)):
+            raise ValueError(f"{NAME}: the numbers of step {shown(row[0])} must be finite, at most {LARGEST:g} in size")
+        step, loss, omega, lr = row
+        found.append(StepRecord(int(step), loss, omega, lr))
+    if any(a >= b for a, b in pairwise([0, *(s.step for s in found), 2**63])):
         raise ValueError(f"the steps of {NAME} are not in order from 1")
-    for s in found:
-        if not all(map(is_finite, (s.loss, s.omega, s.lr))):
-            raise ValueError(f"{NAME}: the numbers of step {shown(s.step)} must be finite, at most {LARGEST:g} in size")
     return found
