@@ -93,7 +93,8 @@ def read(path: Path, limit: int | None = LIMIT) -> bytes:
     with _regular(path, os.O_RDONLY, "rb") as file:
         if limit is not None and os.fstat(file.fileno()).st_size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit / 1e6:.0f} MB", str(path))
-        return file.read()  # type: ignore[no-any-return]
+        content: bytes = file.read()
+    return content
 
 
 def open_to_read(path: Path) -> IO[str]:

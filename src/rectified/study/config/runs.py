@@ -21,10 +21,10 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.+-]+", "-", name).strip("-")
 
 
-def digest(text: str) -> str:
+def short_digest(text: str) -> str:
     """Ten hexadecimal digits that distinguish texts with the same slug.
 
-    >>> digest("adam")
+    >>> short_digest("adam")
     'f7f376a1fc'
     """
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -58,7 +58,7 @@ class RunKey:
 
     @property
     def _digest(self) -> str:
-        return digest(json.dumps(self.as_dict(), sort_keys=True))
+        return short_digest(json.dumps(self.as_dict(), sort_keys=True))
 
     def as_dict(self) -> dict[str, Any]:
         """The key as JSON; without a version if it is empty, as in folders of earlier versions."""

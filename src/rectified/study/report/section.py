@@ -17,7 +17,7 @@ from ..analysis.results import FinalMetric, Setting, SettingResults
 from ..analysis.verdict import Verdict
 from ..config.method import Method
 from ..config.methods import read_method
-from ..config.runs import digest, slug
+from ..config.runs import short_digest, slug
 from ..execution.first_steps import EVERY_STEP
 from ..storage.records import Record, Status
 from .drawings import curves, final_metric, forest, gradient_histograms
@@ -268,7 +268,7 @@ class Section:
         """The part of a file's name that says which method it is of."""
         names = {method: slug(method)[:60].replace("+", "-") for method in self.methods}
         alike = Counter(names.values())
-        return {m: name if alike[name] == 1 else f"{name}-{digest(m)}" for m, name in names.items()}
+        return {m: name if alike[name] == 1 else f"{name}-{short_digest(m)}" for m, name in names.items()}
 
     def files(self) -> list[Drawing]:
         """The figures that are also written to files."""

@@ -275,7 +275,7 @@ class Store:
             ) from None
         if version > _FORMAT:
             raise NotAStudyError(f"{path} was written by a newer version of rectified; update this one to read it")
-        return study  # type: ignore[return-value]
+        return study
 
 
 def write_json(path: Path, value: Any) -> None:

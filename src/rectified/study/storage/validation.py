@@ -29,7 +29,7 @@ def parsed(content: bytes) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
 
 
-def mapping(value: Any, what: str = "it") -> Mapping[str, Any]:
+def mapping(value: Any, what: str = "it") -> dict[str, Any]:
     """Check that a value is a JSON object.
 
     Raises:
