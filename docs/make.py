@@ -66,6 +66,7 @@ def main() -> None:
             "family": tables.family(),
         },
     )
+    insert("reference/command-line.md", tables.command_help())
     bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
     found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
     insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})

@@ -1,12 +1,17 @@
 """The tables of the docs, from what the package computes and from the committed studies."""
 
+import io
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import redirect_stdout, suppress
+from typing import Any, get_args
+from unittest import mock
 
 from scipy import stats
 
+from rectified import cli
 from rectified.figures.table import markdown
 from rectified.figures.theory_numbers.computed import periods
 from rectified.figures.theory_numbers.simulated import early
@@ -17,6 +22,7 @@ from rectified.study.analysis.formatting import number
 from rectified.study.analysis.results import SettingResults, StudyResults
 from rectified.study.report.drawings.gradient_histograms import median
 from rectified.study.report.export import group_mean, sheets
+from rectified.study.storage.records import Record
 from rectified.study.storage.store import Store
 from rectified.theory.simulation import Gradients, simulate
 
@@ -127,6 +133,68 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = ""
             row.append(_mean(found, sign="+") + ("" if len(both) == len(seeds) else f", {len(both)} pairs"))
         rows.append([f"{one} − {other}", *row])
     return markdown(["difference", *(f"lr {lr:g}" for lr in lrs)], rows)
+
+
+def warmup_lengths(store: Store, tasks: Mapping[str, str]) -> str:
+    """Every length of a linear warmup at its best lr; a row per task, number of steps and, if it varies, beta2.
+
+    The best mean is bold. Those that the study does not find worse than it are in italics.
+
+    Args:
+        tasks: the names of tasks, with what the rows call them; other tasks are left out.
+    """
+    found, lengths = StudyResults.read(store), dict[str, None]()
+    rows: list[tuple[list[str], dict[str, str]]] = []
+    for results in found.settings:
+        if results.task.name not in tasks:
+            continue
+        by_beta2: dict[str, list[Record]] = {}
+        for record in results.records:
+            length, beta2 = _length(record.run.method)
+            by_beta2.setdefault(beta2, []).append(record)
+            lengths[length] = None
+        for beta2, records in by_beta2.items():
+            (here,) = StudyResults.of(records, store.tasks()).settings
+            head = [tasks[results.task.name], f"{results.setting.steps:,}", *[beta2] * bool(beta2)]
+            rows.append((head, _at_best_lr(here)))
+    heads = ["task", "steps", *["beta2"] * (len(rows[0][0]) - 2), *lengths]
+    return markdown(heads, [[*head, *(cells.get(length, "–") for length in lengths)] for head, cells in rows])
+
+
+def _length(method: str) -> tuple[str, str]:
+    """The length of a method's linear warmup, or what it has instead, and its beta2 if that is an option.
+
+    >>> _length("adam+linear-40(beta2=0.99)"), _length("adam"), _length("radam")
+    (('40 steps', '0.99'), ('no warmup', ''), ('radam', ''))
+    """
+    name, _, options = method.partition("(")
+    _, linear, steps = name.partition("+linear-")
+    length = f"{steps} steps" if linear else {"adam": "no warmup"}.get(name, name)
+    return length, options.removeprefix("beta2=").removesuffix(")")
+
+
+def _at_best_lr(results: SettingResults) -> dict[str, str]:
+    """What each length of the warmup comes to at its best lr."""
+    comparison, cells = results.comparison, {}
+    worse = {d.baseline for d in comparison.rivals if d.finding == "better"}
+    for method, best in comparison.best.items():
+        assert best is not None, "every run has ended"
+        mark = "**" if method == comparison.leader else "" if method in worse else "*"
+        cells[_length(method)[0]] = f"{mark}{_mean(list(best.values.values()))}{mark}, lr {best.lr:g}"
+    return cells
+
+
+def command_help() -> dict[str, str]:
+    """What each command prints with --help, as a code block, by the command's name."""
+    found = {}
+    for command in get_args(cli.Command):
+        name = command.__metadata__[0].name
+        said = io.StringIO()
+        with mock.patch.dict(os.environ, COLUMNS="100"), redirect_stdout(said), suppress(SystemExit):
+            cli.main([name, "--help"])
+        lines = [line.rstrip() for line in said.getvalue().strip().splitlines()]
+        found[name] = "\n".join(["```text", *lines, "```"])
+    return found
 
 
 def ends(store: Store, metrics: Mapping[str, str], seed: int) -> str:

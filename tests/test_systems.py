@@ -42,7 +42,13 @@ def on_windows(*args, status=0):
     return done
 
 
-@pytest.mark.parametrize("command", [["study", "fashion-mnist-mini"], ["paper", "figure1", "--scale", "cpu"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["study", "fashion-mnist-mini"],
+        pytest.param(["paper", "figure1", "--scale", "cpu"], marks=pytest.mark.slow),
+    ],
+)
 def test_studies_name_what_they_need_and_the_way_out(command, tmp_path):
     done = on_windows(*command, "--out", str(tmp_path / "out"), status=2)
     (line,) = done.stderr.splitlines()

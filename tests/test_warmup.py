@@ -47,7 +47,13 @@ PLAIN = [warmup for warmup, _, _ in WARMUPS]
 @pytest.mark.parametrize(
     ("warmup", "twin", "beta2"),
     [
-        pytest.param(warmup, twin, beta2, id=f"{warmup}-{beta2}")
+        pytest.param(
+            warmup,
+            twin,
+            beta2,
+            id=f"{warmup}-{beta2}",
+            marks=[pytest.mark.slow] * (warmup == Rectified("ema") and beta2 > 0.999),
+        )
         for warmup, twin, least in WARMUPS
         for beta2 in (0.35, 0.7, 0.75, 0.9, 0.95, 0.999, 0.9999, 1 - 1e-9)
         if beta2 >= least

@@ -161,11 +161,11 @@ def test_a_method_is_no_markup(out):
     assert "[/red]" in said
 
 
-@pytest.mark.parametrize("change", [{"rows": [5]}, {"step": "x"}, {"step": -10}, {"seconds": "x"}, {"rows": None}])
-def test_a_checkpoint_that_is_no_state_of_a_run_begins_it_again(change, tmp_path):
+def test_a_checkpoint_that_is_no_state_of_a_run_begins_it_again(tmp_path):
+    """tests/study/test_resume.py has more of them."""
     out = damage.begun(tmp_path / "out", finished=False)
     folder = next(out.glob("runs/*/checkpoint.pt")).parent
-    write_checkpoint(folder, read_checkpoint(folder) | change)
+    write_checkpoint(folder, read_checkpoint(folder) | {"step": -10})
     status, said = damage.call(out)
     assert status == 0
     assert "its checkpoint is not the state of a run" in said

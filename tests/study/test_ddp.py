@@ -67,6 +67,7 @@ def final(folder):
     return [torch.load(folder.with_name(f"{folder.name}-{rank}.pt")) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_steps_of_one_process(tmp_path):
     """In batches of an odd number of examples, the last of one, so that a rank has none of it."""
     this = mini_runs.a_run("radam", 0.003, epochs=2, batch_size=857)

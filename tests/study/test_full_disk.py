@@ -66,7 +66,7 @@ def test_a_worker_that_finds_the_disk_full_stops_the_study_and_it_goes_on_with_r
     assert next(out.glob("runs/*/rows.jsonl")).read_bytes() == (tmp_path / "undisturbed" / "rows.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["study.json", "results.csv"])
+@pytest.mark.parametrize("name", ["study.json", pytest.param("results.csv", marks=pytest.mark.slow)])
 def test_the_parent_says_it_too(name, tmp_path, monkeypatch):
     write = store_module.write
 

@@ -62,7 +62,7 @@ def check(place, out, capsys):
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("text", NUMBERS)
+@pytest.mark.parametrize("text", ["-1e308", "NaN"])
 @pytest.mark.parametrize("place", ["metric", "margin"])
 def test_every_command_reads_it_or_says_what_is_wrong(place, text, study, capsys):
     check(place, study(place, text), capsys)

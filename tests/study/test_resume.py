@@ -31,6 +31,7 @@ METHODS = [
     "torch.optim.NAdam+rectified",
     "pytorch_optimizer.AdaBelief",
 ]
+USUAL = ("adam", "radam", "sgd", "lamb", "cocob", "adam+untuned-linear", "schedulefree.RAdamScheduleFree")
 EVERY_STEP = Limits(checkpoint_every=0, gradients=9)
 NEVER = Limits(checkpoint_every=1e9, gradients=9)
 
@@ -92,6 +93,9 @@ TINY = Tiny(
     averaged=2,
 )
 STEPS = 14
+
+
+assert set(USUAL) <= set(METHODS)
 
 
 @pytest.fixture
@@ -163,7 +167,9 @@ def same(a, b):
     return a == b
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=[pytest.mark.slow] * (method not in USUAL)) for method in METHODS]
+)
 def test_killed_at_every_step_it_ends_as_if_it_never_was(method, tiny, begun, tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(a_run(method), tiny, whole, limits=NEVER)
@@ -204,7 +210,7 @@ def test_data_that_cannot_be_entered_in_the_middle_goes_on_from_the_last_whole_e
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-@pytest.mark.parametrize("method", ["radam", "sgd"])
+@pytest.mark.parametrize("method", ["radam", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_so_does_a_real_network(method, begun, tmp_path, monkeypatch):
     data = MINI.load(MINI.find(None, print))
     this = a_run(method, batch_size=1500, task=MINI)
@@ -301,7 +307,12 @@ def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(how, tiny, tmp_pat
         ({"gradients": [(1, 2, (3.5,))]}, "not a histogram"),
         ({"gradients": [(1, 2)]}, "not the state of a run"),
         ({"step": 10**9}, "beyond the end of the run"),
+        ({"step": -10}, "not the state of a run"),
+        ({"step": "x"}, "not the state of a run"),
         ({"seconds": -1.0}, "seconds is -1.0"),
+        ({"seconds": "x"}, "not the state of a run"),
+        ({"rows": [5]}, "not the state of a run"),
+        ({"rows": None}, "not the state of a run"),
         ({"random": [torch.zeros(3)]}, "not the state of a run"),
     ],
 )

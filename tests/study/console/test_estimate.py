@@ -37,6 +37,7 @@ def told(text):
     return seconds, int(disk[1]) * {"kB": 1e3, "MB": 1e6}[disk[2]], int(disk[3]) * 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_a_plan_tells_what_the_study_then_takes(here, capsys):
     assert cli.main([*MINI, "--plan"]) == 0

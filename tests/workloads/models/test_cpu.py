@@ -46,7 +46,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("imagenet" in name)) for name in CASES]
+)
 def test_a_tuned_task_has_the_reference_tasks_weights_loss_and_gradients(name, monkeypatch):
     monkeypatch.setattr(cpu, "LOGITS", 120)  # several parts even of these small batches
     options, data, batch_of = CASES[name]

@@ -60,7 +60,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet18")) for name in MODELS]
+)
 @pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
 def test_the_output_is_the_textbooks(name: str, train: bool) -> None:
     """In float64, from weights, scales, shifts and statistics that are all random; gradients too."""

@@ -196,7 +196,7 @@ print(task.version, task.name, repr(loss.item()), task.evaluate(model.eval(), da
 """
 
 
-@pytest.mark.parametrize("name", ["data", "columns"])
+@pytest.mark.parametrize("name", [pytest.param("data", marks=pytest.mark.slow), "columns"])
 def test_a_task_travels_to_a_process_that_cannot_import_it(name, tmp_path_factory):
     write("carried_net.py", CARRIED_NET)
     write("carried.py", CARRIED)
