@@ -22,7 +22,6 @@ from rectified.study.analysis.formatting import number
 from rectified.study.analysis.results import SettingResults, StudyResults
 from rectified.study.report.drawings.gradient_histograms import median
 from rectified.study.report.export import group_mean, sheets
-from rectified.study.storage.records import Record
 from rectified.study.storage.store import Store
 from rectified.theory.simulation import Gradients, simulate
 
@@ -110,7 +109,7 @@ def intervals(store: Store, metric: str = "", methods: Sequence[str] = ()) -> st
             runs = [record for record in results.records if (record.run.method, record.run.lr) == (method, lr)]
             values = [record.rows[-1][metric] for record in runs if record.status == "done"]
             gone = "" if len(values) == len(runs) else f", {len(runs) - len(values)} of {len(runs)} diverged"
-            row.append(_mean(values) + gone)
+            row.append(interval(values) + gone)
         rows.append([method, *row])
     return markdown(["method", *(f"lr {lr:g}" for lr in lrs)], rows)
 
@@ -130,58 +129,9 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = ""
         for lr in lrs:
             both = [seed for seed in seeds if (one, lr, seed) in ends and (other, lr, seed) in ends]
             found = [ends[one, lr, seed] - ends[other, lr, seed] for seed in both]
-            row.append(_mean(found, sign="+") + ("" if len(both) == len(seeds) else f", {len(both)} pairs"))
+            row.append(interval(found, sign="+") + ("" if len(both) == len(seeds) else f", {len(both)} pairs"))
         rows.append([f"{one} − {other}", *row])
     return markdown(["difference", *(f"lr {lr:g}" for lr in lrs)], rows)
-
-
-def warmup_lengths(store: Store, tasks: Mapping[str, str]) -> str:
-    """Every length of a linear warmup at its best lr; a row per task, number of steps and, if it varies, beta2.
-
-    The best mean is bold. Those that the study does not find worse than it are in italics.
-
-    Args:
-        tasks: the names of tasks, with what the rows call them; other tasks are left out.
-    """
-    found, lengths = StudyResults.read(store), dict[str, None]()
-    rows: list[tuple[list[str], dict[str, str]]] = []
-    for results in found.settings:
-        if results.task.name not in tasks:
-            continue
-        by_beta2: dict[str, list[Record]] = {}
-        for record in results.records:
-            length, beta2 = _length(record.run.method)
-            by_beta2.setdefault(beta2, []).append(record)
-            lengths[length] = None
-        for beta2, records in by_beta2.items():
-            (here,) = StudyResults.of(records, store.tasks()).settings
-            head = [tasks[results.task.name], f"{results.setting.steps:,}", *[beta2] * bool(beta2)]
-            rows.append((head, _at_best_lr(here)))
-    heads = ["task", "steps", *["beta2"] * (len(rows[0][0]) - 2), *lengths]
-    return markdown(heads, [[*head, *(cells.get(length, "–") for length in lengths)] for head, cells in rows])
-
-
-def _length(method: str) -> tuple[str, str]:
-    """The length of a method's linear warmup, or what it has instead, and its beta2 if that is an option.
-
-    >>> _length("adam+linear-40(beta2=0.99)"), _length("adam"), _length("radam")
-    (('40 steps', '0.99'), ('no warmup', ''), ('radam', ''))
-    """
-    name, _, options = method.partition("(")
-    _, linear, steps = name.partition("+linear-")
-    length = f"{steps} steps" if linear else {"adam": "no warmup"}.get(name, name)
-    return length, options.removeprefix("beta2=").removesuffix(")")
-
-
-def _at_best_lr(results: SettingResults) -> dict[str, str]:
-    """What each length of the warmup comes to at its best lr."""
-    comparison, cells = results.comparison, {}
-    worse = {d.baseline for d in comparison.rivals if d.finding == "better"}
-    for method, best in comparison.best.items():
-        assert best is not None, "every run has ended"
-        mark = "**" if method == comparison.leader else "" if method in worse else "*"
-        cells[_length(method)[0]] = f"{mark}{_mean(list(best.values.values()))}{mark}, lr {best.lr:g}"
-    return cells
 
 
 def command_help() -> dict[str, str]:
@@ -216,7 +166,8 @@ def first_gradients(store: Store, at: Sequence[int], methods: Sequence[str]) -> 
         if histograms and record.run.method in methods:
             found.setdefault(record.run.method, []).append(histograms)
     rows = [
-        [method, *(_mean([run[step] for run in runs]) for step in at), str(len(runs))] for method, runs in found.items()
+        [method, *(interval([run[step] for run in runs]) for step in at), str(len(runs))]
+        for method, runs in found.items()
     ]
     return markdown(["method", *(f"step {step}" for step in at), "seeds"], rows)
 
@@ -269,7 +220,7 @@ def _difference(d: Difference | None) -> str:
     return f"{number(d.mean, sign='+')} ({number(low, sign='+')} to {number(high, sign='+')}{by_seed})"
 
 
-def _mean(values: Sequence[float], sign: str = "") -> str:
+def interval(values: Sequence[float], sign: str = "") -> str:
     """Mean and half the width of its 95 % interval; of one value, that."""
     if len(values) < 2:
         return "".join(f"{value:{sign}.2f}".replace("-", "−") for value in values) or "–"

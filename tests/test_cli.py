@@ -68,6 +68,7 @@ def test_a_study_runs_grows_and_reports(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 4 runs are already finished" in said
     assert "the warmup of adam+linear-5000 is longer than the run: it ends at omega 0.01" in said
+    assert "also holds" not in said, "the earlier run is one of these"
     assert "diverged" in said
 
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))

@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, get_args
 
 import torch
 import tyro
@@ -20,6 +20,7 @@ from ..workloads.data import DataNotFoundError
 from .bench import Bench
 from .folder import Export, Pack, Report, Status
 from .init import Init
+from .names import check_names
 from .paper import Paper
 from .study_command import StudyCommand
 from .terminal import prepare
@@ -60,6 +61,7 @@ def main(args: list[str] | None = None) -> int:
     # Paths and users' names are not markup, and a file has no width to wrap at.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
     try:
+        check_names({kind.__metadata__[0].name: kind.__origin__ for kind in get_args(Command)}, args)
         call = tyro.cli(Command, prog="rectified", args=args, description=_DESCRIPTION)
         return call(shlex.join(["rectified", *args]), console)
     except InvalidOption as refused:

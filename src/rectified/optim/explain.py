@@ -81,7 +81,7 @@ def explain(optimizer: Any) -> list[Explanation]:
     if scaling is None and not isinstance(inner, BaseOptimizer):
         raise TypeError(
             "explain needs one of rectified's optimizers, or another one with a warmup from rectify() or WarmupLR; "
-            f"this is a {type(inner).__qualname__} without a warmup"
+            f"this {type(inner).__qualname__} has no warmup"
         )
     found = []
     for index, group in enumerate(inner.param_groups):

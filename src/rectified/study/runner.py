@@ -174,6 +174,12 @@ def _run_study(
                 store.prune(record.run)
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are already finished")
+        if others := len(known) - len(runs):
+            say(
+                console,
+                f"note: {out} also holds {count(others, 'run')} of earlier calls, which its report and verdict "
+                "include; another --out keeps them apart",
+            )
         for record in records:
             if record.status == "missing" and record.error:
                 say(console, damaged(record))
@@ -235,7 +241,7 @@ def note_long_warmups(runs: Sequence[Run], console: Console) -> None:
             say(
                 console,
                 f"note: the warmup of {method.name} is longer than the run: it ends at omega "
-                f"{last:.2f} after {count(steps, 'step')}",
+                f"{last:.2f} after {count(steps, 'step')}. Train longer, or take a shorter warmup or a smaller beta2",
             )
 
 

@@ -262,7 +262,7 @@ CASES = {
         [
             "radam (lr 0.5) vs adam (lr 0.1): +4.80 points",
             "Learning rates were chosen by the same test accuracy that is reported, so these means are optimistic. "
-            "The tests of differences repeat that choice, so they are not.",
+            "The tests of differences take the choice into account.",
             "radam: not measured, since it has a single learning rate (0.5).",
         ],
         ["at equal learning rates:", "The best learning rate of radam"],

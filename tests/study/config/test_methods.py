@@ -142,7 +142,12 @@ def test_an_lr_in_parentheses_is_the_methods_own():
         ("adam+linear-101%", "the warmup's fraction of the run is 101%; it must be above 0% and at most 100%"),
         ("adam+linear-1.5", "linear needs a whole number of steps, or a fraction of the run such as 10%"),
         ("adam-2k", "it is now called adam+second-moment-only-2000"),
-        ("adam+untuned-linear-5", "unknown warmup 'untuned-linear-5'; use one of untuned-linear, "),
+        (
+            "adam+untuned-linear-5",
+            "unknown warmup 'untuned-linear-5'; did you mean untuned-linear, or your own, such as",
+        ),
+        ("adam+linaer-10%", "unknown warmup 'linaer-10%'; did you mean linear, or"),
+        ("adam+zzz", "unknown warmup 'zzz'; use one of untuned-linear, "),
         ("cocob+linear-5", "cocob has its own first steps and takes no warmup"),
         ("adam-eps+linear-5", "adam-eps has its own first steps and takes no warmup"),
         ("cocob(lr=0.1)", "COCOB takes no lr"),

@@ -211,6 +211,7 @@ def test_a_warmup_longer_than_the_run_is_noted_with_its_last_omega(capsys):
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
     assert said[0] == (
-        "note: the warmup of adam+linear-1000 is longer than the run: it ends at omega 0.20 after 200 steps"
+        "note: the warmup of adam+linear-1000 is longer than the run: it ends at omega 0.20 after 200 steps. "
+        "Train longer, or take a shorter warmup or a smaller beta2"
     )
     assert said[1].startswith("note: the warmup of radam is longer than the run: it ends at omega 0.31")

@@ -94,7 +94,9 @@ def test_a_file_is_a_study_and_flags_go_before_it(written, tmp_path, capsys):
     assert "4 of 4 runs are already finished" in capsys.readouterr().out
 
     assert cli.main(["study", written(GOOD), "--batch-sizes", "1000", "--seeds", "0", "--out", "runs/which"]) == 0
-    assert "2 of 2 runs are already finished" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 2 runs are already finished" in said
+    assert "also holds 2 runs of earlier calls, which its report and verdict include" in " ".join(said.split())
 
 
 @pytest.mark.slow

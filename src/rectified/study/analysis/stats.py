@@ -13,7 +13,7 @@ from scipy.special import stdtr, stdtrit  # what scipy.stats calls, which takes 
 from ...workloads.numbers import LARGEST, is_finite
 
 LEVEL = 0.95
-_MOST = 10_000  # seeds; nobody can act on advice to run more
+_MOST = 1_000  # seeds; nobody can act on advice to run more
 _EQUAL = 1e-9  # relative: values that differ by less differ only by rounding
 
 
@@ -162,7 +162,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def seeds_to_separate(differences: Sequence[float], level: float = LEVEL) -> int | None:
     """The number of additional seeds that would make the t interval exclude 0, if mean and spread stay the same.
 
-    0 if it excludes 0 now; None for one seed, for a mean of 0, and if it takes more than ten thousand. Only a guess,
+    0 if it excludes 0 now; None for one seed, for a mean of 0, and if it takes more than a thousand. Only a guess,
     since mean and spread are estimates themselves.
 
     >>> seeds_to_separate([1.0, -0.5, 0.4, 0.9, 0.7])

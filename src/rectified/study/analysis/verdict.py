@@ -165,7 +165,7 @@ def _choice(found: Comparison, outcomes: Outcomes, metric: Metric) -> str:
         return f"Learning rates were chosen by {by}; results are {metric.name}."
     return (
         f"Learning rates were chosen by the same {metric.name} that is reported, so these means are optimistic. The "
-        "tests of differences repeat that choice, so they are not."
+        "tests of differences take the choice into account."
     )
 
 
@@ -216,7 +216,7 @@ def _at_lr(found: Comparison, metric: Metric) -> tuple[str, ...]:
     counted = listing([f"{counts[finding]} {name}" for finding, name in names.items() if counts[finding]])
     found_here = [d for d in judged if d.finding in ("better", "worse")]
     alone = sum(d.finding == "inconclusive" and d.interval is not None and d.interval.excludes(0) for d in judged)
-    but = f"; {alone} of the inconclusive ones would be findings if each were the only comparison" if alone else ""
+    but = f"; {alone} of the inconclusive ones would be significant if tested alone" if alone else ""
     return (
         f"{count(len(judged), 'comparison')} with {found.baseline} at equal learning rates: {counted}{but}.",
         *(f"{d.method} at lr {d.lr:g}: {_difference(d, metric)}{_waiting(d)}" for d in found_here),

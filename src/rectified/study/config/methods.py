@@ -218,10 +218,9 @@ def _warmup(what: str, optimizer: str, text: str, imports: bool) -> tuple[Warmup
         raise ValueError(
             f"{what}: {name} needs a length: steps, as in {example}-500, or a fraction of the run, as in {example}-10%"
         )
-    there_are = ", ".join([*_WARMUPS, *_long_names()])
-    raise ValueError(
-        f"{what}: unknown warmup {shown(name)}; use one of {there_are}, or your own, such as my_module.MyWarmup(1)"
-    )
+    near = difflib.get_close_matches(re.sub(r"-[0-9.]+%?$", "", name), [*_WARMUPS, *_LONG_WARMUPS], 1)
+    hint = f"did you mean {near[0]}" if near else f"use one of {', '.join([*_WARMUPS, *_long_names()])}"
+    raise ValueError(f"{what}: unknown warmup {shown(name)}; {hint}, or your own, such as my_module.MyWarmup(1)")
 
 
 def _own_warmup(what: str, path: str, arguments: str, imports: bool) -> Warmup:
