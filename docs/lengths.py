@@ -12,6 +12,7 @@ from rectified.figures.table import markdown
 from rectified.study.analysis.comparisons import BestLr, Comparison
 from rectified.study.analysis.results import StudyResults
 from rectified.study.report.drawings.layout import BOTTOM, LEFT, RIGHT, TOP, dress
+from rectified.study.report.export import group_mean
 from rectified.study.storage.records import Record
 from rectified.study.storage.store import Store
 
@@ -50,7 +51,8 @@ def arms(store: Store, tasks: Mapping[str, str]) -> list[Arm]:
     """The arms of a study, by task, number of steps and beta2.
 
     Args:
-        tasks: parts of the names of tasks, with what a reader calls these; other tasks are left out.
+        tasks: parts of the names of tasks, of which the first that fits counts, with what a reader calls these; tasks
+            that none fits are left out.
     """
     found = []
     for results in StudyResults.read(store).settings:
@@ -60,7 +62,8 @@ def arms(store: Store, tasks: Mapping[str, str]) -> list[Arm]:
             by_beta2.setdefault(length(record.run.method)[1], []).append(record)
         for beta2, records in by_beta2.items():
             if task is not None:
-                (here,) = StudyResults.of(records, store.tasks()).settings
+                adam = next(r.run.method for r in records if length(r.run.method)[0] == NONE)
+                (here,) = StudyResults.of(records, store.tasks(), baseline=adam).settings
                 found.append(Arm(task, here.setting.steps, beta2, here.metric.label, here.comparison))
     order = list(tasks.values())
     return sorted(found, key=lambda arm: (order.index(arm.task), arm.steps, float(arm.beta2)))
@@ -69,7 +72,11 @@ def arms(store: Store, tasks: Mapping[str, str]) -> list[Arm]:
 def lengths(found: list[Arm]) -> list[str]:
     """The lengths in ascending order, behind no warmup and before RAdam."""
     names = {name for arm in found for name in arm.best}
-    return sorted(names, key=lambda name: (name != NONE, not name.isdigit(), int(name) if name.isdigit() else 0))
+    return sorted(names, key=_order)
+
+
+def _order(name: str) -> tuple[bool, bool, int]:
+    return name != NONE, not name.isdigit(), int(name) if name.isdigit() else 0
 
 
 def table(store: Store, tasks: Mapping[str, str]) -> str:
@@ -89,8 +96,25 @@ def table(store: Store, tasks: Mapping[str, str]) -> str:
             cells[name] = f"{mark}{interval(list(best.values.values()))}{mark}, lr {best.lr:g}"
         head = [arm.task, f"{arm.steps:,}", *[arm.beta2] * several]
         rows.append([*head, *(cells.get(name, "–") for name in names)])
-    heads = ["no warmup" if name == NONE else f"{name} steps" if name.isdigit() else "RAdam" for name in names]
-    return markdown(["task", "steps", *["beta2"] * several, *heads], rows)
+    return markdown(["task", "steps", *["beta2"] * several, *map(_head, names)], rows)
+
+
+def at_each_lr(store: Store, task: str) -> str:
+    """Every mean of one task: a length a row, a number of steps and an lr a column."""
+    settings = sorted(
+        (results for results in StudyResults.read(store).settings if task in results.task.name),
+        key=lambda results: results.setting.steps,
+    )
+    rows = [
+        [_head(length(method)[0]), *(group_mean(each.group(method, lr)) for each in settings for lr in each.lrs)]
+        for method in sorted(settings[0].methods, key=lambda method: _order(length(method)[0]))
+    ]
+    heads = [f"{each.setting.steps:,} steps, lr {lr:g}" for each in settings for lr in each.lrs]
+    return markdown(["warmup", *heads], rows)
+
+
+def _head(name: str) -> str:
+    return "none" if name == NONE else f"{name} steps" if name.isdigit() else "RAdam"
 
 
 def picture(store: Store, tasks: Mapping[str, str]) -> bytes:

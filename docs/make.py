@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import draw
+import lengths
 import tables
 
 from rectified.bench.picture import picture as bench_picture
@@ -79,7 +80,21 @@ def main() -> None:
     cost = json.loads((HERE.parent / "benchmarks" / "results" / "method_cost.json").read_text())
     insert("alternatives.md", {"alternatives": tables.best_and_cost(alternatives, cost)})
     insert("reproduction.md", {"fashion-mnist control": tables.beyond_lr(store)})
+    make_lengths()
     make_reproduction()
+
+
+def make_lengths() -> None:
+    """The tables and pictures of how long a warmup should be."""
+    gpt = {"norm=post": "GPT, post-norm", "language-model-gpt": "GPT, pre-norm"}
+    cnn = {"fashion-mnist-mini": "small CNN"}
+    for study, name in (("warmup-length", "lengths"), ("warmup-beta2", "lengths by beta2")):
+        store = Store.open(HERE / "studies" / study)
+        found = {f"{name}, gpt": lengths.table(store, gpt), f"{name}, cnn": lengths.table(store, cnn)}
+        if study == "warmup-length":
+            found["gpt at each lr"] = lengths.at_each_lr(store, "norm=post")
+        insert("warmup-length.md", found)
+        write(HERE / "pictures" / f"{study}.svg", lengths.picture(store, {**gpt, **cnn}))
 
 
 def make_reproduction() -> None:
