@@ -14,7 +14,7 @@ COMMANDS = {kind.__metadata__[0].name: kind.__origin__ for kind in get_args(cli.
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["studdy", "x"], "there is no command 'studdy'; did you mean study? `rectified --help` lists the commands"),
+        (["studyy", "x"], "there is no command 'studyy'; did you mean study? `rectified --help` lists the commands"),
         (["zzz"], "there is no command 'zzz'; `rectified --help` lists the commands"),
         (
             ["study", "x", "--lr", "1"],
