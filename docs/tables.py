@@ -6,7 +6,7 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from typing import Any, get_args
+from typing import Any
 from unittest import mock
 
 from scipy import stats
@@ -137,8 +137,7 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]], metric: str = ""
 def command_help() -> dict[str, str]:
     """What each command prints with --help, as a code block, by the command's name."""
     found = {}
-    for command in get_args(cli.Command):
-        name = command.__metadata__[0].name
+    for name in cli.COMMANDS:
         said = io.StringIO()
         with mock.patch.dict(os.environ, COLUMNS="100"), redirect_stdout(said), suppress(SystemExit):
             cli.main([name, "--help"])

@@ -32,6 +32,7 @@ METHODS = [
     "pytorch_optimizer.AdaBelief",
 ]
 USUAL = ("adam", "radam", "sgd", "lamb", "cocob", "adam+untuned-linear", "schedulefree.RAdamScheduleFree")
+assert set(USUAL) <= set(METHODS)
 EVERY_STEP = Limits(checkpoint_every=0, gradients=9)
 NEVER = Limits(checkpoint_every=1e9, gradients=9)
 
@@ -93,9 +94,6 @@ TINY = Tiny(
     averaged=2,
 )
 STEPS = 14
-
-
-assert set(USUAL) <= set(METHODS)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ Command = (
     | Annotated[Theory, subcommand("theory")]
     | Annotated[Bench, subcommand("bench")]
 )
+COMMANDS: dict[str, type] = {kind.__metadata__[0].name: kind.__origin__ for kind in get_args(Command)}
 
 _DESCRIPTION = (
     "Compare optimizers, warmups and learning rates with error bars. `rectified COMMAND --help` lists a command's "
@@ -61,7 +62,7 @@ def main(args: list[str] | None = None) -> int:
     # Paths and users' names are not markup, and a file has no width to wrap at.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
     try:
-        check_names({kind.__metadata__[0].name: kind.__origin__ for kind in get_args(Command)}, args)
+        check_names(COMMANDS, args)
         call = tyro.cli(Command, prog="rectified", args=args, description=_DESCRIPTION)
         return call(shlex.join(["rectified", *args]), console)
     except InvalidOption as refused:
