@@ -6,6 +6,7 @@ The studies themselves are run by the commands in their study.json, and in the p
 """
 
 import json
+import sys
 from pathlib import Path
 
 import draw
@@ -21,6 +22,9 @@ from rectified.study.report import write_figures, write_report
 from rectified.study.storage.store import Store
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE / "museum"))
+
+import table as museum  # noqa: E402  # in the folder above
 
 
 def insert(page: str, tables: dict[str, str]) -> None:
@@ -68,6 +72,7 @@ def main() -> None:
         },
     )
     insert("reference/command-line.md", tables.command_help())
+    insert("check.md", {"rates": museum.rates(), "mistakes": museum.mistakes(), "recipes": museum.recipes()})
     bench = Results.of(json.loads((HERE / "bench" / "bench.json").read_text()))
     found = {name: sheet.markdown() for name, sheet in sheets(bench, quartiles=True).items()}
     insert("bench.md", {**found, "remarks": "\n\n".join(remarks(bench))})

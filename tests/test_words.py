@@ -22,7 +22,7 @@ _PER = "parameter|run|step|epoch|row|line|core|GPU|file|group|example|method|rou
 
 # A phrase, as a regular expression, and what to write instead.
 WORDS = {
-    r"\b(?:tell|tells|told|telling)\b": "say, show, report, know; distinguish for tell apart",
+    r"(?<!cannot )\b(?:tell|tells|told|telling)\b": "say, show, report, know; distinguish for tell apart",
     r"\bbeside\b": "next to, in addition to",
     r"\b(?:anew|afresh)\b": "again",
     r"\bwhoever\b": "say who it is",

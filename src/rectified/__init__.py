@@ -2,6 +2,7 @@
 
 from . import theory, warmup
 from .optim import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop, WarmupLR, explain, linear_scaling, rectify
+from .probe import Probe, check
 
 __version__ = "0.1.0"
 
@@ -11,10 +12,12 @@ __all__ = [
     "Adam",
     "AdamW",
     "NAdam",
+    "Probe",
     "RAdam",
     "RMSprop",
     "WarmupLR",
     "__version__",
+    "check",
     "explain",
     "linear_scaling",
     "rectify",

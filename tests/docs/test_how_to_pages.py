@@ -10,8 +10,9 @@ import pages
 from rectified.study.config.methods import parse
 
 
-def test_from_adam_to_radam_prints_what_it_shows():
-    pages.run("from-adam-to-radam.md", {})
+@pytest.mark.parametrize("page", ["from-adam-to-radam.md", "check.md", "probe.md"])
+def test_a_page_prints_what_it_shows(page):
+    pages.run(page, {})
 
 
 @pytest.fixture

@@ -18,17 +18,21 @@ from ..files import FULL
 from ..study.config.errors import InvalidOption
 from ..workloads.data import DataNotFoundError
 from .bench import Bench
+from .check_command import CheckCommand
 from .folder import Export, Pack, Report, Status
 from .init import Init
 from .names import check_names
 from .paper import Paper
+from .probe_command import ProbeCommand
 from .study_command import StudyCommand
 from .terminal import prepare
 from .theory import Theory
 from .verdict_command import VerdictCommand
 
 Command = (
-    Annotated[StudyCommand, subcommand("study")]
+    Annotated[CheckCommand, subcommand("check")]
+    | Annotated[ProbeCommand, subcommand("probe")]
+    | Annotated[StudyCommand, subcommand("study")]
     | Annotated[Init, subcommand("init")]
     | Annotated[Status, subcommand("status")]
     | Annotated[Report, subcommand("report")]
@@ -42,8 +46,8 @@ Command = (
 COMMANDS: dict[str, type] = {kind.__metadata__[0].name: kind.__origin__ for kind in get_args(Command)}
 
 _DESCRIPTION = (
-    "Compare optimizers, warmups and learning rates with error bars. `rectified COMMAND --help` lists a command's "
-    "flags; `rectified --version` prints versions."
+    "Check a warmup, and compare optimizers, warmups and learning rates with error bars. `rectified COMMAND --help` "
+    "lists a command's flags; `rectified --version` prints versions."
 )
 _BLOCKED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 

@@ -71,33 +71,53 @@ def load_task(text: str) -> BaseTask:
             given. The message has one line; for an error in the user's code it names the file and line.
     """
     text = text.strip()
-    if shape := _OPTIONS.fullmatch(text):
+    if _OPTIONS.fullmatch(text):
         raise ValueError(
             f"task {shown(text)} has options in parentheses, which only built-in tasks take; set the values in the "
             "file, or add a second Task there and name it"
         )
-    if shape := _FILE.fullmatch(text):
-        path = expanded(shape["file"])
-        if not _is_file(path):
-            where = shortened(str(path), 80)
-            raise ValueError(
-                f"task {shown(text)}: there is no file {where} in {Path.cwd()}; rectified init {where} writes one"
-            )
-        loaded = _load(path.resolve(), path.stem, path.resolve().parent, text)
-        name = shape["name"]
-    elif shape := _MODULE.fullmatch(text):
-        loaded = _load(shape["module"], shape["module"], Path.cwd().resolve(), text)
-        name = shape["name"]
-    else:
-        raise ValueError(
-            f"{shown(text)} does not name a file; write my_task.py, my_task.py:NAME or package.module:NAME"
-        )
+    loaded, name = _load_named(text, f"task {shown(text)}", "my_task.py, my_task.py:NAME or package.module:NAME")
     _check_names(loaded.modules[0], text)
     task = _named(loaded.modules[0], text, name) if name else _only(loaded.modules[0], text)
     if (task.version, task.written_as) != (loaded.version, text):
         object.__setattr__(task, "version", loaded.version)
         object.__setattr__(task, "written_as", text)
     return task
+
+
+def load_object(text: str, what: str) -> Any:
+    """Load an object from a user's file or module, as :func:`load_task` does.
+
+    Args:
+        text: ``my_script.py:NAME`` or ``package.module:NAME``, relative to the current folder.
+        what: what the object is, for errors.
+
+    Raises:
+        ValueError: there is no such file or object, or the file fails to run.
+    """
+    text = text.strip()
+    loaded, name = _load_named(text, f"{what} {shown(text)}", "my_script.py:NAME or package.module:NAME")
+    names = vars(loaded.modules[0])
+    if not name:
+        raise ValueError(f"{what} {shown(text)} names a file alone; write {text}:NAME, with the name of the function")
+    if name not in names:
+        there = ", ".join(own for own, value in names.items() if callable(value) and not own.startswith("_"))
+        raise ValueError(f"{what} {shown(text)}: there is no {shortened(name)} in it; it has {shortened(there, 200)}")
+    return names[name]
+
+
+def _load_named(text: str, what: str, forms: str) -> tuple[_Loaded, str | None]:
+    """Load the module that a text names; return it with the name after the colon, if any."""
+    if shape := _FILE.fullmatch(text):
+        path = expanded(shape["file"])
+        if not _is_file(path):
+            where = shortened(str(path), 80)
+            way = f"; rectified init {where} writes one" if what.startswith("task") else ""
+            raise ValueError(f"{what}: there is no file {where} in {Path.cwd()}{way}")
+        return _load(path.resolve(), path.stem, path.resolve().parent, what), shape["name"]
+    if shape := _MODULE.fullmatch(text):
+        return _load(shape["module"], shape["module"], Path.cwd().resolve(), what), shape["name"]
+    raise ValueError(f"{shown(text)} does not name a file; write {forms}")
 
 
 def changed_since(task: BaseTask, versions: Iterable[str]) -> str | None:
@@ -164,7 +184,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
+def _load(key: Path | str, name: str, folder: Path, what: str) -> _Loaded:
     """Load a module, or return the loaded one if none of its files has changed."""
     before = _LOADED.get(key)
     if before is not None and before.folder == folder and before.is_current():
@@ -184,11 +204,9 @@ def _load(key: Path | str, name: str, folder: Path, text: str) -> _Loaded:
         absent = isinstance(error, ModuleNotFoundError) and error.name == name  # there is no such file
         hidden = isinstance(error, ImportError) and not absent and (error.name or "").partition(".")[0] == name
         advice = f"; the file hides the package {shortened(name)}: rename the file" if hidden else ""
-        raise ValueError(f"task {shown(text)} does not load: {in_one_line(error)}{advice}") from error
+        raise ValueError(f"{what} does not load: {in_one_line(error)}{advice}") from error
     if not (file_of(module) or "").endswith(".py"):
-        raise ValueError(
-            f"task {shown(text)}: {name} is not a module with a Python file; name the module that holds the Task"
-        )
+        raise ValueError(f"{what}: {name} is not a module with a Python file; name the module that holds it")
     loaded_now = [sys.modules[each] for each in sorted(set(sys.modules) - already)]
     others = {id(each): each for each in [*loaded_now, *_imported(module, folder)] if _is_own(each, folder)}
     others.pop(id(module), None)

@@ -1,0 +1,25 @@
+"""Is my warmup configured right (check), what does my run show (Probe), what would help (trial)?"""
+
+from .check import check
+from .finding import Finding
+from .signals import Signals
+from .trial import Arm, Difference, TrialProgress, TrialResult, TrialRun, trial, watch
+from .verdict import Verdict, verdict
+from .watch import Observation, Probe
+
+__all__ = [
+    "Arm",
+    "Difference",
+    "Finding",
+    "Observation",
+    "Probe",
+    "Signals",
+    "TrialProgress",
+    "TrialResult",
+    "TrialRun",
+    "Verdict",
+    "check",
+    "trial",
+    "verdict",
+    "watch",
+]

@@ -1,0 +1,144 @@
+r"""The verdict of a probe: does this run need a warmup, why, how long, and which lr looks safe.
+
+The gain ratio of a step u is (L(theta + u) - L(theta)) / <g, u> on the same batch. On a quadratic it is 1 - lr / edge,
+where edge is the lr at which the step ends as high as it began; so the *reach*
+
+.. math:: \kappa_t = \frac{\gamma}{\text{edge}_t} = \frac{\gamma}{\gamma_t}\, (1 - \rho_t)
+
+says how far a step at the full lr would go, given what the step at the current lr * omega showed: 1/2 is the minimum
+along its line, 1 is the edge. A run whose first steps reach beyond the minimum throws away what the gradient promised.
+That is the rule: no number in it is fitted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..optim.step.options import value_of
+from .watch import Observation, Probe
+
+Answer = Literal["needed", "not needed", "cannot tell"]
+
+FIRST_STEPS = 8  # the steps that are judged
+MINIMUM = 0.5  # the reach of a step that ends at the minimum along its line
+EDGE = 1.0
+LENGTH = 128  # steps of the advised warmup
+LARGE_STEP = 0.1  # of the weights' norm, in one step
+LOUD = 0.7  # root mean square of a step over lr
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a probe concludes.
+
+    Attributes:
+        answer: whether the run needs a warmup, also one that it has.
+        why: the reason, in a sentence.
+        mechanism: what makes the first steps too long.
+        reach: the largest reach of the first steps; NaN if it was not measured.
+        at_step: the step with the largest reach.
+        length: the advised length of a linear warmup in steps; 0 if none is needed.
+        safe_lr: the lr at which the longest of these steps would have ended at the minimum along its line.
+        covered: whether the run's own warmup keeps its first steps before that minimum.
+    """
+
+    answer: Answer
+    why: str
+    mechanism: str = ""
+    reach: float = math.nan
+    at_step: int = 0
+    length: int = 0
+    safe_lr: float = math.nan
+    covered: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict as plain values; a number that is not finite is None."""
+        values = self.__dict__.items()
+        return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in values}
+
+
+def reaches(history: Sequence[Observation], lr: float) -> list[tuple[int, float]]:
+    """The step and its reach at the full lr, for each observed step whose gain ratio is known."""
+    found = []
+    for o in history:
+        s = o.model
+        if s.lr > 0 and math.isfinite(s.gain_ratio):
+            found.append((s.step, lr / s.lr * (1 - s.gain_ratio)))
+    return found
+
+
+def verdict(probe: Probe) -> Verdict:
+    """What a probe has seen so far, as a verdict.
+
+    It rests on the gain ratios of the first steps: pass ``again`` to :meth:`rectified.Probe.observe`. Without them it
+    can call a warmup needed if the second gradient points back along the first step, and otherwise cannot tell.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
+    >>> probe, x = Probe(optimizer), torch.randn(64, 4)
+    >>> for _ in range(10):
+    ...     loss = model(x).square().mean()
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     probe.observe(loss, again=lambda: model(x).square().mean())
+    >>> verdict(probe).answer
+    'needed'
+    """
+    lr = max(value_of(group["lr"]) for group in probe.optimizer.param_groups)
+    first = [o for o in probe.history if o.step <= FIRST_STEPS]
+    if not first:
+        at = f"the first observed step is {probe.history[0].step}" if probe.history else "no step was observed"
+        return Verdict("cannot tell", f"{at}, and the first {FIRST_STEPS} steps decide")
+    known = reaches(first, lr)
+    if not known:
+        return _without_gain_ratio(first)
+    step, reach = max(known, key=lambda pair: pair[1])
+    safe = lr * MINIMUM / reach if reach > 0 else math.nan
+    if reach <= MINIMUM:
+        why = f"the first steps go at most {reach:.2g} of the way to where the loss is level again, and 0.5 is best"
+        return Verdict("not needed", why, reach=reach, at_step=step, safe_lr=safe)
+    if len(known) < 2:
+        return Verdict("cannot tell", "only one step was measured", reach=reach, at_step=step, safe_lr=safe)
+    taken = max(1 - o.model.gain_ratio for o in first if math.isfinite(o.model.gain_ratio))
+    if taken <= MINIMUM:
+        why = (
+            f"step {step} would reach {reach:.2g} of the way to the edge at lr {lr:.3g}; the run's own warmup keeps "
+            f"its first steps within {max(taken, 0.0):.2g}"
+        )
+        return Verdict("needed", why, "", reach, step, 0, safe, covered=True)
+    beyond = "beyond the edge, so that the loss rises" if reach > EDGE else "beyond the minimum along its direction"
+    return Verdict(
+        "needed",
+        f"step {step} at lr {lr:.3g} reaches {reach:.2g} of the way to the edge, {beyond}",
+        _mechanism(first, lr),
+        reach,
+        step,
+        LENGTH,
+        safe,
+    )
+
+
+def _without_gain_ratio(first: Sequence[Observation]) -> Verdict:
+    back = min((o.model.gain_left for o in first if math.isfinite(o.model.gain_left)), default=math.nan)
+    if back < -1:
+        why = (
+            f"a gradient among the first steps points back along its step {-back:.2g} times as steeply as it went down"
+        )
+        return Verdict("needed", why, _mechanism(first, first[0].model.lr), length=LENGTH)
+    return Verdict(
+        "cannot tell", "no second loss of a batch was measured: pass again= to observe, or run `rectified probe`"
+    )
+
+
+def _mechanism(first: Sequence[Observation], lr: float) -> str:
+    """Which of the signals is out of the ordinary in the first steps."""
+    size = max(o.model.size for o in first)
+    signs = max(o.model.update_rms for o in first)
+    if size > LARGE_STEP:
+        return f"steps are large for the weights: one moves them by {size:.0%} of their size"
+    if signs > LOUD:
+        return f"steps are nearly signs of the gradient (root mean square {signs:.2g}): v rests on few samples"
+    return "the loss is curved along the first steps"

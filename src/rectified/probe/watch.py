@@ -1,0 +1,262 @@
+"""Watching a run: the signals of Adam's steps on a log-spaced schedule, without changing the run."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..optim._torch import has_step_hooks
+from .adam_state import (
+    Factors,
+    Watched,
+    as_sums,
+    factors,
+    inner_optimizer,
+    omega_function,
+    reduced,
+    sums_after,
+    sums_before,
+    watched,
+)
+from .signals import Signals, StepSums, signals
+
+_PER_OCTAVE = 4
+_PENDING = 256  # losses that may wait on a device before they are read
+
+
+def is_observed(step: int) -> bool:
+    """Whether a step is observed: all of the first 5, then about four per doubling.
+
+    >>> [step for step in range(1, 70) if is_observed(step)]
+    [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, 45, 54, 64]
+    """
+    nearest = round(_PER_OCTAVE * math.log2(step))
+    return any(round(2 ** (k / _PER_OCTAVE)) == step for k in (nearest - 1, nearest, nearest + 1))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One observed step.
+
+    Attributes:
+        model: the signals of all watched parameters together.
+        groups: those of each parameter group, by index.
+        tensors: those of each parameter tensor, by name.
+        best_loss: the smallest loss before this step.
+    """
+
+    model: Signals
+    groups: dict[int, Signals]
+    tensors: dict[str, Signals]
+    best_loss: float
+
+    @property
+    def step(self) -> int:
+        return self.model.step
+
+
+@dataclass
+class _Open:
+    """An observed step, until the next gradient completes it."""
+
+    step: int
+    beta1: float
+    factors: dict[int, Factors]
+    sums: dict[str, tuple[int, StepSums]]  # by tensor: its group and sums
+    loss: float = math.nan
+    loss_after: float = math.nan
+    best_loss: float = math.inf
+
+
+class Probe:
+    r"""Watches a run with Adam, AdamW, RAdam or another torch optimizer that keeps Adam's moments.
+
+    On a log-spaced schedule of steps it reads parameters, gradients and moments, and computes the signals of
+    :class:`~rectified.probe.signals.Signals`. It changes nothing: a run with a probe is equal bit for bit to one
+    without. It holds no tensor of the run's size.
+
+    Args:
+        optimizer: the optimizer, possibly inside a trainer's wrapper. FSDP2's sharded parameters are summed over ranks.
+        every: a function of the step that says whether to observe it; :func:`is_observed` if None.
+
+    Raises:
+        TypeError: the optimizer keeps no moments like Adam's.
+        ValueError: its steps cannot be observed, as those of a wrapper that skips torch's hooks.
+
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    >>> probe = Probe(optimizer)
+    >>> for _ in range(20):
+    ...     loss = model(torch.ones(8, 2)).square().mean()
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     probe.observe(loss)
+    >>> metrics = probe.metrics()
+    >>> int(metrics["probe/step"]), round(metrics["probe/lr"], 3)
+    (19, 0.1)
+    """
+
+    def __init__(self, optimizer: Any, *, every: Callable[[int], bool] | None = None) -> None:
+        self.optimizer = inner_optimizer(optimizer)
+        if not has_step_hooks(self.optimizer):
+            raise ValueError(
+                f"{type(self.optimizer).__name__} is a wrapper whose steps cannot be observed: probe the optimizer "
+                "inside it"
+            )
+        self.history: list[Observation] = []
+        self.losses: list[float] = []
+        self._every = is_observed if every is None else every
+        self._waiting: list[Tensor] = []  # losses on a device
+        self._step = -1  # unknown until the first step
+        self._open: _Open | None = None
+        self._surprise: dict[str, float] = {}
+        self._scale = 1.0
+        self._best = math.inf
+        self._skipped = False
+        self._hooks = [
+            self.optimizer.register_step_pre_hook(self._pre_hook),
+            self.optimizer.register_step_post_hook(self._after),
+        ]
+
+    def close(self) -> None:
+        """Stop watching. What was observed stays."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def observe(self, loss: float | Tensor, again: Callable[[], float | Tensor] | None = None) -> None:
+        """Note the loss of the step that was just taken.
+
+        Args:
+            loss: the loss of the step's batch, computed before the step. A tensor on a GPU is read later, with others.
+            again: computes the loss of the same batch once more, with the new parameters; called without gradients in
+                the observed steps only, for the gain ratio. It must not change buffers, and should use the same
+                random numbers for dropout. Random numbers that it draws do not change the run.
+        """
+        if isinstance(loss, Tensor):
+            self._waiting.append(loss.detach().reshape(()))
+            if loss.is_cpu or len(self._waiting) >= _PENDING:
+                self._read_losses()
+        else:
+            self._read_losses()
+            self.losses.append(float(loss))
+        if self._open is not None and self._open.step == self._step and math.isnan(self._open.loss):
+            self._read_losses()
+            self._open.loss, self._open.best_loss = self.losses[-1], self._best
+            if again is not None:
+                devices = [
+                    x for x in {p.device for g in self.optimizer.param_groups for p in g["params"]} if x.type == "cuda"
+                ]
+                with torch.random.fork_rng(devices=devices), torch.no_grad():
+                    self._open.loss_after = float(again())
+        self._best = min([self._best, *self.losses[-1:]])
+
+    def metrics(self) -> dict[str, float]:
+        """The signals of the last complete observation, for any logger; empty before the second step."""
+        if not self.history:
+            return {}
+        last = self.history[-1]
+        return {f"probe/{name}": float(value) for name, value in asdict(last.model).items()}
+
+    # Hooks around the optimizer's step.
+
+    def _pre_hook(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Before a step: if a closure makes the gradients, look right after it; else now."""
+        closure = kwargs.get("closure") or (
+            args[1] if len(args) > 1 and args[0] is optimizer else next(iter(args), None)
+        )
+        if not callable(closure):
+            self._before()
+            return None
+
+        def observed() -> Any:
+            loss = closure()
+            self._before()
+            return loss
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": observed}
+        return (*(args[:-1]), observed), kwargs
+
+    @torch.no_grad()
+    def _before(self) -> None:
+        """Gradients are there, moments have not moved."""
+        given = self.optimizer.__dict__
+        found_inf, scale = given.get("found_inf"), given.get("grad_scale")
+        self._skipped = isinstance(found_inf, Tensor) and bool(found_inf)
+        if self._skipped:
+            return
+        if self._step < 0:
+            self._step = max((one.t for one in watched(self.optimizer)), default=0)
+        opened, due = self._open, self._every(self._step + 1)
+        if opened is None and not due:
+            return
+        self._scale = float(scale) if isinstance(scale, Tensor) else 1.0
+        names, dots, maxima = [], [], []
+        for one in watched(self.optimizer):
+            f = self._factors(one, opened.factors if opened else {})
+            if one.t > 0:
+                dot, largest = sums_before(one, f)
+                names.append(one.name)
+                dots.append(reduced(dot, one.p))
+                maxima.append(reduced(largest, one.p, largest=True))
+        found = torch.cat([*dots, *maxima]).tolist() if names else []
+        self._surprise = {n: x / self._scale**2 for n, x in zip(names, found[len(names) :], strict=True)}
+        if opened is not None:
+            self._complete(opened, {n: x / self._scale for n, x in zip(names, found, strict=False)})
+            self._open = None
+
+    @torch.no_grad()
+    def _after(self, *_: Any) -> None:
+        """The step was taken."""
+        if self._skipped or self._step < 0:
+            return
+        self._step += 1
+        if not self._every(self._step):
+            return
+        many, numbers, found = [], {}, []
+        for one in watched(self.optimizer):
+            f = numbers[(one.group, one.t)] = self._factors(one, {})
+            many.append((one, f))
+            found.append(reduced(sums_after(one, f), one.p))
+        if not many:
+            return
+        rows = torch.stack(found).tolist()
+        sums = {
+            one.name: (one.group, replace(as_sums(one, f, row), surprise=self._surprise.get(one.name, math.nan)))
+            for (one, f), row in zip(many, rows, strict=True)
+        }
+        beta1 = float(self.optimizer.param_groups[0]["betas"][0])
+        self._open = _Open(self._step, beta1, {}, sums)
+
+    def _factors(self, one: Watched, known: dict[int, Factors]) -> Factors:
+        return factors(self.optimizer, one.group, max(one.t, 1), omega_function(self.optimizer, one.group))
+
+    def _complete(self, opened: _Open, next_g_d: dict[str, float]) -> None:
+        """Record an observation, now that the next gradient is known."""
+        tensors, groups = {}, {}
+        sums = {
+            name: (group, replace(s, next_g_d=next_g_d.get(name, math.nan))) for name, (group, s) in opened.sums.items()
+        }
+        at = (opened.step, opened.loss, opened.loss_after, opened.beta1)
+        for name, (_, s) in sums.items():
+            tensors[name] = signals(s, opened.step, beta1=opened.beta1)
+        for group in dict.fromkeys(group for group, _ in sums.values()):
+            members = [s for other, s in sums.values() if other == group]
+            groups[group] = signals(StepSums.total(members), opened.step, beta1=opened.beta1)
+        whole = signals(StepSums.total([s for _, s in sums.values()]), *at)
+        self.history.append(Observation(whole, groups, tensors, opened.best_loss))
+
+    def _read_losses(self) -> None:
+        if self._waiting:
+            self.losses += torch.stack(self._waiting).tolist()
+            self._waiting.clear()

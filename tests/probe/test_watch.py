@@ -1,0 +1,284 @@
+"""Probe: its signals are those of a naive computation, and a run with it is equal bit for bit to one without."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import rectified
+from rectified import Probe
+from rectified.probe.watch import is_observed
+from rectified.warmup import Linear, SecondMomentOnly
+
+OPTIMIZERS = {
+    "torch Adam": lambda params: torch.optim.Adam(params, lr=0.01),
+    "torch Adam, fused": lambda params: torch.optim.Adam(params, lr=0.01, fused=True),
+    "torch Adam, amsgrad": lambda params: torch.optim.Adam(params, lr=0.01, amsgrad=True),
+    "torch Adam, tensor lr": lambda params: torch.optim.Adam(params, lr=torch.tensor(0.01)),
+    "torch AdamW": lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.3),
+    "torch RAdam": lambda params: torch.optim.RAdam(params, lr=0.01),
+    "Adam": lambda params: rectified.Adam(params, lr=0.01),
+    "Adam, warmup": lambda params: rectified.Adam(params, lr=0.01, warmup=Linear(10)),
+    "Adam, only v first": lambda params: rectified.Adam(params, lr=0.01, warmup=SecondMomentOnly(4)),
+    "AdamW": lambda params: rectified.AdamW(params, lr=0.01, weight_decay=0.3),
+    "AdamW, amsgrad": lambda params: rectified.AdamW(params, lr=0.01, amsgrad=True),
+    "RAdam": lambda params: rectified.RAdam(params, lr=0.01),
+    "RAdam, hold": lambda params: rectified.RAdam(params, lr=0.01, start="hold"),
+    "rectify": lambda params: rectified.rectify(torch.optim.AdamW(params, lr=0.01), Linear(10)),
+    "WarmupLR": lambda params: _with_scheduler(torch.optim.AdamW(params, lr=0.01)),
+}
+
+
+def _with_scheduler(optimizer):
+    optimizer.kept = rectified.WarmupLR(optimizer, Linear(10))
+    return optimizer
+
+
+def net(dtype=torch.float32):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).to(dtype)
+
+
+def batches(steps, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(16, 5, generator=generator).to(dtype) for _ in range(steps)]
+
+
+def train(model, optimizer, data, probe=None, again=False):
+    for x in data:
+        loss = model(x).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if probe is not None:
+            probe.observe(loss, again=(lambda x=x: model(x).square().mean()) if again else None)
+
+
+def flat(tensors):
+    return torch.cat([x.detach().flatten() for x in tensors]).double()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_run_does_not_change(name):
+    plain, watched = net(), net()
+    train(plain, OPTIMIZERS[name](plain.parameters()), batches(40))
+    optimizer = OPTIMIZERS[name](watched.parameters())
+    state = torch.get_rng_state()
+    train(watched, optimizer, batches(40), Probe(optimizer), again=True)
+    assert all(map(torch.equal, plain.parameters(), watched.parameters()))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_signals_are_those_of_a_naive_computation(name):
+    """Everything from copies of the weights, in float64."""
+    model = net(torch.float64)
+    optimizer = OPTIMIZERS[name](model.parameters())
+    inner = getattr(optimizer, "optimizer", optimizer)
+    probe = Probe(optimizer, every=lambda step: True)
+    thetas, gradients, v_hats, losses, again = [flat(model.parameters())], [], [], [], []
+    for x in batches(12, torch.float64):
+        loss = model(x).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        probe.observe(loss, again=lambda x=x: model(x).square().mean())
+        thetas.append(flat(model.parameters()))
+        gradients.append(flat(p.grad for p in model.parameters()))
+        states = [inner.state[p] for p in model.parameters()]
+        t = len(gradients)
+        v = flat(s.get("max_exp_avg_sq", s["exp_avg_sq"]) for s in states)
+        v_hats.append(v / (1 - 0.999**t))
+        losses.append(loss.item())
+        again.append(model(x).square().mean().item())
+    assert [o.step for o in probe.history] == list(range(1, 12))
+    for o in probe.history:
+        t, s = o.step, o.model
+        u, before, g = thetas[t] - thetas[t - 1], thetas[t - 1], gradients[t - 1]
+        assert s.loss == losses[t - 1]
+        assert s.grad_norm == pytest.approx(g.norm().item())
+        assert s.size == pytest.approx((u.norm() / thetas[t].norm()).item(), rel=1e-3, abs=1e-12)
+        d = u + float(inner.param_groups[0]["lr"]) * 0.3 * before if name in ("AdamW", "torch AdamW") else u
+        if not d.norm():
+            assert s.lr == 0
+            continue
+        cosine = (before @ thetas[t]) / before.norm() / thetas[t].norm()
+        if name not in ("AdamW, amsgrad",):
+            assert s.angle == pytest.approx(torch.acos(cosine.clamp(max=1)).item(), rel=1e-3)
+        decays = name in ("AdamW", "torch AdamW")
+        if not decays and "AdamW" not in name and name not in ("rectify", "WarmupLR"):
+            assert s.gain_left == pytest.approx(((gradients[t] @ u) / (g @ u)).item(), rel=1e-3)
+            assert s.gain_ratio == pytest.approx((again[t - 1] - losses[t - 1]) / (g @ u).item(), rel=1e-3)
+            assert s.update_rms * s.lr == pytest.approx((u.norm() / len(u) ** 0.5).item(), rel=1e-3)
+        spread = (-v_hats[t - 1].log() / 2).std(correction=0)
+        assert s.spread == pytest.approx(spread.item(), rel=1e-6)
+        if t > 1:
+            assert s.surprise == pytest.approx((g.square() / v_hats[t - 2]).max().item(), rel=1e-6)
+
+
+def test_gain_ratio_of_a_quadratic_is_one_minus_lr_over_its_edge():
+    p = nn.Parameter(torch.full((4,), 3.0, dtype=torch.float64))
+    curvature = 2.0
+    optimizer = torch.optim.Adam([p], lr=0.5)
+    probe = Probe(optimizer)
+    for _ in range(2):
+        loss = (curvature / 2 * p.square()).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        probe.observe(loss, again=lambda: (curvature / 2 * p.square()).sum())
+    # theta 3 moves by lr = 0.5 along the sign of its gradient 6; along that line the loss is level again after 6.
+    assert probe.history[0].model.gain_ratio == pytest.approx(1 - 0.5 / 6)
+    assert probe.history[0].model.gain_left == pytest.approx(2.5 / 3)
+
+
+def test_groups_and_tensors_add_up():
+    model = net()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(model[0].named_parameters(prefix="0")), "lr": 0.1},
+            {"params": list(model[2].named_parameters(prefix="2"))},
+        ],
+        lr=0.01,
+    )
+    probe = Probe(optimizer)
+    train(model, optimizer, batches(9), probe)
+    last = probe.history[-1]
+    assert sorted(last.tensors) == ["0.bias", "0.weight", "2.bias", "2.weight"]
+    assert last.groups[0].lr == pytest.approx(0.1)
+    assert last.groups[1].lr == pytest.approx(0.01)
+    squares = sum(s.grad_norm**2 for s in last.tensors.values())
+    assert last.model.grad_norm**2 == pytest.approx(squares)
+    assert last.model.surprise == max(s.surprise for s in last.tensors.values())
+
+
+def test_a_large_tensor_is_read_in_pieces():
+    torch.manual_seed(0)
+    whole, parts = nn.Parameter(torch.randn(700, 300)), [nn.Parameter(torch.empty(100, 300)) for _ in range(7)]
+    with torch.no_grad():
+        for part, piece in zip(parts, whole.split(100), strict=True):
+            part.copy_(piece)
+    found = []
+    for params in ([whole], parts):
+        optimizer = torch.optim.Adam(params, lr=0.01)
+        probe = Probe(optimizer)
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = torch.cat(list(params)).sin().sum()
+            loss.backward()
+            optimizer.step()
+            probe.observe(loss)
+        found.append(probe.metrics())
+    assert found[0] == pytest.approx(found[1], rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_parameters(dtype):
+    model = net(torch.bfloat16).to(dtype)
+    optimizer = rectified.AdamW(model.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    train(model, optimizer, batches(9, dtype), probe)
+    metrics = probe.metrics()
+    assert math.isfinite(metrics["probe/size"])
+    assert metrics["probe/update_rms"] == pytest.approx(1, abs=0.7)
+
+
+def test_a_closure_is_looked_at_after_it_has_made_the_gradients():
+    """As Lightning steps."""
+    expected, given = net(), net()
+    optimizer = torch.optim.Adam(expected.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    train(expected, optimizer, batches(9), probe)
+    optimizer = torch.optim.Adam(given.parameters(), lr=0.01)
+    by_closure = Probe(optimizer)
+    for k, x in enumerate(batches(9)):
+
+        def closure(x=x):
+            optimizer.zero_grad()
+            loss = given(x).square().mean()
+            loss.backward()
+            return loss
+
+        loss = optimizer.step(closure) if k % 2 else optimizer.step(closure=closure)
+        by_closure.observe(loss)
+    assert by_closure.metrics() == pytest.approx(probe.metrics(), nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, rectified.Adam])
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_grad_scaler_changes_no_signal(kind, fused):
+    expected, scaled = net(), net()
+    optimizer = kind(expected.parameters(), lr=0.01, fused=fused)
+    probe = Probe(optimizer)
+    train(expected, optimizer, batches(9), probe)
+    optimizer = kind(scaled.parameters(), lr=0.01, fused=fused)
+    with_scaler = Probe(optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for k, x in enumerate(batches(9)):
+        if k == 4:  # a step that is skipped
+            optimizer.zero_grad()
+            scaler.scale(scaled(x).square().mean() * math.inf).backward()
+            scaler.step(optimizer)
+            scaler.update(new_scale=1024.0)
+        loss = scaled(x).square().mean()
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update(new_scale=1024.0)
+        with_scaler.observe(loss)
+    assert [o.step for o in with_scaler.history] == [o.step for o in probe.history]
+    assert with_scaler.metrics() == pytest.approx(probe.metrics(), rel=1e-4, nan_ok=True)
+
+
+def test_a_resumed_run_goes_on_with_its_steps():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    train(model, optimizer, batches(60))
+    resumed = torch.optim.Adam(model.parameters(), lr=0.01)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    probe = Probe(resumed)
+    train(model, resumed, batches(6), probe)
+    assert [o.step for o in probe.history] == [64]
+
+
+def test_parameters_without_a_gradient_are_left_out():
+    model = net()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    train(model, optimizer, batches(5), probe)
+    assert list(probe.history[0].tensors) == ["0.2", "0.3"]
+
+
+def test_closed_probes_watch_no_more():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with Probe(optimizer) as probe:
+        train(model, optimizer, batches(5), probe)
+    seen = len(probe.history)
+    train(model, optimizer, batches(5))
+    assert len(probe.history) == seen
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_without_a_step_there_are_no_metrics():
+    assert Probe(torch.optim.Adam(net().parameters())).metrics() == {}
+
+
+def test_the_schedule_is_logarithmic():
+    assert sum(map(is_observed, range(1, 1_000_001))) < 90
+    assert all(map(is_observed, range(1, 9)))
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adagrad, rectified.RMSprop])
+def test_other_optimizers_are_refused(optimizer):
+    with pytest.raises(TypeError, match=f"{optimizer.__name__} has no betas"):
+        Probe(optimizer(net().parameters(), lr=0.1))
+
+
+def test_no_optimizer_is_refused():
+    with pytest.raises(TypeError, match=r"it must be a torch\.optim\.Optimizer"):
+        Probe(net())
