@@ -26,7 +26,10 @@ from rectified.probe import Probe
 from rectified.study.config.methods import parse
 
 BETA2S = (0.95, 0.999)
-WARMUPS = ("none", "linear-128", "rectified", "linear-32", "untuned-linear", "linear-512", "linear-8")
+WARMUPS = (
+    *("none", "linear-128", "rectified", "linear-32", "untuned-linear", "linear-512", "linear-8"),
+    *("linear-64", "loss-gap"),  # baselines: a tenth of the run, and a warmup that watches the loss
+)
 PILOT_LRS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 AROUND = (10**-0.5, 1.0, 10**0.5, 10.0)
 WINDOW = 32  # steps over which a training loss is averaged
@@ -42,6 +45,7 @@ class Key:
     warmup: str
     seed: int
     pilot: bool = False
+    target: float = 0.0
 
     @property
     def cell(self) -> tuple[str, float, float]:
@@ -65,12 +69,14 @@ def run(key: Key) -> dict[str, Any]:
         warmup = warmup_of(key.warmup)
     optimizer = Adam(model.parameters(), lr=lr, warmup=warmup, **options)
     first = measured(task, model, data)
+    gap = LossGap(key.target) if key.warmup == "loss-gap" else None
     probe, losses, status = Probe(optimizer), [], "done"
     for step, batch in enumerate(task.batches(data, task.batch_size, torch.Generator().manual_seed(key.seed))):
-        for group in optimizer.param_groups:
-            group["lr"] = lr * task.schedule(step, tasks.STEPS)
         loss = task.loss(model, batch)
         losses.append(loss.item())
+        factor = gap(losses[-1]) if gap else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor * task.schedule(step, tasks.STEPS)
         if not math.isfinite(losses[-1]):
             status = "diverged"
             break
@@ -92,8 +98,30 @@ def run(key: Key) -> dict[str, Any]:
     }
 
 
+class LossGap:
+    r"""The loss-gap schedule as a factor on the lr, of arXiv:2602.05813, given the loss at which its warmup ends.
+
+    .. math:: \omega(D) = 1 / (1 + (d - 1) (D_0 / D) ((D - D_*) / (D_0 - D_*))^2), \quad D = f - f_*
+
+    d = 100, and f_* = 0, a bound that is always known. It was made for Muon and Lion. The loss is averaged over ten
+    steps; once it has reached the target, omega stays 1.
+    """
+
+    def __init__(self, target: float) -> None:
+        self.target, self.first, self.mean, self.over = target, 0.0, 0.0, False
+
+    def __call__(self, loss: float) -> float:
+        self.first = self.first or loss
+        self.mean = loss if not self.mean else 0.9 * self.mean + 0.1 * loss
+        self.over = self.over or self.first <= self.target or self.mean <= self.target
+        if self.over:
+            return 1.0
+        part = (self.mean - self.target) / (self.first - self.target)
+        return 1 / (1 + 99 * (self.first / self.mean) * part**2)
+
+
 def warmup_of(name: str) -> Any:
-    return None if name == "none" else parse(f"adam+{name}").warmup
+    return None if name in ("none", "loss-gap") else parse(f"adam+{name}").warmup
 
 
 def omegas(name: str, beta2: float) -> list[float]:
@@ -139,6 +167,12 @@ def grid(records: list[dict[str, Any]], task: str) -> list[float]:
     return [float(f"{best * factor:.3g}") for factor in AROUND]
 
 
+def reached(records: list[dict[str, Any]], task: str) -> float:
+    """The training loss that the best pilot ends with: where a loss-gap warmup is over."""
+    best = min((r for r in records if r["pilot"] and r["task"] == task), key=loss_of)
+    return best["train"][-1]
+
+
 def missing(records: list[dict[str, Any]], names: list[str], seeds: list[int]) -> Iterator[Key]:
     done = {key_of(r) for r in records}
     yield from (
@@ -149,7 +183,8 @@ def missing(records: list[dict[str, Any]], names: list[str], seeds: list[int]) -
             for name in names:
                 for lr in grid(records, name):
                     for beta2 in BETA2S:
-                        if (key := Key(name, lr, beta2, warmup, seed)) not in done:
+                        target = reached(records, name) if warmup == "loss-gap" else 0.0
+                        if (key := Key(name, lr, beta2, warmup, seed, target=target)) not in done:
                             yield key
     cells: dict[tuple[str, float, float], dict[str, list[float]]] = {}
     for r in records:
@@ -164,7 +199,8 @@ def missing(records: list[dict[str, Any]], names: list[str], seeds: list[int]) -
 
 
 def key_of(record: dict[str, Any]) -> Key:
-    return Key(*(record[name] for name in ("task", "lr", "beta2", "warmup", "seed", "pilot")))
+    names = ("task", "lr", "beta2", "warmup", "seed", "pilot")
+    return Key(*(record[name] for name in names), record.get("target", 0.0))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -185,6 +185,9 @@ def test_lengths_of_my_own():
         ({"steps": 7}, "steps is 7; it must be a whole number, 8 or more"),
         ({"steps": 20.0}, "steps is 20.0"),
         ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": (0, 1, 0)}, r"seeds is \[0, 1, 0\]; each must appear once"),
+        ({"lengths": (0,)}, "lengths has 0; each must be a whole number from 1 to the 200 steps"),
+        ({"lengths": (5, 300)}, "lengths has 300"),
         ({"steps": 500}, "the run has 200 batches, and steps is 500"),
     ],
 )
@@ -216,3 +219,29 @@ def test_the_intervals_hold_together(seeds):
         found = [difference(arm, base, comparisons=5) for arm in arms]
         wrong += any(d.high < 0 or d.low > 0 for d in found)
     assert wrong / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+@pytest.mark.parametrize("found", [NEEDED, NOT_NEEDED])
+def test_one_seed_contradicts_nothing(found):
+    result = _result(ARMS, [[2.0], [1.0], [2.5]], found, None, 1, 1.0)
+    assert result.best.name == "as is"
+    assert not result.contradicts
+
+
+def test_watching_goes_back_also_after_an_error():
+    torch.manual_seed(0)
+    run = make()(0)
+    before = [p.detach().clone() for p in run.model.parameters()]
+    calls = []
+
+    def fails(model, x):
+        calls.append(1)
+        if len(calls) > 20:
+            raise KeyboardInterrupt
+        return loss(model, x)
+
+    run.loss = fails
+    with pytest.raises(KeyboardInterrupt):
+        watch(run, 40)
+    assert all(map(torch.equal, before, run.model.parameters()))
+    assert not run.optimizer._optimizer_step_post_hooks

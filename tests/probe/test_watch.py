@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 import rectified
 from rectified import Probe
+from rectified.probe.signals import StepSums, signals
 from rectified.probe.watch import is_observed
 from rectified.warmup import Linear, SecondMomentOnly
 
@@ -282,3 +284,40 @@ def test_other_optimizers_are_refused(optimizer):
 def test_no_optimizer_is_refused():
     with pytest.raises(TypeError, match=r"it must be a torch\.optim\.Optimizer"):
         Probe(net())
+
+
+def test_tensors_of_two_groups_may_have_the_same_names():
+    """As torch allows: without it, one of them would be missing from the sums."""
+    first, last = nn.Linear(5, 7), nn.Linear(7, 3)
+    groups = [{"params": list(layer.named_parameters())} for layer in (first, last)]
+    optimizer = torch.optim.Adam(groups, lr=0.01)
+    probe = Probe(optimizer)
+    train(nn.Sequential(first, last), optimizer, batches(5), probe)
+    o = probe.history[-1]
+    assert list(o.tensors) == ["weight", "bias", "1.0", "1.1"]
+    assert o.model.grad_norm**2 == pytest.approx(sum(s.grad_norm**2 for s in o.tensors.values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("lr", [1e3, 1e10, 1e20, 1e37])
+def test_a_run_that_diverges_is_watched_to_its_end(lr, dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 7), nn.Linear(7, 3)).to(dtype)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    probe = Probe(optimizer)
+    train(model, optimizer, batches(20, dtype), probe, again=True)
+    assert [o.step for o in probe.history] == [step for step in range(1, 20) if is_observed(step)]
+
+
+def test_infinities_of_both_signs_add_up_to_nan():
+    finite = StepSums(*[1.0] * 13)
+    total = StepSums.total([replace(finite, g_d=math.inf), replace(finite, g_d=-math.inf), finite])
+    assert math.isnan(total.g_d)
+    assert total.d2 == 3
+    assert StepSums.total([replace(finite, d2=math.inf), finite]).d2 == math.inf
+
+
+def test_signals_of_huge_sums_are_not_finite_and_raise_nothing():
+    huge = StepSums(*[1e300] * 13, next_g_d=math.nan, surprise=math.inf)
+    found = signals(replace(huge, elements=4.0, theta2=1.0), step=1)
+    assert not math.isfinite(found.size)

@@ -2,27 +2,31 @@
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.optim.lr_scheduler import LambdaLR
 from tyro.conf import Positional, arg
 
 from ..files import expanded
-from ..probe import TrialProgress, TrialResult, TrialRun, Verdict, trial, verdict, watch
-from ..probe.adam_state import inner_optimizer
+from ..messages import shown
+from ..probe import TrialProgress, TrialResult, TrialRun, Verdict, trial, watch
+from ..probe.adam_state import inner_optimizer, watched
 from ..probe.report import as_json, write_files
 from ..study.config.errors import InvalidOption
-from ..study.config.methods import parse
+from ..study.config.runs import Run
+from ..study.config.study import Study
 from ..study.console.live import say
-from ..workloads.numbers import learning_rate
-from ..workloads.tasks import parse_task
-from ..workloads.tasks.task import BaseTask
+from ..workloads.batches import moved
+from ..workloads.tasks import find_data, load_data
+from ..workloads.tasks.lr_decay import NO_DECAY
+from ..workloads.user_code import users_code
 from .running import one_line
 from .study_command import numbers
 
@@ -62,97 +66,128 @@ class ProbeCommand:
     """Folder for probe.html, probe.json, signals.csv and a TensorBoard file."""
 
     def __call__(self, command: str, console: Console) -> int:
-        task = parse_task(self.task)
-        seeds, lengths = numbers("seeds", self.seeds, int), numbers("lengths", self.lengths, int)
+        lengths = numbers("lengths", self.lengths, int) or []
         if self.steps < 8:
             raise InvalidOption("steps", self.steps, "it must be 8 or more")
-        for length in lengths or ():
+        for length in lengths:
             if not 1 <= length <= self.steps:
                 raise InvalidOption("lengths", self.lengths, f"each must be between 1 and the {self.steps} steps")
-        make = RunMaker(task, self._method(task), self._lr(task), self._load(task), self.device)
-        make.check()
+        if self.device not in ("cpu", "cuda"):
+            raise InvalidOption("device", self.device, "it must be cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidOption("device", self.device, "torch finds no GPU here")
+        study = self._study()
+        run = _default(study.runs())
+        _check_moments(run)
+        task = run.task
+        if self.out is not None:
+            expanded(self.out).mkdir(parents=True, exist_ok=True)  # before the training, since it may be impossible
+        data = load_data(task, find_data(task, study.data, lambda line: print(line, file=sys.stderr)))
+        make, seeds = RunMaker(run, data, self.device), study.seeds or (0,)
         result: TrialResult | None = None
-        if self.trial:
-            with _progress(None if self.json else console) as on_progress:
-                result = trial(
-                    make, steps=self.steps, seeds=seeds or [], lengths=lengths or (), on_progress=on_progress
-                )
-            probe, found = result.probe, result.verdict
-        else:
-            probe = watch(make(seeds[0] if seeds else 0), self.steps)
-            found = verdict(probe)
+        with users_code(f"task {shown(task.name)} does not run"):
+            if self.trial:
+                with _progress(None if self.json else console) as on_progress:
+                    result = trial(make, steps=self.steps, seeds=seeds, lengths=lengths, on_progress=on_progress)
+                result = replace(result, measure=make.measure)
+                probe, found = result.probe, result.verdict
+            else:
+                probe = watch(make(seeds[0]), self.steps)
+                found = probe.verdict()
         if self.json:
             print(as_json(probe, found, result))
         else:
             say(console, "\n".join([in_words(found), *([] if result is None else [str(result)])]))
         if self.out is not None:
-            title = f"{task.title}, {make.method} at lr {make.lr:g}"
+            title = f"{task.title}, {run.method.name} at lr {run.lr:g}"
             path = write_files(expanded(self.out), probe, found, result, title, command)
             if not self.json:
                 say(console, f"page: {path}")
         return 0
 
-    def _method(self, task: BaseTask) -> str:
-        return self.method or task.methods[0]
-
-    def _lr(self, task: BaseTask) -> float:
-        if self.lr is None:
-            return task.lrs[len(task.lrs) // 2]
+    def _study(self) -> Study:
+        """The study of the same task, which checks the values."""
+        methods = None if self.method is None else [self.method]
         try:
-            return learning_rate(self.lr)
-        except ValueError as error:
-            raise InvalidOption("lr", self.lr, str(error)) from None
+            return Study([self.task], methods, self.lr, numbers("seeds", self.seeds, int), data=self.data)
+        except InvalidOption as refused:
+            name = {"methods": "method", "lrs": "lr"}.get(refused.name, refused.name)
+            raise InvalidOption(name, refused.value, refused.why) from refused
 
-    def _load(self, task: BaseTask) -> Any:
-        def print_line(text: str) -> None:
-            print(text, file=sys.stderr)
 
-        return task.load(task.find(self.data and expanded(self.data), print_line))
+def _default(runs: Sequence[Run]) -> Run:
+    """The run with the first method at the middle one of its learning rates."""
+    own = [run for run in runs if run.method is runs[0].method and run.seed == runs[0].seed]
+    return own[len(own) // 2]
+
+
+def _check_moments(run: Run) -> None:
+    """Raise for a method whose optimizer a probe cannot read."""
+    optimizer = run.method.dummy(run.lr)
+    try:
+        inner = inner_optimizer(optimizer)
+    except TypeError as error:
+        raise InvalidOption("method", run.method.name, str(error)) from None
+    for p in inner.param_groups[0]["params"]:
+        p.grad = torch.ones_like(p)
+    if callable(switch := getattr(inner, "train", None)):  # a schedule-free optimizer
+        switch()
+    optimizer.step()
+    if not any(watched(inner)):
+        why = f"a probe reads Adam's moments, exp_avg and exp_avg_sq, and {type(inner).__name__} keeps others"
+        raise InvalidOption("method", run.method.name, why)
 
 
 @dataclass
 class RunMaker:
-    """Makes a new run of a task for each seed."""
+    """Makes a new run of a task for each seed, as a study would train it.
 
-    task: BaseTask
-    method: str
-    lr: float
+    Attributes:
+        measure: what the runs are judged by, once one was evaluated; smaller is better.
+    """
+
+    run: Run
     data: Any
     device: str
+    measure: str = "loss"
 
     def __call__(self, seed: int) -> TrialRun:
-        task = self.task
+        run, task = self.run, self.run.task
         torch.manual_seed(seed)
-        per_epoch = task.steps_per_epoch(task.batch_size)
         model = task.model(self.data).to(self.device)
-        method = parse(self.method).over(task.epochs * per_epoch)
-        optimizer = method.build(model.parameters(), self.lr, task.weight_decay)
+        optimizer = run.method.build(model.parameters(), run.lr, task.weight_decay)
+        inner = inner_optimizer(optimizer)
+        names = {p: name for name, p in model.named_parameters()}
+        for group in inner.param_groups:
+            group.setdefault("param_names", [names[p] for p in group["params"]])
+        scheduler = None
+        if task.schedule is not NO_DECAY:
+            scheduler = LambdaLR(inner, lambda step: task.schedule(min(step, run.steps - 1), run.steps))
         return TrialRun(
             model=model,
             optimizer=optimizer,
             batches=self._batches(torch.Generator().manual_seed(seed)),
-            loss=task.loss,
+            loss=self._loss,
             evaluate=self._evaluate,
+            scheduler=scheduler,
             clip=task.clip,
         )
 
-    def check(self) -> None:
-        """Raise for a method whose optimizer a probe cannot read."""
-        try:
-            inner_optimizer(parse(self.method).over(1000).dummy(self.lr))
-        except TypeError as error:
-            raise InvalidOption("method", self.method, str(error)) from None
-
     def _batches(self, generator: torch.Generator) -> Iterator[Any]:
         while True:
-            yield from self.task.batches(self.data, self.task.batch_size, generator)
+            yield from self.run.task.batches(self.data, self.run.batch_size, generator)
+
+    def _loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return self.run.task.loss(model, moved(batch, torch.device(self.device))) * self.run.task.loss_scale
 
     def _evaluate(self, model: torch.nn.Module) -> float:
-        """A loss if the task measures one, else its metric; smaller is better."""
-        measured = self.task.evaluate(model, self.data)
-        name = next((name for name in measured if name.endswith("loss")), self.task.metric)
-        sign = -1.0 if name == self.task.metric and self.task.larger_is_better else 1.0
-        return sign * measured[name]
+        """A loss if the task measures one, else its metric, negative if larger is better."""
+        task = self.run.task
+        measured = task.evaluate(model, self.data)
+        name = next((name for name in measured if name.endswith("loss")), task.metric)
+        negative = name == task.metric and task.larger_is_better
+        self.measure = f"−{name}" if negative else name
+        return -measured[name] if negative else measured[name]
 
 
 def in_words(found: Verdict) -> str:

@@ -176,13 +176,13 @@ def _scale(axes: Axes, plot: Plot) -> None:
 def _tick(value: float, power: bool) -> str:
     """Format a number on an axis, as a power of ten on a long logarithmic axis.
 
-    >>> _tick(1000, power=False), _tick(0.001, power=True), _tick(-0.25, power=False)
-    ('1,000', '10⁻³', '−0.25')
+    >>> _tick(1000, power=False), _tick(0.001, power=True), _tick(-0.25, power=False), _tick(2e9, power=False)
+    ('1,000', '10⁻³', '−0.25', '2e+09')
     """
     if power:
         exponent = round(math.log10(value))
         return f"{value:g}" if exponent in (0, 1) else "10" + str(exponent).translate(_SUPERSCRIPTS)
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}").replace("-", "−")
+    return (f"{value:,.0f}" if 1000 <= abs(value) < 1e8 else f"{value:.6g}").replace("-", "−")
 
 
 def _mark(axes: Axes, mark: Mark) -> None:

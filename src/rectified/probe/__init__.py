@@ -2,10 +2,10 @@
 
 from .check import check
 from .finding import Finding
-from .signals import Signals
+from .signals import Observation, Signals
 from .trial import Arm, Difference, TrialProgress, TrialResult, TrialRun, trial, watch
-from .verdict import Verdict, verdict
-from .watch import Observation, Probe
+from .verdict import Verdict
+from .watch import Probe
 
 __all__ = [
     "Arm",
@@ -20,6 +20,5 @@ __all__ = [
     "Verdict",
     "check",
     "trial",
-    "verdict",
     "watch",
 ]

@@ -1,6 +1,6 @@
 """Reading what a probe needs from any torch optimizer with Adam's moments, and summing it over tensors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Watched:
 
     Attributes:
         group: index in ``param_groups``.
-        name: its name if the optimizer knows it, else ``group.index``.
+        name: its name if the optimizer knows it and no parameter before it has the same, else ``group.index``.
         t: the number of steps it has taken.
     """
 
@@ -62,9 +62,12 @@ def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
 
 def watched(optimizer: torch.optim.Optimizer) -> Iterator[Watched]:
     """The parameters that have a gradient and both moments."""
+    seen: set[str] = set()
     for index, group in enumerate(optimizer.param_groups):
-        names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
-        for name, p in zip(names, group["params"], strict=True):
+        places = [f"{index}.{i}" for i in range(len(group["params"]))]
+        for known, place, p in zip(group.get("param_names") or places, places, group["params"], strict=True):
+            name = place if known in seen else known  # torch lets two groups use the same names
+            seen.add(name)
             state = optimizer.state.get(p, {})
             if p.grad is None or any(moment not in state for moment in MOMENTS):
                 continue
@@ -125,44 +128,83 @@ def _has_momentum_start(optimizer: torch.optim.Optimizer, group: Group, t: int) 
 _AFTER = ("theta2", "d2", "theta_d", "g_d", "g2", "m2", "v1", "logs", "log_v", "log_v2")
 
 
-def sums_after(one: Watched, f: Factors) -> Tensor:
-    """The sums of :data:`_AFTER` for a tensor whose step was just taken, float64 [10]."""
-    total = torch.zeros(len(_AFTER), dtype=torch.float64, device=local_of(one.p).device)
-    for theta, g, m, v in _chunks(one):
+def sums_after(several: Sequence[Watched], f: Factors) -> Tensor:
+    """The sums of :data:`_AFTER` for tensors on one device whose step was just taken, float64 [len(several), 10]."""
+    total = torch.zeros(len(several), len(_AFTER), dtype=torch.float64, device=local_of(several[0].p).device)
+    for whose, sizes, theta, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
-        d = m_hat if f.momentum else m_hat / (v_hat.sqrt() + (f.eps or torch.finfo(v.dtype).tiny))
+        d = _direction(m_hat, v_hat, f)
         positive = v_hat > 0
         log_v = torch.where(positive, v_hat, 1.0).log_()
-        pairs = ((theta, theta), (d, d), (theta, d), (g, d), (g, g), (m_hat, m_hat))
-        dots = [torch.dot(x, y) for x, y in pairs]
-        total += torch.stack([*dots, v_hat.sum(), positive.sum(), log_v.sum(), torch.dot(log_v, log_v)]).double()
+        rows = torch.stack(
+            [theta * theta, d * d, theta * d, g * d, g * g, m_hat * m_hat, v_hat, positive.to(v), log_v, log_v * log_v]
+        )
+        for index, part in zip(whose, torch.split(rows, sizes, dim=1), strict=True):
+            total[index] += part.sum(1)
     return total
 
 
-def sums_before(one: Watched, f: Factors) -> tuple[Tensor, Tensor]:
-    """Sums for a tensor before its step: <g_(t+1), d_t> and max g_(t+1)^2 / v_hat_t, float64 [1] each."""
-    device = local_of(one.p).device
-    dot = torch.zeros(1, dtype=torch.float64, device=device)
-    largest = torch.zeros(1, dtype=torch.float64, device=device)
-    for _, g, m, v in _chunks(one):
+def sums_before(several: Sequence[Watched], f: Factors) -> tuple[Tensor, Tensor]:
+    """<g_(t+1), d_t> and max g_(t+1)^2 / v_hat_t of tensors on one device before their step, float64 [len(several)]."""
+    device = local_of(several[0].p).device
+    dots = torch.zeros(len(several), dtype=torch.float64, device=device)
+    maxima = torch.zeros(len(several), dtype=torch.float64, device=device)
+    for whose, sizes, _, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
-        d = m_hat if f.momentum else m_hat / (v_hat.sqrt() + (f.eps or torch.finfo(v.dtype).tiny))
-        dot += torch.dot(g, d)
-        ratio = torch.where(v_hat > 0, g * g / v_hat, 0.0)
-        largest = torch.maximum(largest, ratio.max().double())
-    return dot, largest
+        gain = torch.split(g * _direction(m_hat, v_hat, f), sizes)
+        ratio = torch.split(torch.where(v_hat > 0, g * g / v_hat, 0.0), sizes)
+        for index, own, largest in zip(whose, gain, ratio, strict=True):
+            dots[index] += own.sum()
+            maxima[index] = torch.maximum(maxima[index], largest.max().double())
+    return dots, maxima
 
 
-def _chunks(one: Watched) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Flat pieces of a tensor, its gradient and its moments; complex numbers as pairs of reals."""
+def _direction(m_hat: Tensor, v_hat: Tensor, f: Factors) -> Tensor:
+    """d, the step without its lr."""
+    return m_hat if f.momentum else m_hat / (v_hat.sqrt() + (f.eps or torch.finfo(v_hat.dtype).tiny))
+
+
+Pack = tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]
+
+
+def _packs(several: Sequence[Watched]) -> Iterator[Pack]:
+    """Tensors, gradients and moments as flat chunks of bounded size: small tensors together, large ones in pieces.
+
+    Yields:
+        The indexes of the tensors in a chunk, the number of elements of each, and the four chunks.
+    """
+    whose: list[int] = []
+    pieces: list[list[Tensor]] = []
+    filled = 0
+    for index, one in enumerate(several):
+        columns = _columns(one)
+        size = _CHUNK if columns[0].is_cpu else _CHUNK_ELSEWHERE
+        for begin in range(0, columns[0].numel(), size):
+            piece = [x[begin : begin + size] for x in columns]
+            if whose and filled + piece[0].numel() > size:
+                yield _packed(whose, pieces)
+                whose, pieces, filled = [], [], 0
+            whose.append(index)
+            pieces.append(piece)
+            filled += piece[0].numel()
+    if whose:
+        yield _packed(whose, pieces)
+
+
+def _packed(whose: list[int], pieces: list[list[Tensor]]) -> Pack:
+    dtype = torch.float64 if any(piece[0].dtype is torch.float64 for piece in pieces) else torch.float32
+    theta, g, m, v = (
+        torch.cat([x.to(dtype) for x in column]) if len(column) > 1 else column[0].to(dtype)
+        for column in zip(*pieces, strict=True)
+    )
+    return whose, [piece[0].numel() for piece in pieces], theta, g, m, v
+
+
+def _columns(one: Watched) -> list[Tensor]:
+    """A tensor, its gradient and its moments, flat; complex numbers as pairs of reals."""
     assert one.p.grad is not None
     v = one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"])
-    columns = [_flat(local_of(x.detach())) for x in (one.p, one.p.grad, one.state["exp_avg"], v)]
-    size = _CHUNK if columns[0].is_cpu else _CHUNK_ELSEWHERE
-    dtype = torch.float64 if columns[0].dtype is torch.float64 else torch.float32
-    for begin in range(0, columns[0].numel(), size):
-        theta, g, m, v = (x[begin : begin + size].to(dtype) for x in columns)
-        yield theta, g, m, v
+    return [_flat(local_of(x.detach())) for x in (one.p, one.p.grad, one.state["exp_avg"], v)]
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -174,17 +216,26 @@ def local_of(x: Tensor) -> Tensor:
     return local(x) if is_sharded(x) else x
 
 
-def reduced(sums: Tensor, of: Tensor, largest: bool = False) -> Tensor:
-    """Sums, or maxima, over all ranks that share a tensor."""
-    if not is_sharded(of):
-        return sums
-    import torch.distributed as dist
+def reduced(rows: Tensor, several: Sequence[Watched], largest: bool = False) -> Tensor:
+    """Sums, or maxima, over all ranks that share a tensor; one row per tensor."""
+    for row, one in zip(rows.unbind(), several, strict=True):
+        if not is_sharded(one.p):
+            continue
+        import torch.distributed as dist
 
-    for dim, placement in enumerate(of.placements):  # type: ignore[attr-defined]
-        if placement.is_shard():
-            op = dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM
-            dist.all_reduce(sums, op=op, group=of.device_mesh.get_group(dim))  # type: ignore[attr-defined]
-    return sums
+        for dim, placement in enumerate(one.p.placements):  # type: ignore[attr-defined]
+            if placement.is_shard():
+                op = dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM
+                dist.all_reduce(row, op=op, group=one.p.device_mesh.get_group(dim))  # type: ignore[attr-defined]
+    return rows
+
+
+def alike(several: Iterable[Watched]) -> list[list[Watched]]:
+    """Tensors in lists that share a group, a step count and a device, and so the numbers of their step."""
+    found: dict[tuple[int, int, torch.device], list[Watched]] = {}
+    for one in several:
+        found.setdefault((one.group, one.t, local_of(one.p).device), []).append(one)
+    return list(found.values())
 
 
 def as_sums(one: Watched, f: Factors, values: list[float], scale: float = 1.0) -> StepSums:

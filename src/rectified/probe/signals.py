@@ -54,9 +54,9 @@ class StepSums:
     def total(cls, several: Sequence["StepSums"]) -> "StepSums":
         """The sums over several tensors, with a and decay weighted by their number of elements."""
         count = sum(s.elements for s in several)
-        summed: dict[str, Any] = {f.name: math.fsum(getattr(s, f.name) for s in several) for f in fields(cls)}
+        summed: dict[str, Any] = {f.name: _sum([getattr(s, f.name) for s in several]) for f in fields(cls)}
         for name in ("a", "decay"):
-            summed[name] = math.fsum(s.elements * getattr(s, name) for s in several) / count
+            summed[name] = _sum([s.elements * getattr(s, name) for s in several]) / count
         known = [s.surprise for s in several if not math.isnan(s.surprise)]
         return cls(**{**summed, "surprise": max(known, default=math.nan)})
 
@@ -103,6 +103,27 @@ class Signals:
     gain_ratio: float
 
 
+@dataclass(frozen=True)
+class Observation:
+    """One observed step.
+
+    Attributes:
+        model: the signals of all watched parameters together.
+        groups: those of each parameter group, by index.
+        tensors: those of each parameter tensor, by name.
+        best_loss: the smallest loss before this step.
+    """
+
+    model: Signals
+    groups: dict[int, Signals]
+    tensors: dict[str, Signals]
+    best_loss: float
+
+    @property
+    def step(self) -> int:
+        return self.model.step
+
+
 def signals(
     s: StepSums, step: int, loss: float = math.nan, loss_after: float = math.nan, beta1: float = 0.9
 ) -> Signals:
@@ -115,16 +136,16 @@ def signals(
     """
     radius = math.sqrt(max(s.theta2, 0.0))
     along = s.theta_d / radius if radius else 0.0
-    across = math.sqrt(max(s.d2 - along**2, 0.0))
+    across = math.sqrt(max(s.d2 - along * along, 0.0))  # a float's ** raises where * gives infinity
     angle = math.atan2(s.a * across, radius + s.a * along) if radius else math.nan
     # u = -a d - decay theta_(t-1), and theta_(t-1) = (theta_t + a d) / (1 - decay)
     shrink = s.decay / (1 - s.decay) if s.decay < 1 else math.inf
     da, theta = s.a * (1 + shrink), shrink
-    u2 = da**2 * s.d2 + 2 * da * theta * s.theta_d + theta**2 * s.theta2
+    u2 = da * da * s.d2 + 2 * da * theta * s.theta_d + theta * theta * s.theta2
     equilibrium = equilibrium_angle(s.decay, beta1)
     slope = -s.a * s.g_d
     mean = _over(s.log_v, s.logs)
-    variance = _over(s.log_v2, s.logs) - mean**2
+    variance = _over(s.log_v2, s.logs) - mean * mean
     return Signals(
         step=step,
         lr=s.a,
@@ -160,3 +181,8 @@ def equilibrium_angle(decay: float, beta1: float) -> float:
 
 def _over(a: float, b: float) -> float:
     return a / b if b else math.nan
+
+
+def _sum(values: Sequence[float]) -> float:
+    """The sum, also of infinities of both signs, which math.fsum refuses and a diverged run has."""
+    return math.fsum(values) if all(map(math.isfinite, values)) else sum(values)

@@ -23,7 +23,7 @@ from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
 from ..warmup import Linear
 from .snapshot import Snapshot
-from .verdict import Verdict, verdict
+from .verdict import Verdict
 from .watch import Probe
 
 CONFIDENCE = 0.95  # of all arms' intervals together
@@ -106,8 +106,9 @@ class TrialResult:
         best: the arm that is advised: the best of those that are clearly better than the unchanged run, or that run.
         verdict: what a probe concluded from the unchanged run, before the other arms.
         steps, seconds: what it cost.
-        contradicts: whether the trial does not bear the verdict out.
+        contradicts: whether the trial does not bear the verdict out; False with one seed, which shows nothing.
         probe: what watched the unchanged run of the first seed.
+        measure: what the losses are, for readers.
     """
 
     arms: tuple[Arm, ...]
@@ -119,17 +120,19 @@ class TrialResult:
     seconds: float
     contradicts: bool
     probe: Probe = field(repr=False, compare=False)
+    measure: str = "loss"
 
     def __str__(self) -> str:
         width = max(len(arm.name) for arm in self.arms)
-        lines = [f"{self.arms[0].name:<{width}}  loss {mean(self.losses[0]):.4g}"]
+        lines = [f"{self.arms[0].name:<{width}}  {self.measure} {mean(self.losses[0]):.4g}"]
         for arm, values, d in zip(self.arms[1:], self.losses[1:], self.differences[1:], strict=True):
             interval = f" ({d.low:+.3g} to {d.high:+.3g})" if math.isfinite(d.low) else ""
             mark = "  better" if d.better else "  worse" if d.low > 0 else ""
-            lines.append(f"{arm.name:<{width}}  loss {mean(values):.4g}, {d.mean:+.3g}{interval}{mark}")
-        lines.append(f"{self.steps:,} steps, {self.seconds:.0f} s, {len(self.losses[0])} seeds")
+            lines.append(f"{arm.name:<{width}}  {self.measure} {mean(values):.4g}, {d.mean:+.3g}{interval}{mark}")
+        seeds = len(self.losses[0])
+        lines.append(f"{self.steps:,} steps, {self.seconds:.0f} s, {seeds} seed{'s' * (seeds > 1)}")
         if self.contradicts:
-            lines.append(f'This contradicts the verdict from watching, "{self.verdict.answer}".')
+            lines.append(f'This does not bear out the verdict from watching, "{self.verdict.answer}".')
         lines.append(f"Change in your script: {self.best.line}")
         return "\n".join(lines)
 
@@ -191,6 +194,11 @@ def trial(
         raise ValueError(f"steps is {steps!r}; it must be a whole number, 8 or more")
     if not seeds:
         raise ValueError("seeds is empty; pass at least one, and two or more for intervals")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds is {list(seeds)}; each must appear once, or the intervals would be too narrow")
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= steps:
+            raise ValueError(f"lengths has {length!r}; each must be a whole number from 1 to the {steps} steps")
     began, taken = time.monotonic(), 0
     arms: list[Arm] = [AS_IS]
     losses: list[list[float]] = [[]]
@@ -214,7 +222,7 @@ def trial(
             taken += steps
             if probe is not None:
                 probe.close()
-                watching, found = probe, verdict(probe)
+                watching, found = probe, probe.verdict()
                 arms += _arms(run, found, steps, lengths)
                 losses += [[] for _ in arms[1:]]
             start.restore()
@@ -232,9 +240,11 @@ def watch(run: TrialRun, steps: int) -> Probe:
     """
     batches = _batches(run, steps)
     start = Snapshot(run.model, run.optimizer, [x for x in (run.scheduler, run.scaler) if x is not None])
-    with Probe(run.optimizer) as probe:
-        _train(replace(run, evaluate=None), AS_IS, batches, probe)
-    start.restore()
+    try:
+        with Probe(run.optimizer) as probe:
+            _train(replace(run, evaluate=None), AS_IS, batches, probe)
+    finally:
+        start.restore()
     return probe
 
 
@@ -393,7 +403,8 @@ def _result(
     better = [i for i, d in enumerate(differences) if d.better]
     best = arms[min(better, key=lambda i: differences[i].mean)] if better else arms[0]
     helps = any(arms[i].warmup for i in better)
-    contradicts = (found.answer == "needed" and not helps) or (found.answer == "not needed" and helps)
+    several = len(losses[0]) > 1
+    contradicts = several and found.answer == ("not needed" if helps else "needed")
     return TrialResult(
         arms=tuple(arms),
         losses=tuple(map(tuple, losses)),

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..optim.step.options import value_of
-from .watch import Observation, Probe
+from .signals import Observation
 
 Answer = Literal["needed", "not needed", "cannot tell"]
 
@@ -63,34 +62,20 @@ def reaches(history: Sequence[Observation], lr: float) -> list[tuple[int, float]
     found = []
     for o in history:
         s = o.model
-        if s.lr > 0 and math.isfinite(s.gain_ratio):
+        if s.lr > 0 and not math.isnan(s.gain_ratio):
             found.append((s.step, lr / s.lr * (1 - s.gain_ratio)))
     return found
 
 
-def verdict(probe: Probe) -> Verdict:
-    """What a probe has seen so far, as a verdict.
+def verdict_of(history: Sequence[Observation], lr: float) -> Verdict:
+    """The verdict on observed steps.
 
-    It rests on the gain ratios of the first steps: pass ``again`` to :meth:`rectified.Probe.observe`. Without them it
-    can call a warmup needed if the second gradient points back along the first step, and otherwise cannot tell.
-
-    >>> import torch
-    >>> model = torch.nn.Linear(4, 1)
-    >>> optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
-    >>> probe, x = Probe(optimizer), torch.randn(64, 4)
-    >>> for _ in range(10):
-    ...     loss = model(x).square().mean()
-    ...     optimizer.zero_grad()
-    ...     loss.backward()
-    ...     optimizer.step()
-    ...     probe.observe(loss, again=lambda: model(x).square().mean())
-    >>> verdict(probe).answer
-    'needed'
+    Args:
+        lr: the full lr, without a warmup.
     """
-    lr = max(value_of(group["lr"]) for group in probe.optimizer.param_groups)
-    first = [o for o in probe.history if o.step <= FIRST_STEPS]
+    first = [o for o in history if o.step <= FIRST_STEPS]
     if not first:
-        at = f"the first observed step is {probe.history[0].step}" if probe.history else "no step was observed"
+        at = f"the first observed step is {history[0].step}" if history else "no step was observed"
         return Verdict("cannot tell", f"{at}, and the first {FIRST_STEPS} steps decide")
     known = reaches(first, lr)
     if not known:
@@ -100,15 +85,18 @@ def verdict(probe: Probe) -> Verdict:
     if reach <= MINIMUM:
         why = f"the first steps go at most {reach:.2g} of the way to where the loss is level again, and 0.5 is best"
         return Verdict("not needed", why, reach=reach, at_step=step, safe_lr=safe)
-    if len(known) < 2:
+    if len(known) < 2 and reach < math.inf:
         return Verdict("cannot tell", "only one step was measured", reach=reach, at_step=step, safe_lr=safe)
-    taken = max(1 - o.model.gain_ratio for o in first if math.isfinite(o.model.gain_ratio))
+    taken = max(1 - o.model.gain_ratio for o in first if not math.isnan(o.model.gain_ratio))
     if taken <= MINIMUM:
         why = (
             f"step {step} would reach {reach:.2g} of the way to the edge at lr {lr:.3g}; the run's own warmup keeps "
             f"its first steps within {max(taken, 0.0):.2g}"
         )
         return Verdict("needed", why, "", reach, step, 0, safe, covered=True)
+    if reach == math.inf:
+        why = f"after step {step} at lr {lr:.3g} the loss of its batch is not finite"
+        return Verdict("needed", why, _mechanism(first, lr), reach, step, LENGTH)
     beyond = "beyond the edge, so that the loss rises" if reach > EDGE else "beyond the minimum along its direction"
     return Verdict(
         "needed",

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..optim._torch import has_step_hooks
+from ..optim.step.options import value_of
 from .adam_state import (
     Factors,
     Watched,
+    alike,
     as_sums,
     factors,
     inner_optimizer,
@@ -21,7 +24,8 @@ from .adam_state import (
     sums_before,
     watched,
 )
-from .signals import Signals, StepSums, signals
+from .signals import Observation, StepSums, signals
+from .verdict import Verdict, verdict_of
 
 _PER_OCTAVE = 4
 _PENDING = 256  # losses that may wait on a device before they are read
@@ -37,34 +41,12 @@ def is_observed(step: int) -> bool:
     return any(round(2 ** (k / _PER_OCTAVE)) == step for k in (nearest - 1, nearest, nearest + 1))
 
 
-@dataclass(frozen=True)
-class Observation:
-    """One observed step.
-
-    Attributes:
-        model: the signals of all watched parameters together.
-        groups: those of each parameter group, by index.
-        tensors: those of each parameter tensor, by name.
-        best_loss: the smallest loss before this step.
-    """
-
-    model: Signals
-    groups: dict[int, Signals]
-    tensors: dict[str, Signals]
-    best_loss: float
-
-    @property
-    def step(self) -> int:
-        return self.model.step
-
-
 @dataclass
 class _Open:
     """An observed step, until the next gradient completes it."""
 
     step: int
     beta1: float
-    factors: dict[int, Factors]
     sums: dict[str, tuple[int, StepSums]]  # by tensor: its group and sums
     loss: float = math.nan
     loss_after: float = math.nan
@@ -109,6 +91,7 @@ class Probe:
             )
         self.history: list[Observation] = []
         self.losses: list[float] = []
+        self.full_lr = self._lr()  # the largest so far: a scheduler may change it
         self._every = is_observed if every is None else every
         self._waiting: list[Tensor] = []  # losses on a device
         self._step = -1  # unknown until the first step
@@ -138,6 +121,7 @@ class Probe:
 
         Args:
             loss: the loss of the step's batch, computed before the step. A tensor on a GPU is read later, with others.
+                If several processes train together, it should be the mean over them, and `again` likewise.
             again: computes the loss of the same batch once more, with the new parameters; called without gradients in
                 the observed steps only, for the gain ratio. It must not change buffers, and should use the same
                 random numbers for dropout. Random numbers that it draws do not change the run.
@@ -157,7 +141,8 @@ class Probe:
                     x for x in {p.device for g in self.optimizer.param_groups for p in g["params"]} if x.type == "cuda"
                 ]
                 with torch.random.fork_rng(devices=devices), torch.no_grad():
-                    self._open.loss_after = float(again())
+                    after = float(again())
+                self._open.loss_after = math.inf if math.isnan(after) else after
         self._best = min([self._best, *self.losses[-1:]])
 
     def metrics(self) -> dict[str, float]:
@@ -166,6 +151,38 @@ class Probe:
             return {}
         last = self.history[-1]
         return {f"probe/{name}": float(value) for name, value in asdict(last.model).items()}
+
+    def verdict(self) -> Verdict:
+        """Whether the run needs a warmup, by what was observed so far.
+
+        It rests on the gain ratios of the first steps, so pass ``again`` to :meth:`observe`. Without them it can call a
+        warmup needed if the next gradient points back along a step, and otherwise it cannot tell.
+
+        >>> model = torch.nn.Linear(4, 1)
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
+        >>> probe, x = Probe(optimizer), torch.randn(64, 4)
+        >>> for _ in range(10):
+        ...     loss = model(x).square().mean()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     probe.observe(loss, again=lambda: model(x).square().mean())
+        >>> probe.verdict().answer
+        'needed'
+        """
+        return verdict_of(self.history, self.full_lr)
+
+    def write(self, folder: str | Path, title: str = "") -> Path:
+        """Write probe.html, probe.json, signals.csv and a TensorBoard file into a folder; return the page's path.
+
+        It needs the extra ``study``.
+
+        Raises:
+            ValueError: no complete step was observed yet.
+        """
+        from .report import write_files
+
+        return write_files(Path(folder), self, self.verdict(), title=title)
 
     # Hooks around the optimizer's step.
 
@@ -201,14 +218,13 @@ class Probe:
         if opened is None and not due:
             return
         self._scale = float(scale) if isinstance(scale, Tensor) else 1.0
-        names, dots, maxima = [], [], []
-        for one in watched(self.optimizer):
-            f = self._factors(one, opened.factors if opened else {})
-            if one.t > 0:
-                dot, largest = sums_before(one, f)
-                names.append(one.name)
-                dots.append(reduced(dot, one.p))
-                maxima.append(reduced(largest, one.p, largest=True))
+        names: list[str] = []
+        dots, maxima = [], []
+        for several in alike(one for one in watched(self.optimizer) if one.t > 0):
+            gains, largest = sums_before(several, self._factors(several[0]))
+            names += [one.name for one in several]
+            dots.append(reduced(gains, several).cpu())
+            maxima.append(reduced(largest, several, largest=True).cpu())
         found = torch.cat([*dots, *maxima]).tolist() if names else []
         self._surprise = {n: x / self._scale**2 for n, x in zip(names, found[len(names) :], strict=True)}
         if opened is not None:
@@ -223,22 +239,23 @@ class Probe:
         self._step += 1
         if not self._every(self._step):
             return
-        many, numbers, found = [], {}, []
-        for one in watched(self.optimizer):
-            f = numbers[(one.group, one.t)] = self._factors(one, {})
-            many.append((one, f))
-            found.append(reduced(sums_after(one, f), one.p))
-        if not many:
+        self.full_lr = max(self.full_lr, self._lr())
+        sums: dict[str, tuple[int, StepSums]] = {}
+        for several in alike(watched(self.optimizer)):
+            f = self._factors(several[0])
+            rows = reduced(sums_after(several, f), several).tolist()
+            for one, row in zip(several, rows, strict=True):
+                surprise = self._surprise.get(one.name, math.nan)
+                sums[one.name] = one.group, replace(as_sums(one, f, row), surprise=surprise)
+        if not sums:
             return
-        rows = torch.stack(found).tolist()
-        sums = {
-            one.name: (one.group, replace(as_sums(one, f, row), surprise=self._surprise.get(one.name, math.nan)))
-            for (one, f), row in zip(many, rows, strict=True)
-        }
         beta1 = float(self.optimizer.param_groups[0]["betas"][0])
-        self._open = _Open(self._step, beta1, {}, sums)
+        self._open = _Open(self._step, beta1, sums)
 
-    def _factors(self, one: Watched, known: dict[int, Factors]) -> Factors:
+    def _lr(self) -> float:
+        return max(value_of(group["lr"]) for group in self.optimizer.param_groups)
+
+    def _factors(self, one: Watched) -> Factors:
         return factors(self.optimizer, one.group, max(one.t, 1), omega_function(self.optimizer, one.group))
 
     def _complete(self, opened: _Open, next_g_d: dict[str, float]) -> None:

@@ -282,3 +282,21 @@ def test_a_study_that_goes_on_keeps_what_its_runs_were_compared_by(tmp_path):
 def test_a_folder_of_the_first_edition_is_compared_by_what_it_measured():
     [info] = first_format.tasks([RunKey("language-model", "adam", 0.1, 0, 1, 1)]).values()
     assert (info.comparison[0], info.chosen_by) == ("valid_loss", None)
+
+
+def test_a_description_that_was_guessed_yields_to_that_of_a_call(tmp_path):
+    """A folder that lost its study.json, and is continued first by a call for another task."""
+    words = RunKey(task="language-model", method="adam", lr=0.1, seed=0, epochs=1, batch_size=32)
+    store = Store(tmp_path / "study")
+    folder = store.folder(words)
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", {"run": words.as_dict()})
+    add(store, RUNS)
+    assert words in store.runs()
+    key = ("language-model", "")
+    assert store.tasks()[key].chosen_by is None  # guessed: all that runs of old folders measured
+    store.add({}, [TaskInfo.of(TASKS["language-model"], (32,))], [words], "rectified study language-model")
+    found = store.tasks()[key]
+    assert (found.comparison[0], found.chosen_by[0]) == ("test_loss", "valid_loss")
+    add(store, RUNS)
+    assert store.tasks()[key] == found

@@ -119,7 +119,8 @@ class Store:
         """
         old = self._read() if self.exists else {}
         keys = list(dict.fromkeys([*runs, *(self.runs() if old else []), *sorted(self.on_disk(), key=str)]))
-        infos = {(info.name, info.version): info for info in (self.tasks() if old else {}).values()}
+        # A description that was guessed for runs without one yields to that of a call, and is not written.
+        infos = (self._described() if "study" in old else self.tasks()) if old else {}
         for info in tasks:
             known = infos.get((info.name, info.version))
             steps = dict(known.steps_per_epoch if known else ()) | dict(info.steps_per_epoch)
@@ -180,15 +181,19 @@ class Store:
         return found, problems
 
     def tasks(self) -> dict[tuple[str, str], TaskInfo]:
-        """The descriptions of the tasks, by name and version."""
+        """The descriptions of the tasks, by name and version; guessed for runs whose task has none here."""
+        infos = self._described()
+        return infos | first_format.tasks(run for run in self.runs() if (run.task, run.version) not in infos)
+
+    def _described(self) -> dict[tuple[str, str], TaskInfo]:
+        """The descriptions of the tasks that calls have added."""
 
         def info(entry: Any) -> TaskInfo:
             found = validation.task_info(entry)
             return found if "chance" in entry else first_format.with_chance(found)
 
         found, _ = self._entries("tasks", check=info)
-        infos = {(info.name, info.version): info for info in found}
-        return infos | first_format.tasks(run for run in self.runs() if (run.task, run.version) not in infos)
+        return {(info.name, info.version): info for info in found}
 
     @property
     def baseline(self) -> str | None:

@@ -1,0 +1,310 @@
+"""Labels, rules and scores of the truth set.
+
+    PYTHONPATH=src python benchmarks/truth_set/score.py truth_set.jsonl.gz
+
+A cell is a task at one lr and beta2. Losses are final validation losses; a run that diverged counts as not trained.
+
+A warmup *helps* in a cell if the best one beats no warmup, and its matched-lr control, by more than the seeds' noise.
+The best is chosen on the other seeds than those it is measured on, so that choosing among six costs nothing.
+"""
+
+import argparse
+import gzip
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from rectified.probe.signals import Observation, Signals
+from rectified.probe.verdict import FIRST_STEPS, MINIMUM, Verdict, reaches, verdict_of
+
+HELD_OUT = ("autoencoder", "finetune", "lstm", "policy", "translator")
+SWEPT = ("linear-8", "linear-32", "linear-128", "linear-512", "untuned-linear", "rectified")
+STEPS = 640
+NOISE = 2.0  # standard errors that count as more than noise
+
+Record = Mapping[str, Any]
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file, gzipped or not."""
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def loss_of(record: Record) -> float:
+    return record["first"] if record["final"] is None else min(record["final"], record["first"])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A task at one lr and beta2.
+
+    Attributes:
+        losses: final losses by warmup and seed.
+        runs: the runs without a warmup, by seed.
+        rank: the position of the lr in the task's grid: 0 below the best, 1 the best, 2 and 3 above.
+        noise: the standard deviation between seeds on this task.
+    """
+
+    task: str
+    lr: float
+    beta2: float
+    rank: int
+    losses: Mapping[str, Mapping[int, float]]
+    runs: Mapping[int, Record]
+    noise: float
+
+    @property
+    def held_out(self) -> bool:
+        return self.task in HELD_OUT
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds with every swept warmup."""
+        return [s for s in self.runs if all(s in self.losses.get(w, {}) for w in SWEPT)]
+
+    def mean(self, warmup: str) -> float:
+        return mean(self.losses[warmup][s] for s in self.seeds)
+
+    @property
+    def best(self) -> tuple[str, float]:
+        """The best swept warmup, or none, and its mean loss."""
+        return min(((w, self.mean(w)) for w in ("none", *SWEPT)), key=lambda pair: pair[1])
+
+    @property
+    def first(self) -> float:
+        """The mean loss before training."""
+        return mean(r["first"] for r in self.runs.values())
+
+    def gain(self, over: Callable[[int], float]) -> float:
+        """How much the best warmup, chosen on the other seeds, is better than something."""
+        gains = []
+        for seed in self.seeds:
+            others = [s for s in self.seeds if s != seed] or [seed]
+            chosen = min(SWEPT, key=lambda w: mean(self.losses[w][s] for s in others))
+            gains.append(over(seed) - self.losses[chosen][seed])
+        return mean(gains)
+
+    @property
+    def over_none(self) -> float:
+        return self.gain(lambda seed: self.losses["none"][seed])
+
+    @property
+    def over_control(self) -> float | None:
+        """The gain over the matched-lr control; None if that was not run."""
+        by_control = next((by for w, by in self.losses.items() if w.startswith("matched-lr(")), None)
+        if by_control is None or any(s not in by_control for s in self.seeds):
+            return None
+        return self.gain(by_control.__getitem__)
+
+    @property
+    def threshold(self) -> float:
+        return NOISE * self.noise * math.sqrt(2 / max(1, len(self.seeds)))
+
+    @property
+    def helps(self) -> bool:
+        """The label."""
+        control = self.over_control
+        return self.over_none > self.threshold and (control is None or control > self.threshold)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the gain over no warmup is not within half and twice the threshold."""
+        return not self.threshold / 2 < self.over_none < 2 * self.threshold
+
+    def regret(self, warmup: str) -> float:
+        """What a warmup loses to the best swept one, as a share of what the best one gains over no training."""
+        at_best = self.best[1]
+        return (self.of(warmup) - at_best) / max(self.first - at_best, 1e-9)
+
+    def of(self, warmup: str) -> float:
+        """The mean loss under a warmup."""
+        return self.mean(warmup)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [verdict_of(history_of(self.runs[s]), self.lr) for s in self.seeds]
+
+
+def history_of(record: Record) -> list[Observation]:
+    """A record's signals as a probe has them."""
+    columns = record["signals"]
+    names = [f.name for f in fields(Signals)]
+    rows = zip(*(columns[name] for name in names), strict=True) if columns else ()
+    found = []
+    for row in rows:
+        values = [math.nan if x is None else x for x in row]
+        found.append(Observation(Signals(**dict(zip(names, values, strict=True))), {}, {}, math.nan))
+    return found
+
+
+def cells(records: Iterable[Record]) -> list[Cell]:
+    """The cells that have at least one seed with every swept warmup."""
+    losses: dict[tuple[str, float, float], dict[str, dict[int, float]]] = {}
+    runs: dict[tuple[str, float, float], dict[int, Record]] = {}
+    for r in records:
+        if r["pilot"]:
+            continue
+        key = (r["task"], r["lr"], r["beta2"])
+        losses.setdefault(key, {}).setdefault(r["warmup"], {})[r["seed"]] = loss_of(r)
+        if r["warmup"] == "none":
+            runs.setdefault(key, {})[r["seed"]] = r
+    noises = {task: noise(losses, task) for task in {key[0] for key in losses}}
+    found = []
+    for key in sorted(losses):
+        lrs = sorted({lr for task, lr, _ in losses if task == key[0]})
+        cell = Cell(*key, lrs.index(key[1]), losses[key], runs.get(key, {}), noises[key[0]])
+        if cell.seeds:
+            found.append(cell)
+    return found
+
+
+def noise(losses: Mapping[tuple[str, float, float], Mapping[str, Mapping[int, float]]], task: str) -> float:
+    """The standard deviation between seeds on a task: the median over its cells and warmups."""
+    spreads = []
+    for key, by_warmup in losses.items():
+        for values in by_warmup.values() if key[0] == task else ():
+            if len(values) > 1:
+                middle = mean(values.values())
+                spreads.append(math.sqrt(sum((x - middle) ** 2 for x in values.values()) / (len(values) - 1)))
+    return (
+        median(spreads)
+        if spreads
+        else 0.01 * median(x for k, b in losses.items() if k[0] == task for v in b.values() for x in v.values())
+    )
+
+
+# Scores.
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share.
+
+    >>> [round(x, 2) for x in wilson(17, 20)]
+    [0.64, 0.95]
+    """
+    if not total:
+        return 0.0, 1.0
+    z, p = 1.96, right / total
+    middle, half = p + z * z / (2 * total), z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return (middle - half) / scale, (middle + half) / scale
+
+
+def answers(cell: Cell) -> list[bool | None]:
+    """Whether each seed's verdict is right; None if it cannot tell."""
+    return [None if v.answer == "cannot tell" else (v.answer == "needed") == cell.helps for v in cell.verdicts]
+
+
+def advised(cell: Cell) -> str:
+    """The swept warmup that is closest to the advised one, by the median reach of the seeds."""
+    verdicts = sorted(cell.verdicts, key=lambda v: v.reach if math.isfinite(v.reach) else 0.0)
+    return nearest(verdicts[len(verdicts) // 2].length)
+
+
+def nearest(length: int) -> str:
+    """The swept linear warmup of the closest length, on a logarithmic scale."""
+    if length < 3:
+        return "none"
+    return f"linear-{min((8, 32, 64, 128, 512), key=lambda n: abs(math.log(n / length)))}"
+
+
+BASELINES: dict[str, Callable[[Cell], str]] = {
+    "no warmup": lambda cell: "none",
+    "always a tenth of the run": lambda cell: "linear-64",
+    "2 / (1 - beta2)": lambda cell: "untuned-linear",
+    "always RAdam": lambda cell: "rectified",
+    "always 128 steps": lambda cell: "linear-128",
+    "loss gap (arXiv:2602.05813)": lambda cell: "loss-gap",
+}
+
+
+def shows_in_loss(record: Record) -> int | None:
+    """The first observed step whose batch has a loss above that of the first step by a tenth of it."""
+    signals = record["signals"]
+    steps, losses = signals.get("step", []), signals.get("loss", [])
+    if not losses or losses[0] is None:
+        return None
+    high = losses[0] + 0.1 * abs(losses[0])
+    return next((t for t, x in zip(steps, losses, strict=True) if x is None or x > high), None)
+
+
+def called_at(record: Record, lr: float) -> int | None:
+    """The first observed step whose reach is beyond the minimum: what a watching probe could report."""
+    known = reaches(history_of(record), lr)
+    return next((step for step, reach in known if step <= FIRST_STEPS and reach > MINIMUM), None)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Runs at ten times the best lr that fail, and those that were called in time.
+
+    Attributes:
+        failing: runs whose final loss has lost a tenth of what training at the best lr gains.
+        called: those that the probe called no later than their loss showed it.
+        silent: those whose loss never rose above its first value, so that it never showed it.
+    """
+
+    failing: int
+    called: int
+    silent: int
+
+
+def calls(found: Sequence[Cell]) -> Calls:
+    """Count the failing runs that were called before their loss showed it."""
+    failing = called = silent = 0
+    for cell in found:
+        if cell.rank != 3:
+            continue
+        (best,) = (c for c in found if (c.task, c.beta2, c.rank) == (cell.task, cell.beta2, 1))
+        for record in cell.runs.values():
+            if loss_of(record) - best.mean("none") < 0.1 * (record["first"] - best.mean("none")):
+                continue
+            failing += 1
+            at, shows = called_at(record, cell.lr), shows_in_loss(record)
+            called += at is not None and (shows is None or at <= shows)
+            silent += shows is None
+    return Calls(failing, called, silent)
+
+
+def table(found: Sequence[Cell]) -> str:
+    """Accuracy and regret of the verdict and of the baselines, as text."""
+    lines = []
+    for name, some in (
+        ("rule-making", [c for c in found if not c.held_out]),
+        ("held out", [c for c in found if c.held_out]),
+    ):
+        if not some:
+            continue
+        every = [x for c in some for x in answers(c)]
+        known = [x for x in every if x is not None]
+        low, high = wilson(sum(known), len(known))
+        helped = sum(c.helps for c in some)
+        lines.append(
+            f"{name}: {len(some)} cells, a warmup helps in {helped}; verdict right in {sum(known)} of {len(known)} "
+            f"({sum(known) / max(1, len(known)):.0%}, {low:.0%} to {high:.0%}), unsure {len(every) - len(known)}"
+        )
+        regrets = {"verdict": mean(c.regret(advised(c)) for c in some if advised(c) in c.losses)}
+        for rule, advise in BASELINES.items():
+            having = [c for c in some if all(s in c.losses.get(advise(c), {}) for s in c.seeds)]
+            if having:
+                regrets[f"{rule} [{len(having)}]"] = mean(c.regret(advise(c)) for c in having)
+        lines += [f"  {rule}: {value:.1%}" for rule, value in sorted(regrets.items(), key=lambda pair: pair[1])]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    asked = parser.parse_args()
+    print(table(cells(read(asked.file))))
+
+
+if __name__ == "__main__":
+    main()

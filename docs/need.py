@@ -1,0 +1,76 @@
+"""The map of probe.md: where a warmup helps, over task, learning rate and beta2, and where the verdict says so."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from rectified.figures.drawing import saved
+from rectified.figures.style import COLORS, INK, MUTED, PAPER, canvas, look
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "truth_set"))
+
+from score import Cell
+
+CELL_WIDTH, CELL_HEIGHT = 62, 26  # pixels
+LEFT, TOP, BOTTOM, GAP = 110, 54, 30, 24
+RANKS = ("best / 3", "best", "3 x best", "10 x best")
+FULL = 0.25  # of what training gains: the darkest shade
+
+
+def share(cell: Cell) -> float:
+    """What the best warmup gains over no warmup, as a share of what training gains."""
+    return max(0.0, cell.over_none / max(cell.first - cell.best[1], 1e-9))
+
+
+def picture(found: Sequence[Cell]) -> bytes:
+    """One row per task, one column per learning rate, one panel per beta2.
+
+    The darker, the more a warmup gains. A ring is a cell where it helps by more than noise; a dot where the verdict of
+    most seeds says "needed".
+    """
+    tasks = sorted({(c.held_out, c.task) for c in found})
+    betas = sorted({c.beta2 for c in found})
+    panel = CELL_WIDTH * len(RANKS)
+    width = LEFT + len(betas) * panel + (len(betas) - 1) * GAP + 10
+    height = TOP + CELL_HEIGHT * len(tasks) + BOTTOM
+    with look():
+        figure = canvas(width, height)
+        for i, beta2 in enumerate(betas):
+            left = LEFT + i * (panel + GAP)
+            size = panel / width, CELL_HEIGHT * len(tasks) / height
+            axes = figure.add_axes((left / width, BOTTOM / height, *size))
+            _draw(axes, [c for c in found if c.beta2 == beta2], tasks)
+            axes.set_title(f"beta2 = {beta2:g}", y=1 + 22 / (CELL_HEIGHT * len(tasks)), loc="left")
+            if i:
+                axes.set_yticklabels([])
+    said = "; ".join(
+        f"{c.task} at lr {c.lr:g}, beta2 {c.beta2:g}: {'helps' if c.helps else 'does not help'}, gains {share(c):.0%}"
+        for c in found
+    )
+    return saved(figure, "svg", "white", f"Where a warmup helps. {said}.")
+
+
+def _draw(axes: Axes, found: Sequence[Cell], tasks: Sequence[tuple[bool, str]]) -> None:
+    blue, paper = to_rgb(COLORS[0]), to_rgb(PAPER)
+    rows = {task: i for i, (_, task) in enumerate(tasks)}
+    for cell in found:
+        x, y, part = cell.rank, rows[cell.task], min(1.0, share(cell) / FULL)
+        color = tuple(b * part + p * (1 - part) for b, p in zip(blue, paper, strict=True))
+        axes.fill([x, x + 1, x + 1, x], [y, y, y + 1, y + 1], color=color, edgecolor=PAPER, linewidth=2)
+        ink = PAPER if part > 0.5 else INK
+        if cell.helps:
+            axes.plot(x + 0.5, y + 0.5, "o", markersize=11, markerfacecolor="none", markeredgecolor=ink)
+        if 2 * sum(v.answer == "needed" for v in cell.verdicts) > len(cell.verdicts):
+            axes.plot(x + 0.5, y + 0.5, "o", markersize=4, color=ink)
+    axes.set_xlim(0, len(RANKS))
+    axes.set_ylim(len(tasks), 0)
+    axes.xaxis.tick_top()
+    axes.set_xticks([i + 0.5 for i in range(len(RANKS))], RANKS)
+    axes.set_yticks([i + 0.5 for i in range(len(tasks))], [f"{task}{' *' if held else ''}" for held, task in tasks])
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=10)
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
