@@ -319,6 +319,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(when, capsys):
     assert not any(path.is_file() for path in Path("out").rglob("*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_leaves_no_traceback():
     task(loss="if calls == 40: open('running', 'w').close()")
     command = [sys.executable, "-m", "rectified.cli", "probe", "tiny.py", "--steps", "100000", "--out", "out"]

@@ -343,7 +343,7 @@ def test_a_loss_that_explodes_has_a_logarithmic_axis():
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
 def test_a_browser_shows_it_at_every_width_without_complaint(dark, tmp_path):
     probe = watched(lr=0.1, name="a.very.long.name.of.a.layer." * 3)
     diverged = watched(lr=1e20)

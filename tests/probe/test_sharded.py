@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from sharded_worker import OPTIMIZERS
 
@@ -13,6 +14,7 @@ HERE = Path(__file__).parent
 ON_CPUS = hasattr(torch.cpu.Stream, "record_event")  # else FSDP2 of this torch does not run on a CPU
 
 
+@pytest.mark.slow
 def test_two_processes_see_what_one_sees_and_train_as_without_a_probe():
     kinds = ["fsdp", "hsdp", "ddp"] if ON_CPUS else ["ddp"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

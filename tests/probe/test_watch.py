@@ -271,7 +271,7 @@ def test_without_a_step_there_are_no_metrics():
 
 
 def test_the_schedule_is_logarithmic():
-    assert sum(map(is_observed, range(1, 1_000_001))) < 90
+    assert sum(map(is_observed, range(1, 100_001))) < 90
     assert all(map(is_observed, range(1, 9)))
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from statistics import mean, stdev
 from typing import Any
@@ -428,7 +428,13 @@ def difference(ours: Sequence[float], theirs: Sequence[float], comparisons: int 
     pairs = [a - b for a, b in zip(ours, theirs, strict=True)]
     if len(pairs) < 2:
         return Difference(pairs[0], -math.inf, math.inf)
+    half = _quantile(comparisons, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))
+    return Difference(mean(pairs), mean(pairs) - half, mean(pairs) + half)
+
+
+@cache
+def _quantile(comparisons: int, freedom: int) -> float:
+    """The quantile of Student's t for intervals that hold together."""
     from scipy.stats import t  # part of the extra "study"
 
-    half = float(t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, len(pairs) - 1)) * stdev(pairs) / math.sqrt(len(pairs))
-    return Difference(mean(pairs), mean(pairs) - half, mean(pairs) + half)
+    return float(t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, freedom))
