@@ -11,6 +11,7 @@ from pathlib import Path
 
 import draw
 import lengths
+import need
 import tables
 
 from rectified.bench.picture import picture as bench_picture
@@ -86,6 +87,7 @@ def main() -> None:
     insert("alternatives.md", {"alternatives": tables.best_and_cost(alternatives, cost)})
     insert("reproduction.md", {"fashion-mnist control": tables.beyond_lr(store)})
     make_lengths()
+    make_truth_set()
     make_reproduction()
 
 
@@ -100,6 +102,17 @@ def make_lengths() -> None:
             found["gpt at each lr"] = lengths.at_each_lr(store, "norm=post")
         insert("warmup-length.md", found)
         write(HERE / "pictures" / f"{study}.svg", lengths.picture(store, {**gpt, **cnn}))
+
+
+def make_truth_set() -> None:
+    """The scores of the probe's verdict on the tasks that its rule was made on."""
+    records = need.read(HERE.parent / "benchmarks" / "results" / "truth_set.jsonl.gz")
+    found = [cell for cell in need.cells(records) if not cell.held_out]
+    insert(
+        "probe.md",
+        {"answers": need.answers(found), "regrets": need.regrets(found), "by reach": need.by_reach(found)},
+    )
+    write(HERE / "pictures" / "need.svg", need.picture(found))
 
 
 def make_reproduction() -> None:

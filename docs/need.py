@@ -1,18 +1,24 @@
 """The map of probe.md: where a warmup helps, over task, learning rate and beta2, and where the verdict says so."""
 
+import math
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean, median
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from rectified.figures.drawing import saved
 from rectified.figures.style import COLORS, INK, MUTED, PAPER, canvas, look
+from rectified.figures.table import markdown
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "truth_set"))
 
-from score import Cell
+from score import SWEPT, Cell, answered, calls, cells, read, scores
+
+__all__ = ["answers", "by_reach", "cells", "picture", "read", "regrets"]
 
 CELL_WIDTH, CELL_HEIGHT = 62, 26  # pixels
 LEFT, TOP, BOTTOM, GAP = 110, 54, 30, 24
@@ -51,6 +57,49 @@ def picture(found: Sequence[Cell]) -> bytes:
         for c in found
     )
     return saved(figure, "svg", "white", f"Where a warmup helps. {said}.")
+
+
+def answers(found: Sequence[Cell]) -> str:
+    """The number of right answers, of controls, of seeds, and of failing runs that were called, in sentences."""
+    a, called = answered(found), calls(found)
+    low, high = a.interval
+    seeds = sorted({len(c.seeds) for c in found})
+    controlled = sum(c.over_control is not None for c in found)
+    return (
+        f"In {a.helped} of {a.cells} cells a warmup helps ({controlled} with their control, "
+        f"{' to '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)}). The answer is right for {a.right} of {a.known} "
+        f"runs ({a.right / a.known:.0%}; 95 % interval {low:.0%} to {high:.0%}). Of {called.failing} runs at ten times "
+        f"the best learning rate that fail, {called.called} were called no later than their loss showed it; the loss "
+        f"of {called.silent} never rose above its first value.\n"
+    )
+
+
+def by_reach(found: Sequence[Cell]) -> str:
+    """The mean regret of each warmup in percent, by beta2 and by the reach of the first steps without a warmup."""
+    rows = []
+    for beta2 in sorted({c.beta2 for c in found}):
+        for low, high in pairwise((0.0, 0.3, 0.5, 0.8, 1.05, math.inf)):
+            some = [c for c in found if c.beta2 == beta2 and low <= _reach(c) < high]
+            if some:
+                name = f"{low:g} to {high:g}" if high < math.inf else f"above {low:g}"
+                means = [100 * mean(c.regret(w) for c in some) for w in ("none", *SWEPT)]
+                least = min(means)
+                cells = [f"**{x:.1f}**" if x == least else f"{x:.1f}" for x in means]
+                rows.append([f"{beta2:g}", name, str(len(some)), *cells])
+    return markdown(["beta2", "reach", "cells", "none", *(w.replace("linear-", "") for w in SWEPT)], rows)
+
+
+def _reach(cell: Cell) -> float:
+    """The median over seeds of the verdicts' reach."""
+    return median(v.reach for v in cell.verdicts)
+
+
+def regrets(found: Sequence[Cell]) -> str:
+    """Each way to choose a warmup with its mean regret, its interval over tasks, and its worst cell."""
+    rows = [
+        [s.name, f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})", f"{s.worst:.0%}", str(s.cells)] for s in scores(found)
+    ]
+    return markdown(["choice", "mean regret", "worst", "cells"], rows)
 
 
 def _draw(axes: Axes, found: Sequence[Cell], tasks: Sequence[tuple[bool, str]]) -> None:

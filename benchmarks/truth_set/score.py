@@ -12,12 +12,15 @@ import argparse
 import gzip
 import json
 import math
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, variance
 from typing import Any
+
+from scipy.stats import chi2
 
 from rectified.probe.signals import Observation, Signals
 from rectified.probe.verdict import FIRST_STEPS, MINIMUM, Verdict, reaches, verdict_of
@@ -166,18 +169,22 @@ def cells(records: Iterable[Record]) -> list[Cell]:
 
 
 def noise(losses: Mapping[tuple[str, float, float], Mapping[str, Mapping[int, float]]], task: str) -> float:
-    """The standard deviation between seeds on a task: the median over its cells and warmups."""
-    spreads = []
+    """The standard deviation between seeds on a task, from the median over its cells and warmups.
+
+    The median ignores cells in which single runs diverge. The variance of few numbers has a median below its mean, for
+    which it is corrected, as for normal numbers. With one seed it is taken to be 1 % of the median loss.
+    """
+    variances: dict[int, list[float]] = {}
+    every = []
     for key, by_warmup in losses.items():
         for values in by_warmup.values() if key[0] == task else ():
+            every += values.values()
             if len(values) > 1:
-                middle = mean(values.values())
-                spreads.append(math.sqrt(sum((x - middle) ** 2 for x in values.values()) / (len(values) - 1)))
-    return (
-        median(spreads)
-        if spreads
-        else 0.01 * median(x for k, b in losses.items() if k[0] == task for v in b.values() for x in v.values())
-    )
+                variances.setdefault(len(values) - 1, []).append(variance(values.values()))
+    if not variances:
+        return 0.01 * median(every)
+    freedom, found = max(variances.items(), key=lambda pair: len(pair[1]))
+    return math.sqrt(median(found) * freedom / float(chi2.median(freedom)))
 
 
 # Scores.
@@ -221,6 +228,7 @@ BASELINES: dict[str, Callable[[Cell], str]] = {
     "2 / (1 - beta2)": lambda cell: "untuned-linear",
     "always RAdam": lambda cell: "rectified",
     "always 128 steps": lambda cell: "linear-128",
+    "always 512 steps": lambda cell: "linear-512",
     "loss gap (arXiv:2602.05813)": lambda cell: "loss-gap",
 }
 
@@ -273,37 +281,108 @@ def calls(found: Sequence[Cell]) -> Calls:
     return Calls(failing, called, silent)
 
 
-def table(found: Sequence[Cell]) -> str:
-    """Accuracy and regret of the verdict and of the baselines, as text."""
+@dataclass(frozen=True)
+class Score:
+    """What a way to choose a warmup loses over some cells.
+
+    Attributes:
+        name: the way to choose.
+        cells: the number of cells that it can be judged in.
+        regret: the mean regret; `low` and `high` are its 95 % interval over tasks.
+        worst: the largest regret.
+    """
+
+    name: str
+    cells: int
+    regret: float
+    low: float
+    high: float
+    worst: float
+
+
+def scores(found: Sequence[Cell]) -> list[Score]:
+    """The verdict's advice and the baselines, the best first."""
+    rules: dict[str, Callable[[Cell], str]] = {"the verdict's advice": advised, **BASELINES}
+    scored = []
+    for name, advise in rules.items():
+        by_task: dict[str, list[float]] = {}
+        for cell in found:
+            if all(seed in cell.losses.get(advise(cell), {}) for seed in cell.seeds):
+                by_task.setdefault(cell.task, []).append(cell.regret(advise(cell)))
+        if by_task:
+            every = [x for values in by_task.values() for x in values]
+            scored.append(Score(name, len(every), mean(every), *over_tasks(list(by_task.values())), max(every)))
+    return sorted(scored, key=lambda score: score.regret)
+
+
+def over_tasks(groups: Sequence[Sequence[float]], times: int = 4000) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a mean over tasks: whole tasks are drawn, since their cells are alike."""
+    generator = random.Random(0)
+    means = []
+    for _ in range(times):
+        drawn = [x for values in generator.choices(groups, k=len(groups)) for x in values]
+        means.append(mean(drawn))
+    means.sort()
+    return means[int(0.025 * times)], means[int(0.975 * times)]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How often the verdict's answers are right.
+
+    Attributes:
+        cells, helped: the number of cells, and of those where a warmup helps.
+        right, known, unsure: verdicts, one per cell and seed.
+    """
+
+    cells: int
+    helped: int
+    right: int
+    known: int
+    unsure: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.right, self.known)
+
+
+def answered(found: Sequence[Cell]) -> Answers:
+    """Count the right answers."""
+    every = [x for c in found for x in answers(c)]
+    known = [x for x in every if x is not None]
+    return Answers(len(found), sum(c.helps for c in found), sum(known), len(known), len(every) - len(known))
+
+
+def in_words(found: Sequence[Cell]) -> str:
+    """Answers, regrets and calls as text, for rule-making and held-out tasks."""
     lines = []
-    for name, some in (
-        ("rule-making", [c for c in found if not c.held_out]),
-        ("held out", [c for c in found if c.held_out]),
-    ):
+    for name, held_out in (("rule-making", False), ("held out", True)):
+        some = [c for c in found if c.held_out == held_out]
         if not some:
             continue
-        every = [x for c in some for x in answers(c)]
-        known = [x for x in every if x is not None]
-        low, high = wilson(sum(known), len(known))
-        helped = sum(c.helps for c in some)
-        lines.append(
-            f"{name}: {len(some)} cells, a warmup helps in {helped}; verdict right in {sum(known)} of {len(known)} "
-            f"({sum(known) / max(1, len(known)):.0%}, {low:.0%} to {high:.0%}), unsure {len(every) - len(known)}"
-        )
-        regrets = {"verdict": mean(c.regret(advised(c)) for c in some if advised(c) in c.losses)}
-        for rule, advise in BASELINES.items():
-            having = [c for c in some if all(s in c.losses.get(advise(c), {}) for s in c.seeds)]
-            if having:
-                regrets[f"{rule} [{len(having)}]"] = mean(c.regret(advise(c)) for c in having)
-        lines += [f"  {rule}: {value:.1%}" for rule, value in sorted(regrets.items(), key=lambda pair: pair[1])]
+        a, called = answered(some), calls(some)
+        low, high = a.interval
+        controlled = sum(c.over_control is not None for c in some)
+        lines += [
+            f"{name}: {a.cells} cells, {controlled} with a control; a warmup helps in {a.helped}",
+            f"  verdict right in {a.right} of {a.known} ({a.right / max(1, a.known):.0%}, {low:.0%} to {high:.0%}), "
+            f"cannot tell in {a.unsure}",
+            f"  failing runs at 10 x the best lr: {called.failing}, called in time {called.called}, "
+            f"never shown by their loss {called.silent}",
+        ]
+        for s in scores(some):
+            interval = f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})"
+            lines.append(f"  {s.name}: {interval}, worst {s.worst:.0%}, {s.cells} cells")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
+    parser.add_argument("--held-out", action="store_true", help="score the tasks that no rule was made on, too")
     asked = parser.parse_args()
-    print(table(cells(read(asked.file))))
+    found = cells(read(asked.file))
+    print(in_words([c for c in found if asked.held_out or not c.held_out]))
 
 
 if __name__ == "__main__":

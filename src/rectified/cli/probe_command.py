@@ -193,9 +193,9 @@ class RunMaker:
 def in_words(found: Verdict) -> str:
     """A verdict as text.
 
-    >>> print(in_words(Verdict("needed", "step 1 at lr 0.1 reaches 2 of the way to the edge", length=128)))
+    >>> print(in_words(Verdict("needed", "step 1 at lr 0.1 reaches 2 of the way to the edge", length=512)))
     warmup needed: step 1 at lr 0.1 reaches 2 of the way to the edge
-      advised: a linear warmup of 128 steps
+      advised: a linear warmup of 512 steps
     """
     lines = [f"warmup {found.answer}: {found.why}"]
     if found.mechanism:

@@ -7,7 +7,8 @@ where edge is the lr at which the step ends as high as it began; so the *reach*
 
 says how far a step at the full lr would go, given what the step at the current lr * omega showed: 1/2 is the minimum
 along its line, 1 is the edge. A run whose first steps reach beyond the minimum throws away what the gradient promised.
-That is the rule: no number in it is fitted.
+That is the rule for the answer: no number in it is fitted. The advised length is one number, read off the rule-making
+tasks of the truth set (docs/probe.md).
 """
 
 import math
@@ -22,7 +23,7 @@ Answer = Literal["needed", "not needed", "cannot tell"]
 FIRST_STEPS = 8  # the steps that are judged
 MINIMUM = 0.5  # the reach of a step that ends at the minimum along its line
 EDGE = 1.0
-LENGTH = 128  # steps of the advised warmup
+LENGTH = 512  # steps of the advised warmup: the best of 8, 32, 128 and 512 where one is needed, in runs of 640
 LARGE_STEP = 0.1  # of the weights' norm, in one step
 LOUD = 0.7  # root mean square of a step over lr
 
