@@ -212,7 +212,7 @@ def answers(cell: Cell) -> list[bool | None]:
 def advised(cell: Cell) -> str:
     """The swept warmup that is closest to the advised one, by the median reach of the seeds."""
     verdicts = sorted(cell.verdicts, key=lambda v: v.reach if math.isfinite(v.reach) else 0.0)
-    return nearest(verdicts[len(verdicts) // 2].length)
+    return nearest(round(verdicts[len(verdicts) // 2].share * STEPS))
 
 
 def nearest(length: int) -> str:

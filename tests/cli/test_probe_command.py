@@ -74,7 +74,7 @@ def test_the_text_has_verdict_trial_and_advice(capsys):
     lines = said.splitlines()
     assert re.match("warmup (needed|not needed|cannot tell): ", lines[0])
     arms = [line.split("  ")[0] for line in lines if "−accuracy" in line]
-    assert arms == ["as is", "Linear(2)", "Linear(6)", "Linear(12)", "lr / 3", "clipped to 1"]
+    assert arms == ["as is", "warmup 8%", "warmup 42%", "warmup 83%", "lr / 3", "clipped to 1"]
     assert any(re.fullmatch(r"144 steps, \d+ s, 2 seeds", line) for line in lines)
     assert lines[-1].startswith("Change in your script: ")
 
@@ -139,7 +139,7 @@ def test_the_watched_run_is_that_of_a_study(capsys):
 def test_schedule_clip_and_loss_scale_are_those_of_the_task():
     task(options="schedule=lambda step, steps: 1 - step / steps, clip=0.5")
     (run,) = Study(parse_task("tiny.py"), "adam", 0.2, 0).runs()
-    made = RunMaker(run, run.task.load(Path()), "cpu")(0)
+    made = RunMaker(run, run.task.load(Path()), "cpu", run.steps)(0)
     assert made.clip == 0.5
     lrs = []
     for _ in range(run.steps + 2):
@@ -151,9 +151,9 @@ def test_schedule_clip_and_loss_scale_are_those_of_the_task():
     scaled = parse_task("fashion-mnist-mini(loss_scale=1e3)")
     (run,) = Study(scaled, "adam", 0.01, 0).runs()
     plain = RunMaker(
-        Study("fashion-mnist-mini", "adam", 0.01, 0).runs()[0], scaled.load(scaled.find(None, print)), "cpu"
+        Study("fashion-mnist-mini", "adam", 0.01, 0).runs()[0], scaled.load(scaled.find(None, print)), "cpu", 20
     )
-    thousand = RunMaker(run, plain.data, "cpu")
+    thousand = RunMaker(run, plain.data, "cpu", 20)
     losses = [made.loss(made.model, next(iter(made.batches))).item() for made in (plain(0), thousand(0))]
     assert losses[1] == pytest.approx(1e3 * losses[0])
 

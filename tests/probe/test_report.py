@@ -179,7 +179,7 @@ def test_the_numbers_are_on_the_page():
     assert f"{found.answer.capitalize()}. {found.why[0].upper()}{found.why[1:]}." in shown
     assert f"largest reach, at step {found.at_step} {found.reach:.2g} " in shown
     assert f"lr that looks safe {found.safe_lr:.2g} " in shown
-    assert f"steps of linear warmup advised {found.length} " in shown
+    assert f"of the run as linear warmup advised {found.share:.0%} " in shown
     assert f"at {len(probe.history)} steps from 1 to {probe.history[-1].step}." in shown
     assert "How to repeat rectified probe my_task.py" in shown
 

@@ -49,11 +49,11 @@ class ProbeCommand:
     lr: Annotated[float | None, arg(metavar="LR", help_behavior_hint="(default: the middle of the task's)")] = None
     """The learning rate that the run uses."""
     steps: Annotated[int, arg(metavar="N")] = 200
-    """Steps of each arm of the trial."""
+    """Steps of each arm of the trial, which is the run in small: its lr schedule ends with it."""
     seeds: Annotated[str, arg(metavar="LIST")] = "0,1,2"
     """Comma-separated seeds: each has its own weights and batches. With one, there are no intervals and no advice."""
-    lengths: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: around the advised one)")] = None
-    """Comma-separated lengths of linear warmups to try."""
+    lengths: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: 10, 40 and 80 %%)")] = None
+    """Comma-separated lengths of linear warmups to try, in steps of the trial."""
     trial: bool = True
     """Whether to try anything; otherwise only one run is watched."""
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: found, or fetched)")] = None
@@ -83,7 +83,7 @@ class ProbeCommand:
         if self.out is not None:
             expanded(self.out).mkdir(parents=True, exist_ok=True)  # before the training, since it may be impossible
         data = load_data(task, find_data(task, study.data, lambda line: print(line, file=sys.stderr)))
-        make, seeds = RunMaker(run, data, self.device), study.seeds or (0,)
+        make, seeds = RunMaker(run, data, self.device, self.steps), study.seeds or (0,)
         result: TrialResult | None = None
         with users_code(f"task {shown(task.name)} does not run"):
             if self.trial:
@@ -140,7 +140,7 @@ def _check_moments(run: Run) -> None:
 
 @dataclass
 class RunMaker:
-    """Makes a new run of a task for each seed, as a study would train it.
+    """Makes a new run of a task for each seed, as a study would train it in that number of steps.
 
     Attributes:
         measure: what the runs are judged by, once one was evaluated; smaller is better.
@@ -149,6 +149,7 @@ class RunMaker:
     run: Run
     data: Any
     device: str
+    steps: int
     measure: str = "loss"
 
     def __call__(self, seed: int) -> TrialRun:
@@ -162,7 +163,7 @@ class RunMaker:
             group.setdefault("param_names", [names[p] for p in group["params"]])
         scheduler = None
         if task.schedule is not NO_DECAY:
-            scheduler = LambdaLR(inner, lambda step: task.schedule(min(step, run.steps - 1), run.steps))
+            scheduler = LambdaLR(inner, lambda step: task.schedule(min(step, self.steps - 1), self.steps))
         return TrialRun(
             model=model,
             optimizer=optimizer,
@@ -171,6 +172,7 @@ class RunMaker:
             evaluate=self._evaluate,
             scheduler=scheduler,
             clip=task.clip,
+            steps=run.steps,
         )
 
     def _batches(self, generator: torch.Generator) -> Iterator[Any]:
@@ -193,15 +195,16 @@ class RunMaker:
 def in_words(found: Verdict) -> str:
     """A verdict as text.
 
-    >>> print(in_words(Verdict("needed", "step 1 at lr 0.1 reaches 2 of the way to the edge", length=512)))
+    >>> print(in_words(Verdict("needed", "step 1 at lr 0.1 reaches 2 of the way to the edge", share=0.8, length=800)))
     warmup needed: step 1 at lr 0.1 reaches 2 of the way to the edge
-      advised: a linear warmup of 512 steps
+      advised: a linear warmup over 80 % of the run, 800 steps
     """
     lines = [f"warmup {found.answer}: {found.why}"]
     if found.mechanism:
         lines.append(f"  {found.mechanism}")
-    if found.length:
-        lines.append(f"  advised: a linear warmup of {found.length} steps")
+    if found.share:
+        steps = f", {found.length:,} steps" if found.length else ""
+        lines.append(f"  advised: a linear warmup over {100 * found.share:.0f} % of the run{steps}")
     if found.answer == "needed" and math.isfinite(found.safe_lr):
         lines.append(f"  or no warmup and lr {found.safe_lr:.2g}")
     return "\n".join(lines)

@@ -23,9 +23,10 @@ from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
 from ..warmup import Linear
 from .snapshot import Snapshot
-from .verdict import Verdict
+from .verdict import SHARE, Verdict
 from .watch import Probe
 
+SHARES = (0.1, 0.4, SHARE)  # of the run
 CONFIDENCE = 0.95  # of all arms' intervals together
 
 
@@ -40,9 +41,11 @@ class TrialRun:
         loss: a function of ``(model, batch)`` to a scalar tensor.
         evaluate: a function of the model to a loss, on data that is not trained on; smaller is better. If None, an arm
             is judged by the mean loss over its last quarter of batches.
-        scheduler: an lr scheduler, stepped after every step.
+        scheduler: an lr scheduler, stepped after every step. Make it for the steps of the trial, which is the run in
+            small: it decays where the run would decay.
         scaler: a GradScaler.
         clip: the norm to which the run clips its gradients.
+        steps: the number of steps of the whole run, for the lengths in the advice; those of the trial if None.
     """
 
     model: nn.Module
@@ -53,6 +56,7 @@ class TrialRun:
     scheduler: Any = None
     scaler: Any = None
     clip: float = math.inf
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -163,19 +167,18 @@ def trial(
 ) -> TrialResult:
     """Train short paired arms from one snapshot per seed, and advise the best one that is clearly better.
 
-    The arms are: the unchanged run; a linear warmup of the length that a :class:`~rectified.Probe` advises, of a
-    quarter and of four times that; a third of the lr; gradients clipped to norm 1. All of them start from the same
-    weights and see the same batches. Differences are paired by seed, with 95 % t intervals for all arms together
-    (Bonferroni).
+    The arms are: the unchanged run; linear warmups over 10, 40 and 80 % of it; a third of the lr; gradients clipped to
+    norm 1. All of them start from the same weights and see the same batches. Differences are paired by seed, with 95 %
+    t intervals for all arms together (Bonferroni).
 
-    An arm is short, so what it shows is the beginning of a run. A warmup that costs progress at first and pays later
-    looks worse here than it is.
+    A trial is the run in small: warmups are shares of it, and a scheduler should decay within it. What a longer run
+    would need may differ.
 
     Args:
         make_run: a function of a seed that makes a new run; torch's global generator is seeded before.
         steps: the length of each arm, at least 8.
         seeds: one snapshot each; with a single one there are no intervals, and no arm is advised.
-        lengths: warmup lengths to try, in place of those around the advised one.
+        lengths: warmup lengths to try, in steps of the trial, in place of those shares.
         on_progress: called before each arm.
 
     Raises:
@@ -217,13 +220,13 @@ def trial(
                 total = len(seeds) * (len(arms) if found else 6)
                 left = (time.monotonic() - began) / done * (total - done) if done else math.nan
                 on_progress(TrialProgress(arm.name, done, total, left))
-            probe = Probe(run.optimizer) if watching is None else None
+            probe = Probe(run.optimizer, steps=run.steps or steps) if watching is None else None
             losses[index].append(_train(run, arm, batches, probe))
             taken += steps
             if probe is not None:
                 probe.close()
                 watching, found = probe, probe.verdict()
-                arms += _arms(run, found, steps, lengths)
+                arms += _arms(run, steps, lengths)
                 losses += [[] for _ in arms[1:]]
             start.restore()
             index += 1
@@ -241,7 +244,7 @@ def watch(run: TrialRun, steps: int) -> Probe:
     batches = _batches(run, steps)
     start = Snapshot(run.model, run.optimizer, [x for x in (run.scheduler, run.scaler) if x is not None])
     try:
-        with Probe(run.optimizer) as probe:
+        with Probe(run.optimizer, steps=run.steps or steps) as probe:
             _train(replace(run, evaluate=None), AS_IS, batches, probe)
     finally:
         start.restore()
@@ -258,11 +261,11 @@ def _batches(run: TrialRun, steps: int) -> list[Any]:
     return batches
 
 
-def _arms(run: TrialRun, found: Verdict, steps: int, lengths: Sequence[int]) -> list[Arm]:
+def _arms(run: TrialRun, steps: int, lengths: Sequence[int]) -> list[Arm]:
     """The arms besides the unchanged run."""
-    advised = min(found.length or max(8, steps // 10), steps // 2)
-    tried = list(lengths) or [max(2, advised // 4), advised, min(4 * advised, steps)]
-    warmups = [Arm(f"Linear({n})", warmup=n, line=_line(run, n)) for n in dict.fromkeys(tried)]
+    tried = dict.fromkeys(lengths or [max(1, round(share * steps)) for share in SHARES])
+    scale = (run.steps or steps) / steps
+    warmups = [Arm(f"warmup {n / steps:.0%}", warmup=n, line=_line(run, round(scale * n))) for n in tried]
     if _own_warmup(run.optimizer):
         warmups.append(Arm("no warmup", warmup=0, line="remove the warmup"))
     lr = value_of(unwrapped(run.optimizer).param_groups[0]["lr"])

@@ -7,13 +7,13 @@ where edge is the lr at which the step ends as high as it began; so the *reach*
 
 says how far a step at the full lr would go, given what the step at the current lr * omega showed: 1/2 is the minimum
 along its line, 1 is the edge. A run whose first steps reach beyond the minimum throws away what the gradient promised.
-That is the rule for the answer: no number in it is fitted. The advised length is one number, read off the rule-making
-tasks of the truth set (docs/probe.md).
+That is the rule for the answer: no number in it is fitted. The advised length, four fifths of the run, is one number,
+read off the rule-making tasks of the truth set (docs/probe.md).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .signals import Observation
@@ -23,7 +23,7 @@ Answer = Literal["needed", "not needed", "cannot tell"]
 FIRST_STEPS = 8  # the steps that are judged
 MINIMUM = 0.5  # the reach of a step that ends at the minimum along its line
 EDGE = 1.0
-LENGTH = 512  # steps of the advised warmup: the best of 8, 32, 128 and 512 where one is needed, in runs of 640
+SHARE = 0.8  # of the run, for the advised warmup: 512 of 640 steps was the best of 8, 32, 128 and 512 where one helps
 LARGE_STEP = 0.1  # of the weights' norm, in one step
 LOUD = 0.7  # root mean square of a step over lr
 
@@ -38,7 +38,8 @@ class Verdict:
         mechanism: what makes the first steps too long.
         reach: the largest reach of the first steps; NaN if it was not measured.
         at_step: the step with the largest reach.
-        length: the advised length of a linear warmup in steps; 0 if none is needed.
+        share: the advised length of a linear warmup as a share of the run; 0 for none.
+        length: the same in steps; 0 also if the number of steps of the run is unknown.
         safe_lr: the lr at which the longest of these steps would have ended at the minimum along its line.
         covered: whether the run's own warmup keeps its first steps before that minimum.
     """
@@ -48,6 +49,7 @@ class Verdict:
     mechanism: str = ""
     reach: float = math.nan
     at_step: int = 0
+    share: float = 0.0
     length: int = 0
     safe_lr: float = math.nan
     covered: bool = False
@@ -68,12 +70,18 @@ def reaches(history: Sequence[Observation], lr: float) -> list[tuple[int, float]
     return found
 
 
-def verdict_of(history: Sequence[Observation], lr: float) -> Verdict:
+def verdict_of(history: Sequence[Observation], lr: float, steps: int | None = None) -> Verdict:
     """The verdict on observed steps.
 
     Args:
         lr: the full lr, without a warmup.
+        steps: the number of steps of the run, if known.
     """
+    found = _judged(history, lr)
+    return replace(found, length=max(1, round(found.share * steps))) if found.share and steps else found
+
+
+def _judged(history: Sequence[Observation], lr: float) -> Verdict:
     first = [o for o in history if o.step <= FIRST_STEPS]
     if not first:
         at = f"the first observed step is {history[0].step}" if history else "no step was observed"
@@ -94,10 +102,10 @@ def verdict_of(history: Sequence[Observation], lr: float) -> Verdict:
             f"step {step} would reach {reach:.2g} of the way to the edge at lr {lr:.3g}; the run's own warmup keeps "
             f"its first steps within {max(taken, 0.0):.2g}"
         )
-        return Verdict("needed", why, "", reach, step, 0, safe, covered=True)
+        return Verdict("needed", why, "", reach, step, safe_lr=safe, covered=True)
     if reach == math.inf:
         why = f"after step {step} at lr {lr:.3g} the loss of its batch is not finite"
-        return Verdict("needed", why, _mechanism(first, lr), reach, step, LENGTH)
+        return Verdict("needed", why, _mechanism(first, lr), reach, step, SHARE)
     beyond = "beyond the edge, so that the loss rises" if reach > EDGE else "beyond the minimum along its direction"
     return Verdict(
         "needed",
@@ -105,8 +113,8 @@ def verdict_of(history: Sequence[Observation], lr: float) -> Verdict:
         _mechanism(first, lr),
         reach,
         step,
-        LENGTH,
-        safe,
+        SHARE,
+        safe_lr=safe,
     )
 
 
@@ -116,7 +124,7 @@ def _without_gain_ratio(first: Sequence[Observation]) -> Verdict:
         why = (
             f"a gradient among the first steps points back along its step {-back:.2g} times as steeply as it went down"
         )
-        return Verdict("needed", why, _mechanism(first, first[0].model.lr), length=LENGTH)
+        return Verdict("needed", why, _mechanism(first, first[0].model.lr), share=SHARE)
     return Verdict(
         "cannot tell", "no second loss of a batch was measured: pass again= to observe, or run `rectified probe`"
     )

@@ -62,6 +62,7 @@ class Probe:
 
     Args:
         optimizer: the optimizer, possibly inside a trainer's wrapper. FSDP2's sharded parameters are summed over ranks.
+        steps: the number of steps of the run, for the advised length of a warmup.
         every: a function of the step that says whether to observe it; :func:`is_observed` if None.
 
     Raises:
@@ -82,7 +83,7 @@ class Probe:
     (19, 0.1)
     """
 
-    def __init__(self, optimizer: Any, *, every: Callable[[int], bool] | None = None) -> None:
+    def __init__(self, optimizer: Any, *, steps: int | None = None, every: Callable[[int], bool] | None = None) -> None:
         self.optimizer = inner_optimizer(optimizer)
         if not has_step_hooks(self.optimizer):
             raise ValueError(
@@ -91,6 +92,7 @@ class Probe:
             )
         self.history: list[Observation] = []
         self.losses: list[float] = []
+        self.steps = steps
         self.full_lr = self._lr()  # the largest so far: a scheduler may change it
         self._every = is_observed if every is None else every
         self._waiting: list[Tensor] = []  # losses on a device
@@ -170,7 +172,7 @@ class Probe:
         >>> probe.verdict().answer
         'needed'
         """
-        return verdict_of(self.history, self.full_lr)
+        return verdict_of(self.history, self.full_lr, self.steps)
 
     def write(self, folder: str | Path, title: str = "") -> Path:
         """Write probe.html, probe.json, signals.csv and a TensorBoard file into a folder; return the page's path.
