@@ -74,7 +74,7 @@ def test_the_text_has_verdict_trial_and_advice(capsys):
     lines = said.splitlines()
     assert re.match("warmup (needed|not needed|cannot tell): ", lines[0])
     arms = [line.split("  ")[0] for line in lines if "−accuracy" in line]
-    assert arms == ["as is", "warmup 8%", "warmup 42%", "warmup 83%", "lr / 3", "clipped to 1"]
+    assert arms == ["as is", "warmup 8%", "warmup 17%", "warmup 83%", "lr / 3", "clipped to 1"]
     assert any(re.fullmatch(r"144 steps, \d+ s, 2 seeds", line) for line in lines)
     assert lines[-1].startswith("Change in your script: ")
 

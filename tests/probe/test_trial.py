@@ -156,10 +156,10 @@ def test_the_advice_is_a_line_for_the_script():
     torch.manual_seed(0)
     names = {arm.name: arm.line for arm in trial(make(), steps=20, seeds=(0, 1)).arms}
     assert names["as is"].startswith("nothing")
-    assert "rectified.rectify(optimizer, rectified.warmup.Linear(" in names["warmup 40%"]
+    assert "rectified.rectify(optimizer, rectified.warmup.Linear(" in names["warmup 20%"]
     assert names["lr / 3"] == "lr=0.00333 instead of 0.01"
     own = {arm.name: arm.line for arm in trial(make(kind=KINDS["RAdam"]), steps=20, seeds=(0, 1)).arms}
-    assert own["warmup 40%"] == "warmup=rectified.warmup.Linear(8) in rectified.RAdam"
+    assert own["warmup 20%"] == "warmup=rectified.warmup.Linear(4) in rectified.RAdam"
     assert own["no warmup"] == "remove the warmup"
 
 
@@ -249,6 +249,6 @@ def test_watching_goes_back_also_after_an_error():
 
 def test_the_advice_is_for_the_whole_run():
     lines = {arm.name: arm.line for arm in trial(make(steps=5000), steps=20, seeds=(0,)).arms}
-    assert "Linear(2000)" in lines["warmup 40%"]
+    assert "Linear(1000)" in lines["warmup 20%"]
     probe = watch(make(steps=5000, lr=30.0)(0), 20)
     assert probe.verdict().length == 4000

@@ -26,7 +26,7 @@ from .snapshot import Snapshot
 from .verdict import SHARE, Verdict
 from .watch import Probe
 
-SHARES = (0.1, 0.4, SHARE)  # of the run
+SHARES = (0.05, 0.2, SHARE)  # of the run
 CONFIDENCE = 0.95  # of all arms' intervals together
 
 
@@ -167,7 +167,7 @@ def trial(
 ) -> TrialResult:
     """Train short paired arms from one snapshot per seed, and advise the best one that is clearly better.
 
-    The arms are: the unchanged run; linear warmups over 10, 40 and 80 % of it; a third of the lr; gradients clipped to
+    The arms are: the unchanged run; linear warmups over 5, 20 and 80 % of it; a third of the lr; gradients clipped to
     norm 1. All of them start from the same weights and see the same batches. Differences are paired by seed, with 95 %
     t intervals for all arms together (Bonferroni).
 
