@@ -100,11 +100,11 @@ class Cell:
 
     @property
     def over_control(self) -> float | None:
-        """The gain over the matched-lr control; None if that was not run."""
-        by_control = next((by for w, by in self.losses.items() if w.startswith("matched-lr(")), None)
-        if by_control is None or any(s not in by_control for s in self.seeds):
-            return None
-        return self.gain(by_control.__getitem__)
+        """The gain over the matched-lr control of the best warmup; None if that was not run with every seed."""
+        for warmup, by_seed in self.losses.items():
+            if warmup.startswith("matched-lr(") and all(s in by_seed for s in self.seeds):
+                return self.gain(by_seed.__getitem__)
+        return None
 
     @property
     def threshold(self) -> float:

@@ -168,9 +168,9 @@ def grid(records: list[dict[str, Any]], task: str) -> list[float]:
 
 
 def reached(records: list[dict[str, Any]], task: str) -> float:
-    """The training loss that the best pilot ends with: where a loss-gap warmup is over."""
+    """The training loss of the best pilot after a tenth of its run: where a loss-gap warmup is over."""
     best = min((r for r in records if r["pilot"] and r["task"] == task), key=loss_of)
-    return best["train"][-1]
+    return best["train"][tasks.STEPS // 10 // WINDOW]
 
 
 def missing(records: list[dict[str, Any]], names: list[str], seeds: list[int]) -> Iterator[Key]:

@@ -19,9 +19,10 @@ SIGNALS = ("step", "lr", "loss", "update_rms", "size", "angle", "angle_ratio", "
 SIGNALS += ("surprise", "grad_norm", "gain_ratio")
 
 
-def record(warmup, seed, final, lr=0.1, task="toy", ratio=0.9, loss=2.0, beta2=0.999):
+def record(warmup, seed, final, lr=0.1, task="toy", ratio=0.9, loss=2.0, beta2=0.999, spread=3.0):
     signals = {name: [0.5, 0.5, 0.5] for name in SIGNALS}
     signals |= {"step": [1, 2, 3], "lr": [lr] * 3, "gain_ratio": [ratio] * 3, "loss": [2.0, 2.0, loss]}
+    signals["spread"] = [spread] * 3
     key = {"task": task, "lr": lr, "beta2": beta2, "warmup": warmup, "seed": seed, "pilot": False}
     return {**key, "status": "done", "first": 2.0, "final": final, "train": [], "signals": signals}
 
@@ -78,6 +79,8 @@ def test_answers_and_advice():
     assert score.advised(needed) == "linear-512"
     assert score.answers(cell_of(flat(), ratio=0.9)) == [True] * 3
     assert score.answers(cell_of(flat(), ratio=0.2)) == [False] * 3
+    assert score.answers(cell_of(flat(), ratio=0.2, spread=1.2)) == [None] * 3
+    assert score.advised(cell_of(flat(), ratio=0.4, spread=1.2)) == "linear-64"
     assert score.advised(cell_of(flat(), ratio=0.9)) == "none"
 
 

@@ -205,7 +205,7 @@ def in_words(found: Verdict) -> str:
     if found.share:
         steps = f", {found.length:,} steps" if found.length else ""
         lines.append(f"  advised: a linear warmup over {100 * found.share:.0f} % of the run{steps}")
-    if found.answer == "needed" and math.isfinite(found.safe_lr):
+    if found.share and math.isfinite(found.safe_lr):
         lines.append(f"  or no warmup and lr {found.safe_lr:.2g}")
     return "\n".join(lines)
 

@@ -6,9 +6,11 @@ where edge is the lr at which the step ends as high as it began; so the *reach*
 .. math:: \kappa_t = \frac{\gamma}{\text{edge}_t} = \frac{\gamma}{\gamma_t}\, (1 - \rho_t)
 
 says how far a step at the full lr would go, given what the step at the current lr * omega showed: 1/2 is the minimum
-along its line, 1 is the edge. A run whose first steps reach beyond the minimum throws away what the gradient promised.
-That is the rule for the answer: no number in it is fitted. The advised length, four fifths of the run, is one number,
-read off the rule-making tasks of the truth set (docs/probe.md).
+along its line, 1 is the edge. If no first step reaches beyond the minimum, no warmup is needed; no number in this is
+fitted. If one does, the lr is too large for the first steps. A smaller lr would do as well in many runs, so that is not
+yet a need for a warmup. It is called one where gradients differ much in size between the elements of a tensor, as in
+Transformers. The numbers behind that, and those behind the advised length, were read off the rule-making tasks of the
+truth set (docs/probe.md).
 """
 
 import math
@@ -23,7 +25,10 @@ Answer = Literal["needed", "not needed", "cannot tell"]
 FIRST_STEPS = 8  # the steps that are judged
 MINIMUM = 0.5  # the reach of a step that ends at the minimum along its line
 EDGE = 1.0
-SHARE = 0.8  # of the run, for the advised warmup: 512 of 640 steps was the best of 8, 32, 128 and 512 where one helps
+SHARE = 0.8  # of the run, for a warmup that must be long: 512 steps was the best of 8, 32, 64, 128 and 512 in 640
+SHORT = 0.1  # of the run, where steps are a little too long and gradients are even
+FAR = 0.8  # the reach from which even gradients need the long one, too
+UNEVEN = 1.7  # spread of log 1 / sqrt(v) in the first step; 1.11 if all elements of a tensor have one law
 LARGE_STEP = 0.1  # of the weights' norm, in one step
 LOUD = 0.7  # root mean square of a step over lr
 
@@ -33,9 +38,9 @@ class Verdict:
     """What a probe concludes.
 
     Attributes:
-        answer: whether the run needs a warmup, also one that it has.
+        answer: whether the run needs a warmup, also one that it has. It needs none if a smaller lr would do as well.
         why: the reason, in a sentence.
-        mechanism: what makes the first steps too long.
+        mechanism: what makes the first steps too long, if they are.
         reach: the largest reach of the first steps; NaN if it was not measured.
         at_step: the step with the largest reach.
         share: the advised length of a linear warmup as a share of the run; 0 for none.
@@ -97,25 +102,28 @@ def _judged(history: Sequence[Observation], lr: float) -> Verdict:
     if len(known) < 2 and reach < math.inf:
         return Verdict("cannot tell", "only one step was measured", reach=reach, at_step=step, safe_lr=safe)
     taken = max(1 - o.model.gain_ratio for o in first if not math.isnan(o.model.gain_ratio))
-    if taken <= MINIMUM:
+    covered = taken <= MINIMUM
+    if covered:
         why = (
             f"step {step} would reach {reach:.2g} of the way to the edge at lr {lr:.3g}; the run's own warmup keeps "
             f"its first steps within {max(taken, 0.0):.2g}"
         )
-        return Verdict("needed", why, "", reach, step, safe_lr=safe, covered=True)
-    if reach == math.inf:
+    elif reach == math.inf:
         why = f"after step {step} at lr {lr:.3g} the loss of its batch is not finite"
-        return Verdict("needed", why, _mechanism(first, lr), reach, step, SHARE)
-    beyond = "beyond the edge, so that the loss rises" if reach > EDGE else "beyond the minimum along its direction"
-    return Verdict(
-        "needed",
-        f"step {step} at lr {lr:.3g} reaches {reach:.2g} of the way to the edge, {beyond}",
-        _mechanism(first, lr),
-        reach,
-        step,
-        SHARE,
-        safe_lr=safe,
-    )
+    else:
+        beyond = "beyond the edge, so that the loss rises" if reach > EDGE else "beyond the minimum along its direction"
+        why = f"step {step} at lr {lr:.3g} reaches {reach:.2g} of the way to the edge, {beyond}"
+    answer, why = _too_long(first, why)
+    long = answer == "needed" or reach > FAR
+    share = 0.0 if covered else SHARE if long else SHORT
+    return Verdict(answer, why, _mechanism(first), reach, step, share, safe_lr=safe, covered=covered)
+
+
+def _too_long(first: Sequence[Observation], why: str) -> tuple[Answer, str]:
+    """The answer where first steps are too long, and why."""
+    if first[0].model.spread >= UNEVEN:
+        return "needed", why
+    return "cannot tell", f"{why}; a warmup or a smaller lr would help, and watching does not show which: try both"
 
 
 def _without_gain_ratio(first: Sequence[Observation]) -> Verdict:
@@ -124,13 +132,14 @@ def _without_gain_ratio(first: Sequence[Observation]) -> Verdict:
         why = (
             f"a gradient among the first steps points back along its step {-back:.2g} times as steeply as it went down"
         )
-        return Verdict("needed", why, _mechanism(first, first[0].model.lr), share=SHARE)
+        answer, why = _too_long(first, why)
+        return Verdict(answer, why, _mechanism(first), share=SHARE)
     return Verdict(
         "cannot tell", "no second loss of a batch was measured: pass again= to observe, or run `rectified probe`"
     )
 
 
-def _mechanism(first: Sequence[Observation], lr: float) -> str:
+def _mechanism(first: Sequence[Observation]) -> str:
     """Which of the signals is out of the ordinary in the first steps."""
     size = max(o.model.size for o in first)
     signs = max(o.model.update_rms for o in first)
