@@ -105,12 +105,16 @@ def make_lengths() -> None:
 
 
 def make_truth_set() -> None:
-    """The scores of the probe's verdict on the tasks that its rule was made on."""
-    records = need.read(HERE.parent / "benchmarks" / "results" / "truth_set.jsonl.gz")
-    found = [cell for cell in need.cells(records) if not cell.held_out]
+    """The scores of the probe's verdict on the truth set."""
+    found = need.cells(need.read(HERE.parent / "benchmarks" / "results" / "truth_set.jsonl.gz"))
     insert(
         "probe.md",
-        {"answers": need.answers(found), "regrets": need.regrets(found), "by reach": need.by_reach(found)},
+        {
+            "answers": need.answers(found),
+            "calls": need.called(found),
+            "regrets": need.regrets(found),
+            "by reach": need.by_reach(found),
+        },
     )
     write(HERE / "pictures" / "need.svg", need.picture(found))
 

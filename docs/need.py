@@ -13,12 +13,13 @@ from matplotlib.colors import to_rgb
 from rectified.figures.drawing import saved
 from rectified.figures.style import COLORS, INK, MUTED, PAPER, canvas, look
 from rectified.figures.table import markdown
+from rectified.probe.verdict import EDGE, MINIMUM
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "truth_set"))
 
 from score import SWEPT, Cell, answered, calls, cells, read, scores
 
-__all__ = ["answers", "by_reach", "cells", "picture", "read", "regrets"]
+__all__ = ["answers", "by_reach", "called", "cells", "picture", "read", "regrets"]
 
 CELL_WIDTH, CELL_HEIGHT = 62, 26  # pixels
 LEFT, TOP, BOTTOM, GAP = 110, 54, 30, 24
@@ -60,18 +61,36 @@ def picture(found: Sequence[Cell]) -> bytes:
 
 
 def answers(found: Sequence[Cell]) -> str:
-    """The number of right answers, of controls, of seeds, and of failing runs that were called, in sentences."""
-    a, called = answered(found), calls(found)
-    low, high = a.interval
-    seeds = sorted({len(c.seeds) for c in found})
-    controlled = sum(c.over_control is not None for c in found)
-    return (
-        f"In {a.helped} of {a.cells} cells a warmup helps ({controlled} with their control, "
-        f"{' to '.join(map(str, seeds))} seed{'s' * (seeds[-1] > 1)}). The answer is right for {a.right} of {a.known} "
-        f"runs ({a.right / a.known:.0%}; 95 % interval {low:.0%} to {high:.0%}). Of {called.failing} runs at ten times "
-        f"the best learning rate that fail, {called.called} were called no later than their loss showed it; the loss "
-        f"of {called.silent} never rose above its first value.\n"
-    )
+    """How many answers are right, on held-out and on rule-making tasks."""
+    rows = []
+    for name, some in _parts(found):
+        a = answered(some)
+        low, high = a.interval
+        right = f"{a.right} of {a.known}, {a.right / a.known:.0%} ({low:.0%} to {high:.0%})"
+        rows.append([name, f"{a.helped} of {a.cells}", right, f"{a.unsure} of {a.known + a.unsure}"])
+    return markdown(["tasks", "cells where a warmup helps", "answers that are right", '"cannot tell"'], rows)
+
+
+def called(found: Sequence[Cell]) -> str:
+    """How many failing and sound runs are called by a reach beyond the minimum, and beyond the edge."""
+    rows = []
+    for name, some in _parts(found):
+        for place, beyond in (("1/2, the minimum", MINIMUM), ("1, the edge", EDGE)):
+            c = calls(some, beyond)
+            rows.append([name, place, f"{c.called} of {c.failing}", f"{c.silent}", f"{c.alarms} of {c.sound}"])
+    heads = [
+        "tasks",
+        "reach beyond",
+        "failing runs called in time",
+        "of these never shown by their loss",
+        "sound runs called",
+    ]
+    return markdown(heads, rows)
+
+
+def _parts(found: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    parts = {"held out": True, "rule-making": False}
+    return [(name, [c for c in found if c.held_out == held]) for name, held in parts.items()]
 
 
 def by_reach(found: Sequence[Cell]) -> str:
@@ -96,10 +115,15 @@ def _reach(cell: Cell) -> float:
 
 def regrets(found: Sequence[Cell]) -> str:
     """Each way to choose a warmup with its mean regret, its interval over tasks, and its worst cell."""
-    rows = [
-        [s.name, f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})", f"{s.worst:.0%}", str(s.cells)] for s in scores(found)
-    ]
-    return markdown(["choice", "mean regret", "worst", "cells"], rows)
+    parts = {name: {s.name: s for s in scores(some)} for name, some in _parts(found)}
+    rows = []
+    for choice in parts["held out"]:
+        row = [choice]
+        for by_choice in parts.values():
+            s = by_choice[choice]
+            row += [f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})", f"{s.worst:.0%}"]
+        rows.append(row)
+    return markdown(["choice", "held out: mean regret", "worst", "rule-making: mean regret", "worst"], rows)
 
 
 def _draw(axes: Axes, found: Sequence[Cell], tasks: Sequence[tuple[bool, str]]) -> None:

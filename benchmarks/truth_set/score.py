@@ -23,7 +23,7 @@ from typing import Any
 from scipy.stats import chi2
 
 from rectified.probe.signals import Observation, Signals
-from rectified.probe.verdict import FIRST_STEPS, MINIMUM, Verdict, reaches, verdict_of
+from rectified.probe.verdict import EDGE, FIRST_STEPS, MINIMUM, Verdict, reaches, verdict_of
 
 HELD_OUT = ("autoencoder", "finetune", "lstm", "policy", "translator")
 SWEPT = ("linear-8", "linear-32", "linear-128", "linear-512", "untuned-linear", "rectified")
@@ -243,10 +243,10 @@ def shows_in_loss(record: Record) -> int | None:
     return next((t for t, x in zip(steps, losses, strict=True) if x is None or x > high), None)
 
 
-def called_at(record: Record, lr: float) -> int | None:
-    """The first observed step whose reach is beyond the minimum: what a watching probe could report."""
+def called_at(record: Record, lr: float, beyond: float = MINIMUM) -> int | None:
+    """The first of the judged steps whose reach is beyond the minimum, or another place: what a probe could report."""
     known = reaches(history_of(record), lr)
-    return next((step for step, reach in known if step <= FIRST_STEPS and reach > MINIMUM), None)
+    return next((step for step, reach in known if step <= FIRST_STEPS and reach > beyond), None)
 
 
 @dataclass(frozen=True)
@@ -257,17 +257,23 @@ class Calls:
         failing: runs whose final loss has lost a tenth of what training at the best lr gains.
         called: those that the probe called no later than their loss showed it.
         silent: those whose loss never rose above its first value, so that it never showed it.
+        sound, alarms: runs at the best lr or below, and those of them that were called, too.
     """
 
     failing: int
     called: int
     silent: int
+    sound: int
+    alarms: int
 
 
-def calls(found: Sequence[Cell]) -> Calls:
-    """Count the failing runs that were called before their loss showed it."""
-    failing = called = silent = 0
+def calls(found: Sequence[Cell], beyond: float = MINIMUM) -> Calls:
+    """Count the failing runs that a reach beyond the minimum, or the edge, called before their loss showed it."""
+    failing = called = silent = sound = alarms = 0
     for cell in found:
+        if cell.rank < 2:
+            sound += len(cell.runs)
+            alarms += sum(called_at(record, cell.lr, beyond) is not None for record in cell.runs.values())
         if cell.rank != 3:
             continue
         (best,) = (c for c in found if (c.task, c.beta2, c.rank) == (cell.task, cell.beta2, 1))
@@ -275,10 +281,10 @@ def calls(found: Sequence[Cell]) -> Calls:
             if loss_of(record) - best.mean("none") < 0.1 * (record["first"] - best.mean("none")):
                 continue
             failing += 1
-            at, shows = called_at(record, cell.lr), shows_in_loss(record)
+            at, shows = called_at(record, cell.lr, beyond), shows_in_loss(record)
             called += at is not None and (shows is None or at <= shows)
             silent += shows is None
-    return Calls(failing, called, silent)
+    return Calls(failing, called, silent, sound, alarms)
 
 
 @dataclass(frozen=True)
@@ -360,16 +366,20 @@ def in_words(found: Sequence[Cell]) -> str:
         some = [c for c in found if c.held_out == held_out]
         if not some:
             continue
-        a, called = answered(some), calls(some)
+        a = answered(some)
         low, high = a.interval
         controlled = sum(c.over_control is not None for c in some)
         lines += [
             f"{name}: {a.cells} cells, {controlled} with a control; a warmup helps in {a.helped}",
             f"  verdict right in {a.right} of {a.known} ({a.right / max(1, a.known):.0%}, {low:.0%} to {high:.0%}), "
             f"cannot tell in {a.unsure}",
-            f"  failing runs at 10 x the best lr: {called.failing}, called in time {called.called}, "
-            f"never shown by their loss {called.silent}",
         ]
+        for place, beyond in (("minimum", MINIMUM), ("edge", EDGE)):
+            c = calls(some, beyond)
+            lines.append(
+                f"  a reach beyond the {place}: called {c.called} of {c.failing} failing runs in time "
+                f"(never shown by their loss: {c.silent}), and {c.alarms} of {c.sound} sound runs"
+            )
         for s in scores(some):
             interval = f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})"
             lines.append(f"  {s.name}: {interval}, worst {s.worst:.0%}, {s.cells} cells")

@@ -94,7 +94,7 @@ def test_a_failing_run_is_called_before_its_loss_shows_it():
     for rank, (final, ratio, loss) in enumerate([(0.6, 0.9, 2.0), (0.5, 0.8, 2.0), (0.7, 0.4, 2.0), (1.9, 0.1, 9.0)]):
         for w in ("none", *score.SWEPT):
             records += [record(w, s, final, lr=10.0**rank, ratio=ratio, loss=loss) for s in range(2)]
-    assert score.calls(score.cells(records)) == score.Calls(failing=2, called=2, silent=0)
+    assert score.calls(score.cells(records)) == score.Calls(failing=2, called=2, silent=0, sound=4, alarms=0)
 
 
 def test_the_interval_over_tasks_is_wider_than_over_cells():
@@ -121,7 +121,7 @@ def test_the_map_has_a_ring_where_it_helps_and_a_dot_where_the_verdict_says_so(m
 
 
 def test_the_committed_file_gives_the_pages_tables():
-    found = [c for c in need.cells(need.read(FILE)) if not c.held_out]
+    found = need.cells(need.read(FILE))
     page = (DOCS / "probe.md").read_text(encoding="utf-8")
-    for table in (need.answers(found), need.regrets(found), need.by_reach(found)):
+    for table in (need.answers(found), need.called(found), need.regrets(found), need.by_reach(found)):
         assert table.strip() in page
