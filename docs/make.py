@@ -107,15 +107,8 @@ def make_lengths() -> None:
 def make_truth_set() -> None:
     """The scores of the probe's verdict on the truth set."""
     found = need.cells(need.read(HERE.parent / "benchmarks" / "results" / "truth_set.jsonl.gz"))
-    insert(
-        "probe.md",
-        {
-            "answers": need.answers(found),
-            "calls": need.called(found),
-            "regrets": need.regrets(found),
-            "by reach": need.by_reach(found),
-        },
-    )
+    made = {"answers": need.answers, "calls": need.called, "regrets": need.regrets, "by reach": need.by_reach}
+    insert("probe.md", {name: make(found) for name, make in made.items()})
     write(HERE / "pictures" / "need.svg", need.picture(found))
 
 

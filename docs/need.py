@@ -82,7 +82,7 @@ def called(found: Sequence[Cell]) -> str:
         "tasks",
         "reach beyond",
         "failing runs called in time",
-        "of these never shown by their loss",
+        "never shown by their loss",
         "sound runs called",
     ]
     return markdown(heads, rows)

@@ -8,6 +8,7 @@ import pytest
 
 import drawn
 from pages import DOCS
+from rectified.probe.verdict import HITS
 
 sys.path += [str(DOCS), str(DOCS.parent / "benchmarks" / "truth_set")]
 
@@ -118,6 +119,14 @@ def test_the_map_has_a_ring_where_it_helps_and_a_dot_where_the_verdict_says_so(m
     shades = [patch.get_facecolor()[0] for patch in axes.patches]
     assert shades[2] < shades[0]
     assert drawn.same(shades[2:], [shades[2]] * 2)
+
+
+def test_the_hits_of_a_verdict_are_those_of_held_out_tasks():
+    found = [c for c in score.cells(score.read(FILE)) if c.held_out]
+    pairs = [(v.answer, right) for c in found for v, right in zip(c.verdicts, score.answers(c), strict=True)]
+    for answer, hits in HITS.items():
+        rights = [right for other, right in pairs if other == answer]
+        assert hits == (sum(rights), len(rights))
 
 
 def test_the_committed_file_gives_the_pages_tables():

@@ -197,9 +197,12 @@ def in_words(found: Verdict) -> str:
 
     >>> print(in_words(Verdict("needed", "step 1 at lr 0.1 reaches 2 of the way to the edge", share=0.8, length=800)))
     warmup needed: step 1 at lr 0.1 reaches 2 of the way to the edge
+      such an answer was right in 18 of 24 held-out runs
       advised: a linear warmup over 80 % of the run, 800 steps
     """
     lines = [f"warmup {found.answer}: {found.why}"]
+    if found.hits:
+        lines.append("  such an answer was right in {} of {} held-out runs".format(*found.hits))
     if found.mechanism:
         lines.append(f"  {found.mechanism}")
     if found.share:

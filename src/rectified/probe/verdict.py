@@ -29,6 +29,8 @@ SHARE = 0.8  # of the run, for a warmup that must be long: 512 steps was the bes
 SHORT = 0.1  # of the run, where steps are a little too long and gradients are even
 FAR = 0.8  # the reach from which even gradients need the long one, too
 UNEVEN = 1.7  # spread of log 1 / sqrt(v) in the first step; 1.11 if all elements of a tensor have one law
+# Right answers on held-out tasks of the truth set, and all of them there; tests/docs/test_truth_set.py counts again.
+HITS: dict[Answer, tuple[int, int]] = {"needed": (18, 24), "not needed": (26, 26)}
 LARGE_STEP = 0.1  # of the weights' norm, in one step
 LOUD = 0.7  # root mean square of a step over lr
 
@@ -59,9 +61,18 @@ class Verdict:
     safe_lr: float = math.nan
     covered: bool = False
 
+    @property
+    def hits(self) -> tuple[int, int] | None:
+        """How many such answers were right on held-out tasks of the truth set, and of how many; None for no answer.
+
+        >>> Verdict("needed", "").hits
+        (18, 24)
+        """
+        return HITS.get(self.answer)
+
     def as_dict(self) -> dict[str, Any]:
         """The verdict as plain values; a number that is not finite is None."""
-        values = self.__dict__.items()
+        values = {**self.__dict__, "hits": self.hits}.items()
         return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in values}
 
 
