@@ -108,7 +108,8 @@ def make_truth_set() -> None:
     """The scores of the probe's verdict on the truth set."""
     found = need.cells(need.read(HERE.parent / "benchmarks" / "results" / "truth_set.jsonl.gz"))
     made = {"answers": need.answers, "calls": need.called, "regrets": need.regrets, "by reach": need.by_reach}
-    insert("probe.md", {name: make(found) for name, make in made.items()})
+    trials = need.read(HERE.parent / "benchmarks" / "results" / "trials.jsonl")
+    insert("probe.md", {name: make(found) for name, make in made.items()} | {"trials": need.tried(found, trials)})
     write(HERE / "pictures" / "need.svg", need.picture(found))
 
 

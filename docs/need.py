@@ -17,9 +17,9 @@ from rectified.probe.verdict import EDGE, MINIMUM
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "truth_set"))
 
-from score import SWEPT, Cell, answered, calls, cells, read, scores
+from score import SWEPT, Cell, Record, advice, answered, calls, cells, read, scores
 
-__all__ = ["answers", "by_reach", "called", "cells", "picture", "read", "regrets"]
+__all__ = ["answers", "by_reach", "called", "cells", "picture", "read", "regrets", "tried"]
 
 CELL_WIDTH, CELL_HEIGHT = 62, 26  # pixels
 LEFT, TOP, BOTTOM, GAP = 110, 54, 30, 24
@@ -86,6 +86,20 @@ def called(found: Sequence[Cell]) -> str:
         "sound runs called",
     ]
     return markdown(heads, rows)
+
+
+def tried(found: Sequence[Cell], trials: Sequence[Record]) -> str:
+    """What trials of the held-out cells advise, in sentences."""
+    a = advice(found, trials)
+    nothing = a.trials - a.advised - a.unknown
+    helps = sum(c.helps for c in found if c.held_out)
+    return (
+        f"Of {a.trials} trials on held-out cells ({a.steps:,} steps each, where a run has 640), {a.advised} advised a "
+        f"warmup or a smaller learning rate. In {a.better} of these the whole run is better than the unchanged one by "
+        f"more than the seeds' noise, in {a.worse} it is worse. {a.unknown} advised clipping, which the truth set does "
+        f"not have. {nothing} advised nothing, among them {a.missed} of the {helps} cells where a warmup helps: three "
+        f"seeds are few for five comparisons.\n"
+    )
 
 
 def _parts(found: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:

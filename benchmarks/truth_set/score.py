@@ -359,6 +359,60 @@ def answered(found: Sequence[Cell]) -> Answers:
     return Answers(len(found), sum(c.helps for c in found), sum(known), len(known), len(every) - len(known))
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What trials advise, compared with whole runs.
+
+    Attributes:
+        trials: the number of cells with a trial.
+        advised: those in which it advised a change whose outcome is known from the sweep.
+        better, worse: those in which the whole run is better, or worse, by more than the seeds' noise.
+        unknown: those in which it advised a change that was not swept: clipping, or a third of the smallest lr.
+        missed: those in which it advised nothing, though a warmup helps.
+        steps: the steps of a trial.
+    """
+
+    trials: int
+    advised: int
+    better: int
+    worse: int
+    unknown: int
+    missed: int
+    steps: int
+
+
+def advice(found: Sequence[Cell], trials: Iterable[Record]) -> Advice:
+    """Compare each trial's advice with whole runs; for a third of the lr, those of the next lr below."""
+    by_key = {(c.task, c.lr, c.beta2): c for c in found}
+    by_rank = {(c.task, c.rank, c.beta2): c for c in found}
+    count = dict.fromkeys(("trials", "advised", "better", "worse", "unknown", "missed"), 0)
+    steps = 0
+    for t in trials:
+        if (cell := by_key.get((t["task"], t["lr"], t["beta2"]))) is None:
+            continue
+        count["trials"] += 1
+        steps = t["steps"]
+        if t["best"] == "as is":
+            count["missed"] += cell.helps
+            continue
+        outcome = None
+        if t["best"] in _SWEPT_SHARES:
+            outcome = cell.mean(_SWEPT_SHARES[t["best"]])
+        elif t["best"] == "lr / 3" and (below := by_rank.get((cell.task, cell.rank - 1, cell.beta2))):
+            outcome = below.mean("none")
+        if outcome is None:
+            count["unknown"] += 1
+            continue
+        gain = cell.mean("none") - outcome
+        count["advised"] += 1
+        count["better"] += gain > cell.threshold
+        count["worse"] += gain < -cell.threshold
+    return Advice(**count, steps=steps)
+
+
+_SWEPT_SHARES = {"warmup 5%": "linear-32", "warmup 20%": "linear-128", "warmup 80%": "linear-512"}
+
+
 def in_words(found: Sequence[Cell]) -> str:
     """Answers, regrets and calls as text, for rule-making and held-out tasks."""
     lines = []

@@ -98,6 +98,20 @@ def test_a_failing_run_is_called_before_its_loss_shows_it():
     assert score.calls(score.cells(records)) == score.Calls(failing=2, called=2, silent=0, sound=4, alarms=0)
 
 
+def test_the_advice_of_a_trial_is_compared_with_whole_runs():
+    records = []
+    for rank, finals in enumerate([(0.6, 0.6), (0.5, 0.5), (1.0, 0.4), (1.9, 1.95)]):
+        for w in ("none", *score.SWEPT):
+            middle = finals[w == "linear-512"]
+            records += [record(w, s, middle + x, lr=10.0**rank) for s, x in enumerate((0.0, 0.01, -0.01))]
+    advised = {0: "lr / 3", 1: "as is", 2: "warmup 80%", 3: "warmup 80%"}
+    trials = [
+        {"task": "toy", "lr": 10.0**r, "beta2": 0.999, "best": name, "steps": 3600} for r, name in advised.items()
+    ]
+    found = score.advice(score.cells(records), trials)
+    assert found == score.Advice(trials=4, advised=2, better=1, worse=1, unknown=1, missed=0, steps=3600)
+
+
 def test_the_interval_over_tasks_is_wider_than_over_cells():
     low, high = score.over_tasks([[0.0] * 50, [1.0] * 50])
     assert (low, high) == (0.0, 1.0)
@@ -132,5 +146,12 @@ def test_the_hits_of_a_verdict_are_those_of_held_out_tasks():
 def test_the_committed_file_gives_the_pages_tables():
     found = need.cells(need.read(FILE))
     page = (DOCS / "probe.md").read_text(encoding="utf-8")
-    for table in (need.answers(found), need.called(found), need.regrets(found), need.by_reach(found)):
+    trials = need.read(FILE.with_name("trials.jsonl"))
+    for table in (
+        need.tried(found, trials),
+        need.answers(found),
+        need.called(found),
+        need.regrets(found),
+        need.by_reach(found),
+    ):
         assert table.strip() in page
