@@ -1,5 +1,7 @@
 """The tables of docs/check.md: what the check finds in each mistake, and in each correct recipe."""
 
+import re
+
 from mistakes import MISTAKES
 from recipes import RECIPES
 
@@ -26,7 +28,9 @@ def mistakes() -> str:
     rows = []
     for case in MISTAKES:
         found = case.findings()
-        rows.append([case.name, case.source, f"`{case.rule}`", _severity(found, case.rule), _others(found, case.rule)])
+        rows.append(
+            [case.name, _linked(case.source), f"`{case.rule}`", _severity(found, case.rule), _others(found, case.rule)]
+        )
     return _table(["mistake", "as in", "rule", "severity", "also found"], rows)
 
 
@@ -34,8 +38,14 @@ def recipes() -> str:
     """Each correct recipe with its source, and what is found in it."""
     return _table(
         ["recipe", "source", "found"],
-        [[case.name, case.source, _others(case.findings(), "") or "-"] for case in RECIPES],
+        [[case.name, _linked(case.source), _others(case.findings(), "") or "-"] for case in RECIPES],
     )
+
+
+def _linked(source: str) -> str:
+    """A source whose threads and papers are links: owner/name#1 and arXiv:1234.56789."""
+    source = re.sub(r"([\w.-]+/[\w.-]+)#(\d+)", r"[\1#\2](https://github.com/\1/issues/\2)", source)
+    return re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
 
 
 def _severity(found: list[Finding], rule: str) -> str:

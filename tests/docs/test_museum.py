@@ -14,7 +14,6 @@ from recipes import RECIPES
 from rectified.probe.rules import RULES
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")  # torch's own about one of the mistakes
 @pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case.name)
 def test_the_mistake_is_found(case):
     assert case.rule in [finding.rule for finding in case.findings()]

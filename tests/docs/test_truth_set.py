@@ -144,7 +144,8 @@ def test_the_hits_of_a_verdict_are_those_of_held_out_tasks():
 
 
 def test_the_committed_file_gives_the_pages_tables():
-    found = need.cells(need.read(FILE))
+    records = need.read(FILE)
+    found = need.cells(records)
     page = (DOCS / "probe.md").read_text(encoding="utf-8")
     trials = need.read(FILE.with_name("trials.jsonl"))
     for table in (
@@ -155,3 +156,6 @@ def test_the_committed_file_gives_the_pages_tables():
         need.by_reach(found),
     ):
         assert table.strip() in page
+    gaps = [min(r["train"]) > r["target"] for r in records if r["warmup"] == "loss-gap"]
+    assert f"{len(records):,} runs, three seeds" in page
+    assert f"{sum(gaps)} of its {len(gaps)} runs never get" in page

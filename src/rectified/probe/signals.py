@@ -70,15 +70,15 @@ class Signals:
         lr: lr * omega.
         loss: the loss of the step's batch, before the step.
         update_rms: root mean square of d, 1 for signs.
-        size: |u| / |theta|.
+        size: ``|u| / |theta|``.
         angle: between the weights before and after the step, in radians.
         angle_ratio: angle over the equilibrium angle of AdamW; NaN without decoupled decay.
-        gain_left: <g_(t+1), d_t> / <g_t, d_t>. 1: the step was far too short, 0: it ended at the minimum along its
+        gain_left: ``<g_(t+1), d_t> / <g_t, d_t>``. 1: the step was far too short, 0: it ended at the minimum along its
             direction, below 0: it went beyond. d_t contains g_t, so noise makes it smaller.
-        snr: |m_hat|^2 / |v_hat|_1.
+        snr: ``|m_hat|^2 / |v_hat|_1``.
         spread: standard deviation of log(1 / sqrt(v_hat)) over elements.
-        surprise: max g_t^2 / v_hat_(t-1).
-        grad_norm: |g_t|.
+        surprise: ``max g_t^2 / v_hat_(t-1)``.
+        grad_norm: ``|g_t|``.
         gain_ratio: see the module; NaN unless a second loss was given.
 
     >>> sums = StepSums(elements=2, a=0.1, decay=0, theta2=2, d2=2, theta_d=0, g_d=2, g2=2, m2=2, v1=2,

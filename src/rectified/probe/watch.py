@@ -63,7 +63,8 @@ class Probe:
     Args:
         optimizer: the optimizer, possibly inside a trainer's wrapper. FSDP2's sharded parameters are summed over ranks.
         steps: the number of steps of the run, for the advised length of a warmup.
-        every: a function of the step that says whether to observe it; :func:`is_observed` if None.
+        every: a function of the step that says whether to observe it. If None: the first 5, then
+            about four per doubling (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, ...).
 
     Raises:
         TypeError: the optimizer keeps no moments like Adam's.
