@@ -89,17 +89,26 @@ def called(found: Sequence[Cell]) -> str:
 
 
 def tried(found: Sequence[Cell], trials: Sequence[Record]) -> str:
-    """What trials of the held-out cells advise, in sentences."""
-    a = advice(found, trials)
-    nothing = a.trials - a.advised - a.unknown
-    helps = sum(c.helps for c in found if c.held_out)
-    return (
-        f"Of {a.trials} trials on held-out cells ({a.steps:,} steps each, where a run has 640), {a.advised} advised a "
-        f"warmup or a smaller learning rate. In {a.better} of these the whole run is better than the unchanged one by "
-        f"more than the seeds' noise, in {a.worse} it is worse. {a.unknown} advised clipping, which the truth set does "
-        f"not have. {nothing} advised nothing, among them {a.missed} of the {helps} cells where a warmup helps: three "
-        f"seeds are few for five comparisons.\n"
-    )
+    """What trials advise, by how many seeds they have, as a table."""
+    heads = ["seeds", "steps", "advised a change", "better", "worse", "clipping", "advised none", "missed"]
+    rows = []
+    for seeds in (3, 5):
+        a = advice(found, trials, seeds)
+        nothing = a.trials - a.advised - a.unknown
+        known = f"{a.advised} of {a.trials}"
+        rows.append(
+            [
+                f"{seeds}",
+                f"{a.steps:,}",
+                known,
+                f"{a.better}",
+                f"{a.worse}",
+                f"{a.unknown}",
+                f"{nothing}",
+                f"{a.missed}",
+            ]
+        )
+    return markdown(heads, rows)
 
 
 def _parts(found: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:

@@ -23,6 +23,8 @@ from typing import Any
 from scipy.stats import chi2
 
 from rectified.probe.signals import Observation, Signals
+from rectified.probe.trial_result import advised as advised_arm
+from rectified.probe.trial_result import against_first
 from rectified.probe.verdict import EDGE, FIRST_STEPS, MINIMUM, Verdict, reaches, verdict_of
 
 HELD_OUT = ("autoencoder", "finetune", "lstm", "policy", "translator")
@@ -381,24 +383,30 @@ class Advice:
     steps: int
 
 
-def advice(found: Sequence[Cell], trials: Iterable[Record]) -> Advice:
-    """Compare each trial's advice with whole runs; for a third of the lr, those of the next lr below."""
+def advice(found: Sequence[Cell], trials: Iterable[Record], seeds: int) -> Advice:
+    """Compare what each trial advises with whole runs; for a third of the lr, with those of the next lr below.
+
+    Args:
+        trials: the losses of each arm, by seed.
+        seeds: how many of them a trial has.
+    """
     by_key = {(c.task, c.lr, c.beta2): c for c in found}
     by_rank = {(c.task, c.rank, c.beta2): c for c in found}
-    count = dict.fromkeys(("trials", "advised", "better", "worse", "unknown", "missed"), 0)
-    steps = 0
+    count = dict.fromkeys((f.name for f in fields(Advice)), 0)
     for t in trials:
         if (cell := by_key.get((t["task"], t["lr"], t["beta2"]))) is None:
             continue
+        losses = [values[:seeds] for values in t["losses"].values()]
+        best = list(t["losses"])[advised_arm(against_first(losses))]
         count["trials"] += 1
-        steps = t["steps"]
-        if t["best"] == "as is":
+        count["steps"] = max(count["steps"], t["steps"] * seeds * len(losses))
+        if best == "as is":
             count["missed"] += cell.helps
             continue
         outcome = None
-        if t["best"] in _SWEPT_SHARES:
-            outcome = cell.mean(_SWEPT_SHARES[t["best"]])
-        elif t["best"] == "lr / 3" and (below := by_rank.get((cell.task, cell.rank - 1, cell.beta2))):
+        if best in _SWEPT_SHARES:
+            outcome = cell.mean(_SWEPT_SHARES[best])
+        elif best == "lr / 3" and (below := by_rank.get((cell.task, cell.rank - 1, cell.beta2))):
             outcome = below.mean("none")
         if outcome is None:
             count["unknown"] += 1
@@ -407,10 +415,15 @@ def advice(found: Sequence[Cell], trials: Iterable[Record]) -> Advice:
         count["advised"] += 1
         count["better"] += gain > cell.threshold
         count["worse"] += gain < -cell.threshold
-    return Advice(**count, steps=steps)
+    return Advice(**count)
 
 
-_SWEPT_SHARES = {"warmup 5%": "linear-32", "warmup 20%": "linear-128", "warmup 80%": "linear-512"}
+_SWEPT_SHARES = {  # of 640 steps; 5 % is 32
+    "warmup 5%": "linear-32",
+    "warmup 10%": "linear-64",
+    "warmup 20%": "linear-128",
+    "warmup 80%": "linear-512",
+}
 
 
 def in_words(found: Sequence[Cell]) -> str:

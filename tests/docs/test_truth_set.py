@@ -105,11 +105,12 @@ def test_the_advice_of_a_trial_is_compared_with_whole_runs():
             middle = finals[w == "linear-512"]
             records += [record(w, s, middle + x, lr=10.0**rank) for s, x in enumerate((0.0, 0.01, -0.01))]
     advised = {0: "lr / 3", 1: "as is", 2: "warmup 80%", 3: "warmup 80%"}
-    trials = [
-        {"task": "toy", "lr": 10.0**r, "beta2": 0.999, "best": name, "steps": 3600} for r, name in advised.items()
-    ]
-    found = score.advice(score.cells(records), trials)
-    assert found == score.Advice(trials=4, advised=2, better=1, worse=1, unknown=1, missed=0, steps=3600)
+    trials = []
+    for r, name in advised.items():
+        losses = {arm: [0.5 if arm == name else 1.0] * 3 + [9.0] for arm in ("as is", "warmup 80%", "lr / 3")}
+        trials.append({"task": "toy", "lr": 10.0**r, "beta2": 0.999, "steps": 200, "losses": losses})
+    found = score.advice(score.cells(records), trials, seeds=3)
+    assert found == score.Advice(trials=4, advised=2, better=1, worse=1, unknown=1, missed=0, steps=1800)
 
 
 def test_the_interval_over_tasks_is_wider_than_over_cells():

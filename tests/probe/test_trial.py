@@ -9,7 +9,9 @@ from torch import nn
 
 import rectified
 from rectified.probe import TrialRun, Verdict, trial, watch
-from rectified.probe.trial import AS_IS, Arm, _batches, _changed, _result, _train, difference
+from rectified.probe.trial import _batches, _changed, _lengths, _train
+from rectified.probe.trial_result import AS_IS, Arm, difference, result_of
+from rectified.probe.verdict import SHARE, SHORT
 from rectified.warmup import Linear, UntunedLinear
 
 
@@ -147,7 +149,7 @@ ARMS = [AS_IS, Arm("Linear(8)", warmup=8), Arm("lr / 3", factor=1 / 3)]
     ],
 )
 def test_what_is_advised(warmup, smaller, found, best, contradicts):
-    result = _result(ARMS, [[2.0, 2.1, 1.9], warmup, smaller], found, None, 1, 1.0)
+    result = result_of(ARMS, [[2.0, 2.1, 1.9], warmup, smaller], found, None, 1, 1.0)
     assert result.best.name == best
     assert result.contradicts == contradicts
 
@@ -171,6 +173,11 @@ def test_progress_and_cost():
     assert result.steps == 20 * len(seen)
     assert math.isnan(seen[0].seconds_left)
     assert seen[-1].seconds_left >= 0
+
+
+@pytest.mark.parametrize(("share", "lengths"), [(0.0, [10, 40, 160]), (SHORT, [20, 40, 160]), (SHARE, [10, 40, 160])])
+def test_the_advised_length_is_tried(share, lengths):
+    assert _lengths(Verdict("cannot tell", "", share=share), 200) == lengths
 
 
 def test_lengths_of_my_own():
@@ -223,7 +230,7 @@ def test_the_intervals_hold_together(seeds):
 
 @pytest.mark.parametrize("found", [NEEDED, NOT_NEEDED])
 def test_one_seed_contradicts_nothing(found):
-    result = _result(ARMS, [[2.0], [1.0], [2.5]], found, None, 1, 1.0)
+    result = result_of(ARMS, [[2.0], [1.0], [2.5]], found, None, 1, 1.0)
     assert result.best.name == "as is"
     assert not result.contradicts
 

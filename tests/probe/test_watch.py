@@ -281,6 +281,33 @@ def test_other_optimizers_are_refused(optimizer):
         Probe(optimizer(net().parameters(), lr=0.1))
 
 
+class Lion(torch.optim.Optimizer):
+    """Betas, but a single moment."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.99)):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                p.sub_(torch.lerp(p.grad, m, group["betas"][0]).sign(), alpha=group["lr"])
+                m.lerp_(p.grad, 1 - group["betas"][1])
+
+
+@pytest.mark.parametrize(("optimizer", "kept"), [(torch.optim.Adamax, "exp_avg, exp_inf, step"), (Lion, "exp_avg")])
+def test_optimizers_with_other_moments_are_named_once(optimizer, kept):
+    """Not refused: what an optimizer keeps shows after its first step, and a probe must not end a run."""
+    model = net()
+    optimizer = optimizer(model.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    with pytest.warns(UserWarning, match=f"{type(optimizer).__name__} keeps {kept}: nothing is observed") as warned:
+        train(model, optimizer, batches(5), probe, again=True)
+    assert len(warned) == 1
+    assert probe.verdict().answer == "cannot tell"
+
+
 def test_no_optimizer_is_refused():
     with pytest.raises(TypeError, match=r"it must be a torch\.optim\.Optimizer"):
         Probe(net())

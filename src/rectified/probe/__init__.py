@@ -3,7 +3,8 @@
 from .check import check
 from .finding import Finding
 from .signals import Observation, Signals
-from .trial import Arm, Difference, TrialProgress, TrialResult, TrialRun, trial, watch
+from .trial import TrialProgress, TrialRun, trial, watch
+from .trial_result import Arm, Difference, TrialResult
 from .verdict import Verdict
 from .watch import Probe
 

@@ -17,7 +17,7 @@ from ..figures.style import Style
 from ..figures.table import Table
 from ..files import write
 from .signals import Observation, Signals
-from .trial import TrialResult
+from .trial_result import TrialResult
 from .verdict import FIRST_STEPS, MINIMUM, Verdict, reaches
 from .watch import Probe
 

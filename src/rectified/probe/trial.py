@@ -8,10 +8,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -23,11 +23,11 @@ from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
 from ..warmup import Linear
 from .snapshot import Snapshot
-from .verdict import SHARE, Verdict
+from .trial_result import AS_IS, Arm, TrialResult, result_of
+from .verdict import SHARE, SHORT, Verdict
 from .watch import Probe
 
-SHARES = (0.05, 0.2, SHARE)  # of the run
-CONFIDENCE = 0.95  # of all arms' intervals together
+SHARES = (0.05, 0.2, SHARE)  # of the run; SHORT takes the place of the first where that is advised
 
 
 @dataclass
@@ -60,88 +60,6 @@ class TrialRun:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way to train.
-
-    Attributes:
-        name: in words.
-        warmup: the length of a linear warmup that replaces the run's own; 0 for none; None for the run's own.
-        factor: of the lr.
-        clip: the norm to which gradients are clipped.
-        line: what to change in a script to train like this.
-    """
-
-    name: str
-    warmup: int | None = None
-    factor: float = 1.0
-    clip: float = math.inf
-    line: str = ""
-
-
-AS_IS = Arm("as is", line="nothing: no arm is clearly better")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An arm's loss minus that of the unchanged run, over seeds.
-
-    Attributes:
-        mean: negative if the arm is better.
-        low, high: the interval; infinite with one seed.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def better(self) -> bool:
-        return self.high < 0
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a trial found.
-
-    Attributes:
-        arms: the arms; the unchanged run comes first.
-        losses: one loss per arm and seed.
-        differences: each arm against the unchanged run.
-        best: the arm that is advised: the best of those that are clearly better than the unchanged run, or that run.
-        verdict: what a probe concluded from the unchanged run, before the other arms.
-        steps, seconds: what it cost.
-        contradicts: whether the trial does not bear the verdict out; False with one seed, which shows nothing.
-        probe: what watched the unchanged run of the first seed.
-        measure: what the losses are, for readers.
-    """
-
-    arms: tuple[Arm, ...]
-    losses: tuple[tuple[float, ...], ...]
-    differences: tuple[Difference, ...]
-    best: Arm
-    verdict: Verdict
-    steps: int
-    seconds: float
-    contradicts: bool
-    probe: Probe = field(repr=False, compare=False)
-    measure: str = "loss"
-
-    def __str__(self) -> str:
-        width = max(len(arm.name) for arm in self.arms)
-        lines = [f"{self.arms[0].name:<{width}}  {self.measure} {mean(self.losses[0]):.4g}"]
-        for arm, values, d in zip(self.arms[1:], self.losses[1:], self.differences[1:], strict=True):
-            interval = f" ({d.low:+.3g} to {d.high:+.3g})" if math.isfinite(d.low) else ""
-            mark = "  better" if d.better else "  worse" if d.low > 0 else ""
-            lines.append(f"{arm.name:<{width}}  {self.measure} {mean(values):.4g}, {d.mean:+.3g}{interval}{mark}")
-        seeds = len(self.losses[0])
-        lines.append(f"{self.steps:,} steps, {self.seconds:.0f} s, {seeds} seed{'s' * (seeds > 1)}")
-        if self.contradicts:
-            lines.append(f'This does not bear out the verdict from watching, "{self.verdict.answer}".')
-        lines.append(f"Change in your script: {self.best.line}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
 class TrialProgress:
     """How far a trial is.
 
@@ -167,9 +85,9 @@ def trial(
 ) -> TrialResult:
     """Train short paired arms from one snapshot per seed, and advise the best one that is clearly better.
 
-    The arms are: the unchanged run; linear warmups over 5, 20 and 80 % of it; a third of the lr; gradients clipped to
-    norm 1. All of them start from the same weights and see the same batches. Differences are paired by seed, with 95 %
-    t intervals for all arms together (Bonferroni).
+    The arms are: the unchanged run; linear warmups over 5, 20 and 80 % of it, or 10, 20 and 80 % where watching advises
+    10 %; a third of the lr; gradients clipped to norm 1. All of them start from the same weights and see the same
+    batches. Differences are paired by seed, with 95 % t intervals for all arms together (Bonferroni).
 
     A trial is the run in small: warmups are shares of it, and a scheduler should decay within it. What a longer run
     would need may differ.
@@ -226,13 +144,13 @@ def trial(
             if probe is not None:
                 probe.close()
                 watching, found = probe, probe.verdict()
-                arms += _arms(run, steps, lengths)
+                arms += _arms(run, steps, lengths or _lengths(found, steps))
                 losses += [[] for _ in arms[1:]]
             start.restore()
             index += 1
     assert found is not None
     assert watching is not None
-    return _result(arms, losses, found, watching, taken, time.monotonic() - began)
+    return result_of(arms, losses, found, watching, taken, time.monotonic() - began)
 
 
 def watch(run: TrialRun, steps: int) -> Probe:
@@ -261,10 +179,15 @@ def _batches(run: TrialRun, steps: int) -> list[Any]:
     return batches
 
 
+def _lengths(found: Verdict, steps: int) -> list[int]:
+    """The lengths of warmups to try: the advised one and two others."""
+    shares = (SHORT, *SHARES[1:]) if found.share == SHORT else SHARES
+    return [max(1, round(share * steps)) for share in shares]
+
+
 def _arms(run: TrialRun, steps: int, lengths: Sequence[int]) -> list[Arm]:
     """The arms besides the unchanged run."""
-    tried = dict.fromkeys(lengths or [max(1, round(share * steps)) for share in SHARES])
-    scale = (run.steps or steps) / steps
+    scale, tried = (run.steps or steps) / steps, dict.fromkeys(lengths)
     warmups = [Arm(f"warmup {n / steps:.0%}", warmup=n, line=_line(run, round(scale * n))) for n in tried]
     if _own_warmup(run.optimizer):
         warmups.append(Arm("no warmup", warmup=0, line="remove the warmup"))
@@ -291,7 +214,7 @@ def _line(run: TrialRun, length: int) -> str:
 def _train(run: TrialRun, arm: Arm, batches: Sequence[Any], probe: Probe | None) -> float:
     """Train an arm, and return its loss; the loss before training if it diverged."""
     inner, losses = unwrapped(run.optimizer), []
-    params = [p for group in inner.param_groups for p in group["params"]]
+    params = _parameters(run)
     run.model.train()
     before = _evaluated(run) if run.evaluate is not None else math.nan
     run.model.train()
@@ -323,13 +246,17 @@ def _train(run: TrialRun, arm: Arm, batches: Sequence[Any], probe: Probe | None)
     return min(end, worst) if math.isfinite(end) else worst
 
 
+def _parameters(run: TrialRun) -> list[Tensor]:
+    return [p for group in unwrapped(run.optimizer).param_groups for p in group["params"]]
+
+
 def _evaluated(run: TrialRun) -> float:
     assert run.evaluate is not None
-    state = torch.get_rng_state()
+    state = _random_state(_parameters(run))
     run.model.eval()
     with torch.no_grad():
         loss = float(run.evaluate(run.model))
-    torch.set_rng_state(state)
+    _set_random_state(state)
     return loss
 
 
@@ -391,53 +318,3 @@ def _changed(optimizer: torch.optim.Optimizer, arm: Arm) -> Iterator[None]:
             hook.remove()
         if arm.warmup is not None and own is not None:
             own.attach(optimizer)
-
-
-def _result(
-    arms: Sequence[Arm],
-    losses: Sequence[Sequence[float]],
-    found: Verdict,
-    probe: Probe,
-    steps: int,
-    seconds: float,
-) -> TrialResult:
-    differences = [Difference(0.0, 0.0, 0.0)]
-    differences += [difference(values, losses[0], len(arms) - 1) for values in losses[1:]]
-    better = [i for i, d in enumerate(differences) if d.better]
-    best = arms[min(better, key=lambda i: differences[i].mean)] if better else arms[0]
-    helps = any(arms[i].warmup for i in better)
-    several = len(losses[0]) > 1
-    contradicts = several and found.answer == ("not needed" if helps else "needed")
-    return TrialResult(
-        arms=tuple(arms),
-        losses=tuple(map(tuple, losses)),
-        differences=tuple(differences),
-        best=best,
-        verdict=found,
-        steps=steps,
-        seconds=seconds,
-        contradicts=contradicts,
-        probe=probe,
-    )
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float], comparisons: int = 1) -> Difference:
-    """The mean paired difference with its t interval, so that `comparisons` of them hold together.
-
-    >>> d = difference([1.0, 1.1, 0.9], [2.0, 2.2, 1.8])
-    >>> round(d.mean, 3), round(d.low, 3), round(d.high, 3)
-    (-1.0, -1.248, -0.752)
-    """
-    pairs = [a - b for a, b in zip(ours, theirs, strict=True)]
-    if len(pairs) < 2:
-        return Difference(pairs[0], -math.inf, math.inf)
-    half = _quantile(comparisons, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))
-    return Difference(mean(pairs), mean(pairs) - half, mean(pairs) + half)
-
-
-@cache
-def _quantile(comparisons: int, freedom: int) -> float:
-    """The quantile of Student's t for intervals that hold together."""
-    from scipy.stats import t  # part of the extra "study"
-
-    return float(t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, freedom))

@@ -1,6 +1,7 @@
 """Watching a run: the signals of Adam's steps on a log-spaced schedule, without changing the run."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -70,6 +71,9 @@ class Probe:
         TypeError: the optimizer keeps no moments like Adam's.
         ValueError: its steps cannot be observed, as those of a wrapper that skips torch's hooks.
 
+    Warns:
+        UserWarning: after a step, the optimizer has kept other moments than Adam's, as Lion and Adamax do.
+
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     >>> probe = Probe(optimizer)
@@ -102,7 +106,7 @@ class Probe:
         self._surprise: dict[str, float] = {}
         self._scale = 1.0
         self._best = math.inf
-        self._skipped = False
+        self._skipped = self._warned = False
         self._hooks = [
             self.optimizer.register_step_pre_hook(self._pre_hook),
             self.optimizer.register_step_post_hook(self._after),
@@ -251,9 +255,23 @@ class Probe:
                 surprise = self._surprise.get(one.name, math.nan)
                 sums[one.name] = one.group, replace(as_sums(one, f, row), surprise=surprise)
         if not sums:
+            self._warn_of_nothing()
             return
         beta1 = float(self.optimizer.param_groups[0]["betas"][0])
         self._open = _Open(self._step, beta1, sums)
+
+    def _warn_of_nothing(self) -> None:
+        """Say once that the optimizer keeps other moments than Adam's, where it took a step."""
+        groups = self.optimizer.param_groups
+        if self._warned or all(p.grad is None for group in groups for p in group["params"]):
+            return
+        self._warned = True
+        kept = sorted({str(key) for state in self.optimizer.state.values() for key in state})
+        warnings.warn(
+            f"a probe reads exp_avg and exp_avg_sq, and {type(self.optimizer).__name__} keeps "
+            f"{', '.join(kept) or 'no state'}: nothing is observed",
+            stacklevel=2,
+        )
 
     def _lr(self) -> float:
         return max(value_of(group["lr"]) for group in self.optimizer.param_groups)
