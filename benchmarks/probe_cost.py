@@ -1,10 +1,11 @@
 """What a Probe costs: training time with it as a multiple of the time without, and memory.
 
-    python benchmarks/probe_cost.py [--rounds 7] [--out benchmarks/results]
+    python benchmarks/probe_cost.py [--rounds 5] [--out benchmarks/results]
 
-Whole training steps (forward, backward, Adam) on one thread. Runs with and without a probe take turns; the ratio is
-within a round. Memory is the peak of a process of its own. Expected before the first measurement: 2 % on the CNN, whose
-step takes 8 ms and whose 36 observed steps of 500 cost 2 ms each, and less than 1 % elsewhere.
+Whole training steps (forward, backward, Adam) on one thread, in processor time. Models without a probe, with one, and
+with one that is also given a second loss take their steps in turns. Memory is the peak of a process of its own.
+Expected before the first measurement: 2 % on the CNN, whose step takes 8 ms and whose 36 observed steps of 500 cost
+2 ms each, and less than 1 % elsewhere.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -46,35 +47,50 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tens
 }
 
 
-def run(name: str, watched: bool, again: bool = False) -> tuple[float, int]:
-    """Train, and return the seconds and the number of observed steps."""
-    make, batch, steps = MODELS[name]
-    torch.manual_seed(0)
-    model = make()
-    inputs, targets = batch()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+KINDS = ("without", "with", "with a second loss")
 
-    def loss_of() -> Tensor:
-        logits = model(inputs)
-        return F.cross_entropy(logits.flatten(0, -2), targets)
 
-    probe = Probe(optimizer) if watched else None
-    began = time.perf_counter()
-    for _ in range(steps):
-        loss = loss_of()
-        optimizer.zero_grad()
+class Training:
+    """A model that is trained, and the seconds that its steps took."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        make, batch, _ = MODELS[name]
+        torch.manual_seed(0)
+        self.model = make()
+        self.inputs, self.targets = batch()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        self.probe = None if kind == "without" else Probe(self.optimizer)
+        self.again = self.loss if kind == "with a second loss" else None
+        self.seconds = 0.0
+
+    def loss(self) -> Tensor:
+        return F.cross_entropy(self.model(self.inputs).flatten(0, -2), self.targets)
+
+    def step(self) -> None:
+        began = time.process_time()
+        loss = self.loss()
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        if probe is not None:
-            probe.observe(loss, again=loss_of if again else None)
-    return time.perf_counter() - began, len(probe.history) if probe else 0
+        self.optimizer.step()
+        if self.probe is not None:
+            self.probe.observe(loss, again=self.again)
+        self.seconds += time.process_time() - began
 
 
-def peak(name: str, watched: bool) -> float:
-    """The peak memory of a process that trains, in MiB."""
+def trained(name: str, kinds: Sequence[str], steps: int) -> list[Training]:
+    """Train one model of each kind in turns, the order of which changes from step to step."""
+    runs = [Training(name, kind) for kind in kinds]
+    for step in range(steps):
+        for run in runs if step % 2 else reversed(runs):
+            run.step()
+    return runs
+
+
+def peak(name: str, kind: str) -> float:
+    """The peak memory of a process that trains for 24 steps, of which 13 are observed, in MiB."""
     code = (
         "import resource, probe_cost, torch; torch.set_num_threads(1); "
-        f"probe_cost.run({name!r}, {watched}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        f"probe_cost.trained({name!r}, [{kind!r}], 24); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     here = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
@@ -83,27 +99,24 @@ def peak(name: str, watched: bool) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows, found = [], {}
     for name, (_, _, steps) in MODELS.items():
-        seconds: dict[str, list[float]] = {"without": [], "with": [], "with a second loss": []}
-        observed = 0
-        run(name, watched=True)
-        for i in range(asked.rounds):
-            for kind in seconds if i % 2 else reversed(seconds):
-                took, count = run(name, kind != "without", again=kind == "with a second loss")
-                seconds[kind].append(took)
-                observed = max(observed, count)
-        memory = {kind: [peak(name, kind == "with") for _ in range(3)] for kind in ("without", "with")}
+        trained(name, KINDS, 8)
+        rounds = [trained(name, KINDS, steps) for _ in range(asked.rounds)]
+        seconds = {kind: [runs[i].seconds for runs in rounds] for i, kind in enumerate(KINDS)}
+        memory = {kind: [peak(name, kind) for _ in range(3)] for kind in KINDS[:2]}
+        observed = len(rounds[0][1].probe.history)
         row = [name, f"{steps}", f"{observed}", f"{1e3 * statistics.median(seconds['without']) / steps:.1f}"]
-        for kind in ("with", "with a second loss"):
+        for kind in KINDS[1:]:
             pairs = zip(seconds[kind], seconds["without"], strict=True)
             low, ratio, high = statistics.quantiles([a / b for a, b in pairs], n=4)
             row.append(f"{ratio:.3f} ({low:.3f} to {high:.3f})")
         row.append(f"{statistics.median(memory['with']) / statistics.median(memory['without']):.3f}")
+        print(*row, sep=", ", file=sys.stderr, flush=True)
         rows.append(row)
         found[name] = {"seconds": seconds, "memory_mib": memory}
     heads = ["model", "steps", "observed", "ms per step", "time with a probe", "with a second loss", "peak memory"]
@@ -112,8 +125,8 @@ def main() -> None:
             "# What does a Probe cost?",
             "",
             f"Training time and peak memory with a probe over those without: medians of {asked.rounds} rounds",
-            f"(quartiles). One thread, torch {torch.__version__}. Observed steps are on a logarithmic schedule,",
-            "so a longer run pays less.",
+            f"(quartiles). Processor time of one thread, torch {torch.__version__}. Observed steps are on a",
+            "logarithmic schedule, so a longer run pays less.",
             "",
             markdown(heads, rows),
             "Made by `python benchmarks/probe_cost.py --out benchmarks/results`.",

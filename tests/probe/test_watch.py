@@ -2,8 +2,11 @@
 
 import copy
 import math
-from dataclasses import replace
+import random
+import warnings
+from dataclasses import fields, replace
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -28,6 +31,10 @@ OPTIMIZERS = {
     "AdamW, amsgrad": lambda params: rectified.AdamW(params, lr=0.01, amsgrad=True),
     "RAdam": lambda params: rectified.RAdam(params, lr=0.01),
     "RAdam, hold": lambda params: rectified.RAdam(params, lr=0.01, start="hold"),
+    "AdamW, large decay": lambda params: rectified.AdamW(params, lr=0.03, weight_decay=10.0),
+    "Adam, L2": lambda params: torch.optim.Adam(params, lr=0.01, weight_decay=0.3),
+    "Adam, maximize": lambda params: torch.optim.Adam(params, lr=0.01, maximize=True),
+    "groups": lambda params: torch.optim.AdamW(_groups(params), weight_decay=0.1),
     "rectify": lambda params: rectified.rectify(torch.optim.AdamW(params, lr=0.01), Linear(10)),
     "WarmupLR": lambda params: _with_scheduler(torch.optim.AdamW(params, lr=0.01)),
 }
@@ -36,6 +43,11 @@ OPTIMIZERS = {
 def _with_scheduler(optimizer):
     optimizer.kept = rectified.WarmupLR(optimizer, Linear(10))
     return optimizer
+
+
+def _groups(params):
+    """Different lr and decay for every parameter, and one that does not move."""
+    return [{"params": [p], "lr": 0.03 * k, "weight_decay": 0.5 / (k + 1)} for k, p in enumerate(params)]
 
 
 def net(dtype=torch.float32):
@@ -102,17 +114,14 @@ def test_signals_are_those_of_a_naive_computation(name):
         assert s.loss == losses[t - 1]
         assert s.grad_norm == pytest.approx(g.norm().item())
         assert s.size == pytest.approx((u.norm() / thetas[t].norm()).item(), rel=1e-3, abs=1e-12)
-        d = u + float(inner.param_groups[0]["lr"]) * 0.3 * before if name in ("AdamW", "torch AdamW") else u
-        if not d.norm():
+        if not u.norm():
             assert s.lr == 0
             continue
         cosine = (before @ thetas[t]) / before.norm() / thetas[t].norm()
-        if name not in ("AdamW, amsgrad",):
-            assert s.angle == pytest.approx(torch.acos(cosine.clamp(max=1)).item(), rel=1e-3)
-        decays = name in ("AdamW", "torch AdamW")
-        if not decays and "AdamW" not in name and name not in ("rectify", "WarmupLR"):
-            assert s.gain_left == pytest.approx(((gradients[t] @ u) / (g @ u)).item(), rel=1e-3)
-            assert s.gain_ratio == pytest.approx((again[t - 1] - losses[t - 1]) / (g @ u).item(), rel=1e-3)
+        assert s.angle == pytest.approx(torch.acos(cosine.clamp(max=1)).item(), rel=1e-3)
+        assert s.gain_left == pytest.approx(((gradients[t] @ u) / (g @ u)).item(), rel=1e-3)
+        assert s.gain_ratio == pytest.approx((again[t - 1] - losses[t - 1]) / (g @ u).item(), rel=1e-3)
+        if not any(group["weight_decay"] for group in inner.param_groups):
             assert s.update_rms * s.lr == pytest.approx((u.norm() / len(u) ** 0.5).item(), rel=1e-3)
         spread = (-v_hats[t - 1].log() / 2).std(correction=0)
         assert s.spread == pytest.approx(spread.item(), rel=1e-6)
@@ -336,15 +345,184 @@ def test_a_run_that_diverges_is_watched_to_its_end(lr, dtype):
     assert [o.step for o in probe.history] == [step for step in range(1, 20) if is_observed(step)]
 
 
+SUMS = StepSums(**{f.name: 1.0 for f in fields(StepSums)} | {"decay": 0.0})
+
+
 def test_infinities_of_both_signs_add_up_to_nan():
-    finite = StepSums(*[1.0] * 13)
-    total = StepSums.total([replace(finite, g_d=math.inf), replace(finite, g_d=-math.inf), finite])
-    assert math.isnan(total.g_d)
-    assert total.d2 == 3
-    assert StepSums.total([replace(finite, d2=math.inf), finite]).d2 == math.inf
+    several = [replace(SUMS, g_d=math.inf), replace(SUMS, g_d=-math.inf), SUMS]
+    assert math.isnan(signals(several, step=1, loss=1.0, loss_after=0.5).gain_ratio)
+    assert signals(several, step=1).update_rms == 1
+    assert signals([replace(SUMS, d2=math.inf), SUMS], step=1).update_rms == math.inf
 
 
 def test_signals_of_huge_sums_are_not_finite_and_raise_nothing():
-    huge = StepSums(*[1e300] * 13, next_g_d=math.nan, surprise=math.inf)
-    found = signals(replace(huge, elements=4.0, theta2=1.0), step=1)
+    huge = replace(SUMS, **{f.name: 1e300 for f in fields(StepSums)} | {"decay": 0.5})
+    found = signals([replace(huge, elements=4.0, theta2=1.0, next_g_d=math.nan, surprise=math.inf)], step=1)
     assert not math.isfinite(found.size)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("scale", [None, 2.0**16])
+def test_clipping_changes_no_gain_ratio(scale, given):
+    """The loss has the slope that it had before its gradient was clipped."""
+    found = []
+    for clip in (1e9, 0.5):
+        model = net(torch.float64)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01, eps=0.0)
+        probe = Probe(optimizer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+        for x in batches(3, torch.float64):
+            loss = 100 * model(x).square().mean()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+            scaler.step(optimizer)
+            scaler.update()
+            more = {"grad_norm": norm} if given or (scale is not None and clip < 1) else {}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore" if more else "error")
+                probe.observe(loss, again=lambda x=x, m=model: 100 * m(x).square().mean(), **more)
+        found.append(probe.history[0].model)
+        assert norm > 0.5
+    # The first step has d = sign(g), whether g was clipped or not.
+    assert found[1].gain_ratio == pytest.approx(found[0].gain_ratio, rel=1e-6)
+
+
+def test_clipping_under_a_grad_scaler_asks_for_the_norm():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    probe, scaler = Probe(optimizer), torch.amp.GradScaler("cpu")
+
+    def steps(several):
+        for x in several:
+            loss = 100 * model(x).square().mean()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 0.37)
+            scaler.step(optimizer)
+            scaler.update()
+            probe.observe(loss, again=lambda x=x: 100 * model(x).square().mean())
+
+    with pytest.warns(UserWarning, match="grad_norm=norm") as warned:
+        steps(batches(9))
+    assert len(warned) == 1
+    assert probe.verdict().answer == "cannot tell"
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.NAdam, rectified.NAdam, rectified.LAMB])
+def test_other_steps_with_adams_moments_are_named_once(optimizer):
+    model = net()
+    optimizer = optimizer(model.parameters(), lr=0.05)
+    probe = Probe(optimizer)
+    with pytest.warns(UserWarning, match=f"of {type(optimizer).__name__} is not that of Adam's moments") as warned:
+        train(model, optimizer, batches(9), probe, again=True)
+    assert len(warned) == 1
+    last = probe.history[-1].model
+    assert math.isnan(last.gain_ratio)
+    assert last.grad_norm > 0
+    verdict = probe.verdict()
+    assert verdict.answer == "cannot tell"
+    assert "not that of Adam's moments" in verdict.why
+
+
+@pytest.mark.parametrize(
+    "warm", [lambda o: rectified.rectify(o, Linear(10)), lambda o: rectified.WarmupLR(o, Linear(10))]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_warmup_counts_once_whether_it_came_before_or_after(warm, first):
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    early = Probe(optimizer) if first else None
+    kept = warm(optimizer)
+    probe = early or Probe(optimizer)
+    train(model, optimizer, batches(6), probe)
+    assert [o.model.lr for o in probe.history] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
+    assert kept is not None
+
+
+def test_the_lr_that_a_schedule_has_yet_to_reach_counts():
+    """In the first steps of a schedule's warmup, the run must not look as if it needed none."""
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (step + 1) / 1000)
+    probe = Probe(optimizer)
+    for x in batches(20):
+        train(model, optimizer, [x], probe, again=True)
+        schedule.step()
+    assert probe.full_lr == 0.1
+    assert probe.verdict().reach > 0.1
+
+
+def test_a_run_that_ends_in_its_first_step_is_observed():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e30)
+    probe = Probe(optimizer)
+    train(model, optimizer, batches(1), probe, again=True)
+    assert probe.verdict().reach == math.inf
+    assert probe.history[0].model.gain_ratio == -math.inf
+
+
+def test_a_second_loss_leaves_buffers_and_all_generators():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    probe = Probe(optimizer, model)
+
+    def again(x):
+        random.random(), numpy.random.rand(), torch.rand(1)
+        return model(x).square().mean()
+
+    for x in batches(3):
+        loss = model(x).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        before = [b.clone() for b in model.buffers()]
+        states = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        probe.observe(loss, again=lambda x=x: again(x))
+        assert states == (random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+        assert all(map(torch.equal, before, model.buffers()))
+
+
+def test_a_loss_observed_before_its_step_gives_no_reach():
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    for x in batches(9):
+        loss = model(x).square().mean()
+        probe.observe(loss, again=lambda x=x: model(x).square().mean())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert math.isnan(probe.verdict().reach)
+
+
+def test_sparse_gradients_are_left_out():
+    sparse, dense = nn.Embedding(9, 4, sparse=True), nn.Linear(4, 1)
+    optimizer = torch.optim.SparseAdam(sparse.parameters(), lr=0.01)
+    probe = Probe(optimizer)
+    dense(sparse(torch.tensor([1, 2]))).sum().backward()
+    with pytest.warns(UserWarning, match="dense gradients"):
+        optimizer.step()
+    probe.observe(1.0)
+    assert probe.metrics() == {}
+
+
+def test_steps_in_backward_are_named():
+    model = net()
+    optimizer = rectified.Adam(model.parameters())
+    in_backward = rectified.optim.StepInBackward(optimizer)
+    probe = Probe(optimizer)
+    with pytest.warns(UserWarning, match="as with steps in backward"):
+        train(model, optimizer, batches(3), probe)
+    in_backward.remove()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"), [({"steps": -5}, ValueError, "steps is -5"), ({"every": 5}, TypeError, "every is 5")]
+)
+def test_wrong_options_are_refused_at_once(options, error, says):
+    with pytest.raises(error, match=says):
+        Probe(torch.optim.Adam(net().parameters()), **options)

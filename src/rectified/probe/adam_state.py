@@ -69,9 +69,14 @@ def watched(optimizer: torch.optim.Optimizer) -> Iterator[Watched]:
             name = place if known in seen else known  # torch lets two groups use the same names
             seen.add(name)
             state = optimizer.state.get(p, {})
-            if p.grad is None or any(moment not in state for moment in MOMENTS):
+            if p.grad is None or p.grad.is_sparse or not _has_moments(p, state):
                 continue
             yield Watched(index, name, p, state, int(number_in(state.get("step", group.get("step", 0)))))
+
+
+def _has_moments(p: Tensor, state: dict[str, Any]) -> bool:
+    """Whether a state has both of Adam's moments, one number per parameter: some optimizers keep smaller ones."""
+    return all(isinstance(m := state.get(name), Tensor) and m.shape == p.shape for name in MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,16 @@ class Factors:
 def factors(optimizer: torch.optim.Optimizer, index: int, t: int, omega: Callable[[int], float]) -> Factors:
     """The numbers of step t of a group."""
     group = optimizer.param_groups[index]
-    lr, weight_decay = value_of(group["lr"]), value_of(group.get("weight_decay", 0.0))
+    scaling = active(optimizer)
+    lr = value_of(group["lr"] if scaling is None else scaling.lr_before(group))
+    weight_decay = value_of(group.get("weight_decay", 0.0))
     beta1, beta2 = map(value_of, group["betas"])
     warmup = group.get("warmup")
     m_steps = max(1, t - (warmup.m_delay if isinstance(warmup, Warmup) else 0))
     factor = omega(t)
     momentum = not factor and _has_momentum_start(optimizer, group, t)
     # A warmup around an optimizer scales its decay too; ours decays at full lr, unless its parameters hold still.
-    moves = factor if active(optimizer) is not None else float(factor > 0 or momentum)
+    moves = factor if scaling is not None else float(factor > 0 or momentum)
     decoupled = group.get("decoupled_weight_decay", type(optimizer).__name__ in ("AdamW", "RAdamW"))
     return Factors(
         a=lr if momentum else lr * factor,
@@ -125,38 +132,69 @@ def _has_momentum_start(optimizer: torch.optim.Optimizer, group: Group, t: int) 
 
 # Sums over tensors. Everything is summed on the device and read at once.
 
-_AFTER = ("theta2", "d2", "theta_d", "g_d", "g2", "m2", "v1", "logs", "log_v", "log_v2")
+# The sums over a tensor, as products of two of these rows.
+_ROWS = ("theta", "d", "g", "m_hat", "v_hat", "log_v", "positive")
+_AFTER = {
+    "theta2": ("theta", "theta"),
+    "d2": ("d", "d"),
+    "theta_d": ("theta", "d"),
+    "g2": ("g", "g"),
+    "g_d": ("g", "d"),
+    "g_theta": ("g", "theta"),
+    "m2": ("m_hat", "m_hat"),
+    "v1": ("v_hat", "positive"),
+    "logs": ("positive", "positive"),
+    "log_v": ("log_v", "positive"),
+    "log_v2": ("log_v", "log_v"),
+}
+_FIRST, _SECOND = ([_ROWS.index(pair[i]) for pair in _AFTER.values()] for i in (0, 1))
 
 
 def sums_after(several: Sequence[Watched], f: Factors) -> Tensor:
-    """The sums of :data:`_AFTER` for tensors on one device whose step was just taken, float64 [len(several), 10]."""
+    """The sums of :data:`_AFTER` for tensors on one device whose step was just taken, float64 [len(several), 11]."""
     total = torch.zeros(len(several), len(_AFTER), dtype=torch.float64, device=local_of(several[0].p).device)
     for whose, sizes, theta, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
-        d = _direction(m_hat, v_hat, f)
         positive = v_hat > 0
         log_v = torch.where(positive, v_hat, 1.0).log_()
-        rows = torch.stack(
-            [theta * theta, d * d, theta * d, g * d, g * g, m_hat * m_hat, v_hat, positive.to(v), log_v, log_v * log_v]
-        )
-        for index, part in zip(whose, torch.split(rows, sizes, dim=1), strict=True):
-            total[index] += part.sum(1)
+        rows = torch.stack([theta, _direction(m_hat, v_hat, f), g, m_hat, v_hat, log_v, positive.to(v)])
+        for index, part in zip(whose, torch.split(_exact(rows), sizes, dim=1), strict=True):
+            total[index] += (part @ part.T)[_FIRST, _SECOND]
     return total
 
 
 def sums_before(several: Sequence[Watched], f: Factors) -> tuple[Tensor, Tensor]:
-    """<g_(t+1), d_t> and max g_(t+1)^2 / v_hat_t of tensors on one device before their step, float64 [len(several)]."""
+    """Of tensors on one device before step t + 1: <g_(t+1), d_t> and <g_(t+1), theta_t>, and max g_(t+1)^2 / v_hat_t.
+
+    float64 [len(several), 2] and [len(several)].
+    """
     device = local_of(several[0].p).device
-    dots = torch.zeros(len(several), dtype=torch.float64, device=device)
+    dots = torch.zeros(len(several), 2, dtype=torch.float64, device=device)
     maxima = torch.zeros(len(several), dtype=torch.float64, device=device)
-    for whose, sizes, _, g, m, v in _packs(several):
+    for whose, sizes, theta, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
-        gain = torch.split(g * _direction(m_hat, v_hat, f), sizes)
+        rows = torch.split(_exact(torch.stack([_direction(m_hat, v_hat, f), theta, g])), sizes, dim=1)
         ratio = torch.split(torch.where(v_hat > 0, g * g / v_hat, 0.0), sizes)
-        for index, own, largest in zip(whose, gain, ratio, strict=True):
-            dots[index] += own.sum()
+        for index, part, largest in zip(whose, rows, ratio, strict=True):
+            dots[index] += part[:2] @ part[2]
             maxima[index] = torch.maximum(maxima[index], largest.max().double())
     return dots, maxima
+
+
+def _exact(rows: Tensor) -> Tensor:
+    """Rows to multiply: on a GPU in float64, where float32 may be rounded to TF32."""
+    return rows if rows.is_cpu else rows.double()
+
+
+def before_step(one: Watched, f: Factors) -> Tensor:
+    """The parameter before its last step, if that was theta <- theta - a d - decay theta."""
+    theta, _, m, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in _columns(one))
+    return (theta + f.a * _direction(m / f.c1, v / f.c2, f)) / (1 - f.decay)
+
+
+def flat_copy(p: Tensor) -> Tensor:
+    """A copy of a parameter in the shape of :func:`before_step`."""
+    return _flat(local_of(p.detach())).clone()
 
 
 def _direction(m_hat: Tensor, v_hat: Tensor, f: Factors) -> Tensor:
@@ -238,10 +276,7 @@ def alike(several: Iterable[Watched]) -> list[list[Watched]]:
     return list(found.values())
 
 
-def as_sums(one: Watched, f: Factors, values: list[float], scale: float = 1.0) -> StepSums:
-    """Sums of :func:`sums_after` as a value; `scale` is what the gradient was multiplied by."""
-    named = dict(zip(_AFTER, values, strict=True))
-    named["g_d"] /= scale
-    named["g2"] /= scale * scale
+def as_sums(one: Watched, f: Factors, values: Sequence[float]) -> StepSums:
+    """Sums of :func:`sums_after` as a value."""
     count = one.p.numel() * (2 if one.p.is_complex() else 1)
-    return StepSums(elements=count, a=f.a, decay=f.decay, **named)
+    return StepSums(elements=count, a=f.a, decay=f.decay, **dict(zip(_AFTER, values, strict=True)))

@@ -3,7 +3,8 @@
 import copy
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -86,6 +87,16 @@ def _copy(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x.detach().clone()
     return copy.deepcopy(x) if isinstance(x, list | dict) else x
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """A context after which all global generators are as before."""
+    states = _generators()
+    try:
+        yield
+    finally:
+        _set_generators(states)
 
 
 def _generators() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..optim._torch import has_step_hooks
 from ..optim.step.options import value_of
@@ -25,7 +25,9 @@ from .adam_state import (
     sums_before,
     watched,
 )
+from .assumptions import Clipping, StepCheck
 from .signals import Observation, StepSums, signals
+from .snapshot import kept_generators
 from .verdict import Verdict, verdict_of
 
 _PER_OCTAVE = 4
@@ -49,6 +51,7 @@ class _Open:
     step: int
     beta1: float
     sums: dict[str, tuple[int, StepSums]]  # by tensor: its group and sums
+    factor: float  # of the gradient before clipping over that of the step
     loss: float = math.nan
     loss_after: float = math.nan
     best_loss: float = math.inf
@@ -63,16 +66,19 @@ class Probe:
 
     Args:
         optimizer: the optimizer, possibly inside a trainer's wrapper. FSDP2's sharded parameters are summed over ranks.
+        model: the model. With it, a second loss leaves its buffers unchanged, such as BatchNorm's averages.
         steps: the number of steps of the run, for the advised length of a warmup.
         every: a function of the step that says whether to observe it. If None: the first 5, then
             about four per doubling (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, ...).
 
     Raises:
         TypeError: the optimizer keeps no moments like Adam's.
-        ValueError: its steps cannot be observed, as those of a wrapper that skips torch's hooks.
+        ValueError: its steps cannot be observed, as those of a wrapper that skips torch's hooks; or `steps` is not
+            positive.
 
     Warns:
-        UserWarning: after a step, the optimizer has kept other moments than Adam's, as Lion and Adamax do.
+        UserWarning: after a step, the optimizer has kept other moments than Adam's, as Lion and Adamax do, or its step
+            was not theirs, as NAdam's and LAMB's. What rests on the step is NaN then.
 
     >>> model = torch.nn.Linear(2, 1)
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
@@ -88,7 +94,18 @@ class Probe:
     (19, 0.1)
     """
 
-    def __init__(self, optimizer: Any, *, steps: int | None = None, every: Callable[[int], bool] | None = None) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        model: nn.Module | None = None,
+        *,
+        steps: int | None = None,
+        every: Callable[[int], bool] | None = None,
+    ) -> None:
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps is {steps}; it must be the number of steps of the run, 1 or more")
+        if every is not None and not callable(every):
+            raise TypeError(f"every is {every!r}; it must be a function of the step, such as lambda t: t % 10 == 0")
         self.optimizer = inner_optimizer(optimizer)
         if not has_step_hooks(self.optimizer):
             raise ValueError(
@@ -99,14 +116,18 @@ class Probe:
         self.losses: list[float] = []
         self.steps = steps
         self.full_lr = self._lr()  # the largest so far: a scheduler may change it
+        self._model = model
         self._every = is_observed if every is None else every
         self._waiting: list[Tensor] = []  # losses on a device
         self._step = -1  # unknown until the first step
         self._open: _Open | None = None
         self._surprise: dict[str, float] = {}
-        self._scale = 1.0
+        self._clipping = Clipping(self.optimizer, self._is_due)
+        self._check = StepCheck()
+        self._factor = 1.0
         self._best = math.inf
-        self._skipped = self._warned = False
+        self._skipped = self._unlike = False
+        self._warned: set[str] = set()
         self._hooks = [
             self.optimizer.register_step_pre_hook(self._pre_hook),
             self.optimizer.register_step_post_hook(self._after),
@@ -116,6 +137,7 @@ class Probe:
         """Stop watching. What was observed stays."""
         for hook in self._hooks:
             hook.remove()
+        self._clipping.remove()
 
     def __enter__(self) -> "Probe":
         return self
@@ -123,15 +145,23 @@ class Probe:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def observe(self, loss: float | Tensor, again: Callable[[], float | Tensor] | None = None) -> None:
+    def observe(
+        self,
+        loss: float | Tensor,
+        again: Callable[[], float | Tensor] | None = None,
+        *,
+        grad_norm: float | Tensor | None = None,
+    ) -> None:
         """Note the loss of the step that was just taken.
 
         Args:
             loss: the loss of the step's batch, computed before the step. A tensor on a GPU is read later, with others.
                 If several processes train together, it should be the mean over them, and `again` likewise.
             again: computes the loss of the same batch once more, with the new parameters; called without gradients in
-                the observed steps only, for the gain ratio. It must not change buffers, and should use the same
-                random numbers for dropout. Random numbers that it draws do not change the run.
+                the observed steps only, for the gain ratio. It should use the same random numbers for dropout; those
+                that it draws do not change the run. Give the probe the model if it has buffers that move.
+            grad_norm: the norm of all gradients before they were clipped, which ``clip_grad_norm_`` returns. Needed
+                only if a GradScaler has unscaled them as well, or with FSDP2; otherwise clipping is measured.
         """
         if isinstance(loss, Tensor):
             self._waiting.append(loss.detach().reshape(()))
@@ -140,17 +170,31 @@ class Probe:
         else:
             self._read_losses()
             self.losses.append(float(loss))
-        if self._open is not None and self._open.step == self._step and math.isnan(self._open.loss):
+        opened = self._open
+        if opened is not None and opened.step == self._step and math.isnan(opened.loss):
             self._read_losses()
-            self._open.loss, self._open.best_loss = self.losses[-1], self._best
+            opened.loss, opened.best_loss = self.losses[-1], self._best
+            if grad_norm is not None:
+                used = math.sqrt(sum(s.g2 for _, s in opened.sums.values()))
+                opened.factor = float(grad_norm) / used if used else 1.0
             if again is not None:
-                devices = [
-                    x for x in {p.device for g in self.optimizer.param_groups for p in g["params"]} if x.type == "cuda"
-                ]
-                with torch.random.fork_rng(devices=devices), torch.no_grad():
-                    after = float(again())
-                self._open.loss_after = math.inf if math.isnan(after) else after
+                opened.loss_after = self._second_loss(again)
+                if opened.loss_after == math.inf:  # there may be no next step
+                    self._complete(opened, {})
+                    self._open = None
         self._best = min([self._best, *self.losses[-1:]])
+
+    def _second_loss(self, again: Callable[[], float | Tensor]) -> float:
+        """The loss after the step; infinite if it is not a number."""
+        buffers = [(x, x.clone()) for x in self._model.buffers()] if self._model is not None else []
+        torch.clear_autocast_cache()  # which has the parameters before the step
+        with kept_generators(), torch.no_grad():
+            try:
+                after = float(again())
+            finally:
+                for x, before in buffers:
+                    x.copy_(before)
+        return after if math.isfinite(after) else math.inf
 
     def metrics(self) -> dict[str, float]:
         """The signals of the last complete observation, for any logger; empty before the second step."""
@@ -177,7 +221,11 @@ class Probe:
         >>> probe.verdict().answer
         'not needed'
         """
-        return verdict_of(self.history, self.full_lr, self.steps)
+        found = verdict_of(self.history, self.full_lr, self.steps)
+        if self._unlike and math.isnan(found.reach):
+            why = f"a step of {type(self.optimizer).__name__} is not that of Adam's moments, so its gain is unknown"
+            return Verdict("cannot tell", why)
+        return found
 
     def write(self, folder: str | Path, title: str = "") -> Path:
         """Write probe.html, probe.json, signals.csv and a TensorBoard file into a folder; return the page's path.
@@ -211,6 +259,10 @@ class Probe:
             return args, {**kwargs, "closure": observed}
         return (*(args[:-1]), observed), kwargs
 
+    def _is_due(self) -> bool:
+        """Whether the next step needs its gradient."""
+        return self._open is not None or self._step < 0 or self._every(self._step + 1)
+
     @torch.no_grad()
     def _before(self) -> None:
         """Gradients are there, moments have not moved."""
@@ -224,7 +276,8 @@ class Probe:
         opened, due = self._open, self._every(self._step + 1)
         if opened is None and not due:
             return
-        self._scale = float(scale) if isinstance(scale, Tensor) else 1.0
+        self._factor = self._clipping.factor()
+        scale = float(scale) if isinstance(scale, Tensor) else 1.0
         names: list[str] = []
         dots, maxima = [], []
         for several in alike(one for one in watched(self.optimizer) if one.t > 0):
@@ -232,11 +285,13 @@ class Probe:
             names += [one.name for one in several]
             dots.append(reduced(gains, several).cpu())
             maxima.append(reduced(largest, several, largest=True).cpu())
-        found = torch.cat([*dots, *maxima]).tolist() if names else []
-        self._surprise = {n: x / self._scale**2 for n, x in zip(names, found[len(names) :], strict=True)}
+        self._surprise = dict(zip(names, torch.cat(maxima).div(scale**2).tolist(), strict=True)) if names else {}
         if opened is not None:
-            self._complete(opened, {n: x / self._scale for n, x in zip(names, found, strict=False)})
+            rows = torch.cat(dots).mul(self._factor / scale).tolist() if names else []
+            self._complete(opened, dict(zip(names, rows, strict=True)))
             self._open = None
+        if due:
+            self._check.before(self.optimizer)
 
     @torch.no_grad()
     def _after(self, *_: Any) -> None:
@@ -247,52 +302,77 @@ class Probe:
         if not self._every(self._step):
             return
         self.full_lr = max(self.full_lr, self._lr())
+        found = [(several, self._factors(several[0])) for several in alike(watched(self.optimizer))]
+        if not found:
+            self._warn("nothing", self._nothing())
+            return
+        like = self._check.is_like((one, f) for several, f in found for one in several)
+        if not like:
+            self._unlike = True
+            name = type(self.optimizer).__name__
+            what = f"step {self._step} of {name} is not that of Adam's moments: signals that rest on it are NaN"
+            self._warn("unlike", what)
         sums: dict[str, tuple[int, StepSums]] = {}
-        for several in alike(watched(self.optimizer)):
-            f = self._factors(several[0])
+        for several, f in found:
             rows = reduced(sums_after(several, f), several).tolist()
             for one, row in zip(several, rows, strict=True):
+                one_sums = as_sums(one, f if like else replace(f, a=math.nan), row)
                 surprise = self._surprise.get(one.name, math.nan)
-                sums[one.name] = one.group, replace(as_sums(one, f, row), surprise=surprise)
-        if not sums:
-            self._warn_of_nothing()
-            return
-        beta1 = float(self.optimizer.param_groups[0]["betas"][0])
-        self._open = _Open(self._step, beta1, sums)
+                sums[one.name] = one.group, replace(one_sums, surprise=surprise)
+        beta1 = value_of(self.optimizer.param_groups[0]["betas"][0])
+        self._open = _Open(self._step, beta1, sums, self._factor)
 
-    def _warn_of_nothing(self) -> None:
-        """Say once that the optimizer keeps other moments than Adam's, where it took a step."""
-        groups = self.optimizer.param_groups
-        if self._warned or all(p.grad is None for group in groups for p in group["params"]):
-            return
-        self._warned = True
+    def _nothing(self) -> str:
+        """Why nothing is observed in a step."""
+        name, groups = type(self.optimizer).__name__, self.optimizer.param_groups
+        if all(p.grad is None for group in groups for p in group["params"]):
+            return f"no parameter of {name} has a gradient at its step, as with steps in backward: nothing is observed"
         kept = sorted({str(key) for state in self.optimizer.state.values() for key in state})
-        warnings.warn(
-            f"a probe reads exp_avg and exp_avg_sq, and {type(self.optimizer).__name__} keeps "
-            f"{', '.join(kept) or 'no state'}: nothing is observed",
-            stacklevel=2,
+        return (
+            f"a probe reads exp_avg and exp_avg_sq of dense gradients, and {name} keeps "
+            f"{', '.join(kept) or 'no state'}: nothing is observed"
         )
 
+    def _warn(self, kind: str, message: str) -> None:
+        """Warn once of each kind."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(message, stacklevel=2)
+
     def _lr(self) -> float:
-        return max(value_of(group["lr"]) for group in self.optimizer.param_groups)
+        """The largest lr of all groups, also one that a schedule has yet to reach."""
+        names = ("lr", "initial_lr", "max_lr")
+        return max(value_of(group[name]) for group in self.optimizer.param_groups for name in names if name in group)
 
     def _factors(self, one: Watched) -> Factors:
         return factors(self.optimizer, one.group, max(one.t, 1), omega_function(self.optimizer, one.group))
 
-    def _complete(self, opened: _Open, next_g_d: dict[str, float]) -> None:
-        """Record an observation, now that the next gradient is known."""
-        tensors, groups = {}, {}
-        sums = {
-            name: (group, replace(s, next_g_d=next_g_d.get(name, math.nan))) for name, (group, s) in opened.sums.items()
-        }
-        at = (opened.step, opened.loss, opened.loss_after, opened.beta1)
-        for name, (_, s) in sums.items():
-            tensors[name] = signals(s, opened.step, beta1=opened.beta1)
-        for group in dict.fromkeys(group for group, _ in sums.values()):
-            members = [s for other, s in sums.values() if other == group]
-            groups[group] = signals(StepSums.total(members), opened.step, beta1=opened.beta1)
-        whole = signals(StepSums.total([s for _, s in sums.values()]), *at)
-        self.history.append(Observation(whole, groups, tensors, opened.best_loss))
+    def _complete(self, opened: _Open, following: dict[str, list[float]]) -> None:
+        """Record an observation, given <g_(t+1), d_t> and <g_(t+1), theta_t> of each tensor, once they are known."""
+        if math.isnan(opened.factor) and not math.isnan(opened.loss_after):
+            self._warn(
+                "clipping",
+                "gradients were both unscaled and clipped before the step, and a probe cannot measure which part was "
+                "clipping: pass the norm that clip_grad_norm_ returns as observe(..., grad_norm=norm)",
+            )
+        unknown = [math.nan, math.nan]
+        found: dict[str, tuple[int, StepSums]] = {}
+        for name, (group, s) in opened.sums.items():
+            next_g_d, next_g_theta = following.get(name, unknown)
+            slopes = {"g_d": opened.factor * s.g_d, "g_theta": opened.factor * s.g_theta}
+            found[name] = group, replace(s, **slopes, next_g_d=next_g_d, next_g_theta=next_g_theta)
+        groups: dict[int, list[StepSums]] = {}
+        for group, s in found.values():
+            groups.setdefault(group, []).append(s)
+        step, beta1 = opened.step, opened.beta1
+        self.history.append(
+            Observation(
+                model=signals([s for _, s in found.values()], step, opened.loss, opened.loss_after, beta1),
+                groups={group: signals(several, step, beta1=beta1) for group, several in groups.items()},
+                tensors={name: signals([s], step, beta1=beta1) for name, (_, s) in found.items()},
+                best_loss=opened.best_loss,
+            )
+        )
 
     def _read_losses(self) -> None:
         if self._waiting:

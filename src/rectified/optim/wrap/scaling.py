@@ -199,6 +199,10 @@ class Scaling:
                     break
         self._scaled.clear()
 
+    def lr_before(self, group: Group) -> Any:
+        """The lr of a group without omega, also during a step."""
+        return next((before for scaled, _, before, _, _ in self._scaled if scaled is group), group["lr"])
+
     def forget(self, *_: Any) -> None:
         """Restore the lrs after a step that was not taken."""
         for scaled in self._scaled:
