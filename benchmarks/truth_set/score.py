@@ -145,7 +145,7 @@ def history_of(record: Record) -> list[Observation]:
     found = []
     for row in rows:
         values = [math.nan if x is None else x for x in row]
-        found.append(Observation(Signals(**dict(zip(names, values, strict=True))), {}, {}, math.nan))
+        found.append(Observation(Signals(**dict(zip(names, values, strict=True)))))
     return found
 
 

@@ -86,7 +86,7 @@ DIVERGED = {
 
 def observation(step, **values):
     one = Signals(**dict.fromkeys(SIGNALS, math.nan) | {"step": step, "lr": 0.1} | values)
-    return Observation(one, {0: one}, {"w": one}, math.inf)
+    return Observation(one, math.inf)
 
 
 def with_history(*history):

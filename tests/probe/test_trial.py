@@ -3,13 +3,15 @@
 import math
 import random
 
+import numpy
 import pytest
 import torch
 from torch import nn
 
 import rectified
-from rectified.probe import TrialRun, Verdict, trial, watch
-from rectified.probe.trial import _batches, _changed, _lengths, _train
+from rectified.probe import Probe, TrialRun, Verdict, trial, watch
+from rectified.probe.snapshot import Snapshot
+from rectified.probe.trial import _batches, _lengths, _scaled_lr, _train, _without_own_warmup
 from rectified.probe.trial_result import AS_IS, Arm, difference, result_of
 from rectified.probe.verdict import SHARE, SHORT
 from rectified.warmup import Linear, UntunedLinear
@@ -103,8 +105,6 @@ def test_arms_leave_no_trace(name):
     """The unchanged arm gives the same loss before and after all others."""
     torch.manual_seed(0)
     run = make(kind=KINDS[name])(0)
-    from rectified.probe.snapshot import Snapshot
-
     start, batches = Snapshot(run.model, run.optimizer), _batches(run, 20)
     first = _train(run, AS_IS, batches, None)
     arms = [Arm("", warmup=5), Arm("", factor=0.3), Arm("", clip=0.1)]
@@ -120,12 +120,13 @@ def test_a_warmup_replaces_the_runs_own(name):
     run = make(kind=KINDS[name])(0)
     inner = getattr(run.optimizer, "optimizer", run.optimizer)
     seen = []
-    with _changed(inner, Arm("", warmup=4)):
-        for x in data(0, 6):
+    with _without_own_warmup(inner):
+        for x in data(0, 1):
             run.optimizer.zero_grad()
             loss(run.model, x).backward()
             before = [p.detach().clone() for p in run.model.parameters()]
-            run.optimizer.step()
+            with _scaled_lr(inner, 0.25):
+                run.optimizer.step()
             pairs = zip(run.model.parameters(), before, strict=True)
             seen.append(max((p.detach() - b).abs().max().item() for p, b in pairs))
     assert seen[0] == pytest.approx(0.01 / 4, rel=0.05)
@@ -259,3 +260,141 @@ def test_the_advice_is_for_the_whole_run():
     assert "Linear(1000)" in lines["warmup 20%"]
     probe = watch(make(steps=5000, lr=30.0)(0), 20)
     assert probe.verdict().length == 4000
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_smaller_lr_stays_the_same_share(name):
+    """Also around rectify, which scales the lr in the step."""
+    torch.manual_seed(0)
+    run = make(kind=KINDS[name])(0)
+    inner = getattr(run.optimizer, "optimizer", run.optimizer)
+    for x in data(0, 12):
+        loss(run.model, x).backward()
+        with _scaled_lr(inner, 1 / 3):
+            run.optimizer.step()
+        assert float(inner.param_groups[0]["lr"]) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_smaller_lr_in_the_advice_is_of_the_runs_lr(scheduled):
+    def make_run(seed):
+        run = make()(seed)
+        if scheduled:
+            run.scheduler = torch.optim.lr_scheduler.LambdaLR(run.optimizer, lambda step: 1 - step / 20)
+        return run
+
+    lines = [arm.line for arm in trial(make_run, steps=20, seeds=(0,)).arms]
+    assert "lr=0.00333 instead of 0.01" in lines
+
+
+@pytest.mark.parametrize("at", [10, 70])
+def test_an_error_in_any_arm_leaves_everything_as_it_was(at):
+    made, calls = [], [0]
+
+    def failing(model, x):
+        calls[0] += 1
+        if calls[0] == at:
+            raise KeyboardInterrupt
+        return loss(model, x)
+
+    def make_run(seed):
+        run = make()(seed)
+        made.append((run, [p.detach().clone() for p in run.model.parameters()]))
+        run.loss = failing
+        return run
+
+    state, own = torch.get_rng_state(), random.getstate()
+    with pytest.raises(KeyboardInterrupt):
+        trial(make_run, steps=20, seeds=(0,))
+    ((run, before),) = made
+    assert all(map(torch.equal, before, run.model.parameters()))
+    assert not run.optimizer.state
+    assert not run.optimizer._optimizer_step_pre_hooks
+    assert not run.optimizer._optimizer_step_post_hooks
+    assert torch.equal(state, torch.get_rng_state())
+    assert own == random.getstate()
+
+
+def test_generators_are_as_before_a_trial():
+    state = torch.get_rng_state()
+    trial(make(), steps=10, seeds=(5,))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+class Averaging(nn.Module):
+    """Replaces its buffer instead of writing to it, and draws from numpy's and Python's generators."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 1)
+        self.frozen = nn.BatchNorm1d(5).eval()
+        self.register_buffer("average", torch.zeros(()))
+
+    def forward(self, x):
+        y = self.inner(self.frozen(x)) * (1 + 0.1 * numpy.random.rand() + 0.1 * random.random())
+        self.average = 0.9 * self.average + 0.1 * y.detach().mean()
+        return y + self.average
+
+
+def test_every_arm_starts_from_the_same_state():
+    """Parameters outside the model, replaced buffers, foreign generators, frozen normalization, batches with parts."""
+    seen = []
+
+    def make_run(seed):
+        model, temperature = Averaging(), nn.Parameter(torch.ones(()))
+        lr = torch.tensor(0.01)
+        optimizer = torch.optim.Adam([{"params": model.parameters()}, {"params": [temperature]}], lr=lr)
+
+        def of(model, batch):
+            x = batch.pop("x")
+            found = (temperature * model(x) - x.sum(1, keepdim=True)).square().mean()
+            assert not model.frozen.training
+            return found
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 20)
+        return TrialRun(model, optimizer, [{"x": x} for x in data(seed, 20)], of, scheduler=scheduler)
+
+    torch.manual_seed(0)
+    run = make_run(0)
+    lr = run.optimizer.param_groups[0]["lr"]
+    start, batches = Snapshot(run.model, run.optimizer, [run.scheduler]), _batches(run, 20)
+    for probe in (None, Probe(run.optimizer, run.model), None):
+        seen.append(_train(run, AS_IS, batches, probe))
+        start.restore()
+        if probe is not None:
+            probe.close()
+        assert run.optimizer.param_groups[0]["lr"] is lr
+        assert run.optimizer.param_groups[1]["lr"] is lr
+        assert lr == torch.tensor(0.01)
+    assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_losses_that_are_not_finite_from_the_start_are_named(value):
+    with pytest.raises(ValueError, match=f"evaluate gives {value} before training"):
+        trial(make(evaluate=lambda model: value), steps=10)
+    run = make()(0)
+    run.loss = lambda model, x: loss(model, x) * value
+    with pytest.raises(ValueError, match=f"the loss of the first batch is {value}"):
+        trial(lambda seed: run, steps=10)
+
+
+def test_a_scheduler_that_needs_a_loss_is_refused():
+    def make_run(seed):
+        run = make()(seed)
+        run.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(run.optimizer)
+        return run
+
+    with pytest.raises(TypeError, match="ReduceLROnPlateau"):
+        trial(make_run, steps=10)
+
+
+def test_batches_leave_shared_memory():
+    shared = torch.ones(3).share_memory_()
+    run = make()(0)
+    run.batches = [{"x": shared, "more": [shared, (shared, "text")]}]
+    (batch,) = _batches(run, 1)
+    assert not batch["x"].is_shared()
+    assert not batch["more"][0].is_shared()
+    assert not batch["more"][1][0].is_shared()
+    assert batch["more"][1][1] == "text"

@@ -152,33 +152,42 @@ _FIRST, _SECOND = ([_ROWS.index(pair[i]) for pair in _AFTER.values()] for i in (
 
 def sums_after(several: Sequence[Watched], f: Factors) -> Tensor:
     """The sums of :data:`_AFTER` for tensors on one device whose step was just taken, float64 [len(several), 11]."""
-    total = torch.zeros(len(several), len(_AFTER), dtype=torch.float64, device=local_of(several[0].p).device)
-    for whose, sizes, theta, g, m, v in _packs(several):
+    whose, products = [], []
+    for here, sizes, theta, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
         positive = v_hat > 0
         log_v = torch.where(positive, v_hat, 1.0).log_()
         rows = torch.stack([theta, _direction(m_hat, v_hat, f), g, m_hat, v_hat, log_v, positive.to(v)])
-        for index, part in zip(whose, torch.split(_exact(rows), sizes, dim=1), strict=True):
-            total[index] += (part @ part.T)[_FIRST, _SECOND]
-    return total
+        whose += here
+        products += [part @ part.T for part in torch.split(_exact(rows), sizes, dim=1)]
+    return _summed(torch.stack(products)[:, _FIRST, _SECOND], whose, len(several))
 
 
 def sums_before(several: Sequence[Watched], f: Factors) -> tuple[Tensor, Tensor]:
-    """Of tensors on one device before step t + 1: <g_(t+1), d_t> and <g_(t+1), theta_t>, and max g_(t+1)^2 / v_hat_t.
+    """Products of the new gradient with the last step, and its surprise, for tensors on one device before step t + 1.
 
-    float64 [len(several), 2] and [len(several)].
+    Returns:
+        ``<g_(t+1), d_t>`` and ``<g_(t+1), theta_t>``, float64 [len(several), 2]; ``max g_(t+1)^2 / v_hat_t``, float64
+        [len(several)].
     """
-    device = local_of(several[0].p).device
-    dots = torch.zeros(len(several), 2, dtype=torch.float64, device=device)
-    maxima = torch.zeros(len(several), dtype=torch.float64, device=device)
-    for whose, sizes, theta, g, m, v in _packs(several):
+    whose, dots, maxima = [], [], []
+    for here, sizes, theta, g, m, v in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
         rows = torch.split(_exact(torch.stack([_direction(m_hat, v_hat, f), theta, g])), sizes, dim=1)
-        ratio = torch.split(torch.where(v_hat > 0, g * g / v_hat, 0.0), sizes)
-        for index, part, largest in zip(whose, rows, ratio, strict=True):
-            dots[index] += part[:2] @ part[2]
-            maxima[index] = torch.maximum(maxima[index], largest.max().double())
-    return dots, maxima
+        ratio = torch.where(v_hat > 0, g * g / v_hat, 0.0)
+        whose += here
+        dots += [part[:2] @ part[2] for part in rows]
+        maxima += [part.max() for part in torch.split(ratio, sizes)]
+    largest = torch.stack(maxima).double()
+    at = torch.tensor(whose, device=largest.device)
+    found = largest.new_zeros(len(several)).scatter_reduce_(0, at, largest, "amax")
+    return _summed(torch.stack(dots), whose, len(several)), found
+
+
+def _summed(rows: Tensor, whose: list[int], count: int) -> Tensor:
+    """The rows of each tensor's pieces, added in float64."""
+    total = torch.zeros(count, rows.shape[1], dtype=torch.float64, device=rows.device)
+    return total.index_add_(0, torch.tensor(whose, device=rows.device), rows.double())
 
 
 def _exact(rows: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ _UNLIKE = 0.03  # of a step
 
 
 class Clipping:
-    """By which factor gradients became smaller between backward and the step.
+    """The factor by which gradients became smaller between backward and the step.
 
     A gain ratio compares a loss with the slope of that loss, and clipping changes the slope, but not the loss. All
     gradients are clipped by one factor, so the largest parameter shows it.
@@ -37,7 +37,7 @@ class Clipping:
 
     @torch.no_grad()
     def _note(self, p: Tensor) -> None:
-        """After each backward pass, the last of which has the sum of all."""
+        """Note the norm after each backward pass; the last one has the sum of all."""
         self._norm = _norm(p) if p.grad is not None and self._is_due() else None  # a step in backward frees it
 
     def factor(self) -> float:

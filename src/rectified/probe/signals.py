@@ -13,8 +13,9 @@ The same function gives a tensor's, a group's and the model's signals; tensors m
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,32 @@ class Observation:
 
     Attributes:
         model: the signals of all watched parameters together.
-        groups: those of each parameter group, by index.
-        tensors: those of each parameter tensor, by name.
         best_loss: the smallest loss before this step.
+        sums: the group and the sums of each parameter tensor, by name.
+        beta1: for the equilibrium angle.
     """
 
     model: Signals
-    groups: dict[int, Signals]
-    tensors: dict[str, Signals]
-    best_loss: float
+    best_loss: float = math.nan
+    sums: Mapping[str, tuple[int, StepSums]] = field(default_factory=dict, repr=False)
+    beta1: float = 0.9
 
     @property
     def step(self) -> int:
         return self.model.step
+
+    @cached_property
+    def groups(self) -> dict[int, Signals]:
+        """The signals of each parameter group, by index."""
+        members: dict[int, list[StepSums]] = {}
+        for group, s in self.sums.values():
+            members.setdefault(group, []).append(s)
+        return {group: signals(several, self.step, beta1=self.beta1) for group, several in members.items()}
+
+    @cached_property
+    def tensors(self) -> dict[str, Signals]:
+        """The signals of each parameter tensor, by name."""
+        return {name: signals([s], self.step, beta1=self.beta1) for name, (_, s) in self.sums.items()}
 
 
 def signals(

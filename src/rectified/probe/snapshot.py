@@ -36,27 +36,34 @@ class Snapshot:
     """
 
     def __init__(self, model: nn.Module, optimizer: Any, others: Iterable[Any] = ()) -> None:
-        self._tensors = [(x, x.detach().clone()) for x in (*model.parameters(), *model.buffers())]
-        self._gradients = [(p, None if p.grad is None else p.grad.detach().clone()) for p in model.parameters()]
+        self._optimizer = unwrapped(optimizer)
+        stepped = [p for group in self._optimizer.param_groups for p in group["params"]]
+        params = list({id(p): p for p in (*model.parameters(), *stepped)}.values())
+        self._tensors = [(p, p.detach().clone()) for p in params]
+        self._gradients = [(p, None if p.grad is None else p.grad.detach().clone()) for p in params]
+        self._buffers = Buffers(model)
         self._modes = [(module, module.training) for module in model.modules()]
         self._extra = [
             (module, copy.deepcopy(module.get_extra_state()))
             for module in model.modules()
             if type(module).get_extra_state is not nn.Module.get_extra_state
         ]
-        self._optimizer = unwrapped(optimizer)
         self._state = {p: _copied(entry) for p, entry in self._optimizer.state.items()}
-        self._groups = [_copied(group) for group in self._optimizer.param_groups]
+        self._groups = [
+            {name: (x, _copy(x)) for name, x in group.items() if name != "params"}
+            for group in self._optimizer.param_groups
+        ]
         self._others = [(other, copy.deepcopy(other.state_dict())) for other in others]
-        self._random = _generators()
+        self._random = generators()
 
     @torch.no_grad()
     def restore(self) -> None:
         """Go back to this state."""
-        for x, before in self._tensors:
-            x.copy_(before)
+        for p, before in self._tensors:
+            p.copy_(before)
         for p, gradient in self._gradients:
             p.grad = None if gradient is None else gradient.clone()
+        self._buffers.restore()
         for module, training in self._modes:
             module.training = training
         for module, state in self._extra:
@@ -64,18 +71,39 @@ class Snapshot:
         self._optimizer.state.clear()
         for p, entry in self._state.items():
             self._optimizer.state[p] = _copied(entry)
-        for group, before in zip(self._optimizer.param_groups, self._groups, strict=True):
-            params = group["params"]
-            group.clear()
-            group.update(_copied(before))
-            group["params"] = params
+        self._restore_groups()
         for other, state in self._others:
             other.load_state_dict(copy.deepcopy(state))
-        # Last, since a load_state_dict may set lrs.
-        for group, before in zip(self._optimizer.param_groups, self._groups, strict=True):
-            if "lr" in before:
-                group["lr"] = _copy(before["lr"])
-        _set_generators(self._random)
+        self._restore_groups()  # once more, since a load_state_dict may set lrs
+        set_generators(self._random)
+
+    def _restore_groups(self) -> None:
+        """The options of all groups; a tensor lr stays the tensor that it is, which groups may share."""
+        for group, options in zip(self._optimizer.param_groups, self._groups, strict=True):
+            params = group["params"]
+            group.clear()
+            for name, (own, before) in options.items():
+                group[name] = own.copy_(before) if isinstance(own, Tensor) else _copy(before)
+            group["params"] = params
+
+
+class Buffers:
+    """The buffers of a model, also those that are replaced instead of written to."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._found = [
+            (module, name, x, None if x is None else x.detach().clone())
+            for module in model.modules()
+            for name, x in module._buffers.items()
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Go back to them."""
+        for module, name, own, before in self._found:
+            if own is not None and before is not None:
+                own.copy_(before)
+            module._buffers[name] = own
 
 
 def _copied(entry: Any) -> Any:
@@ -92,14 +120,14 @@ def _copy(x: Any) -> Any:
 @contextmanager
 def kept_generators() -> Iterator[None]:
     """A context after which all global generators are as before."""
-    states = _generators()
+    states = generators()
     try:
         yield
     finally:
-        _set_generators(states)
+        set_generators(states)
 
 
-def _generators() -> dict[str, Any]:
+def generators() -> dict[str, Any]:
     """The states of all global generators: Python's, numpy's if it is loaded, torch's on every device."""
     found = {"python": random.getstate(), "torch": torch.get_rng_state()}
     if (numpy := sys.modules.get("numpy")) is not None:
@@ -109,7 +137,7 @@ def _generators() -> dict[str, Any]:
     return found
 
 
-def _set_generators(states: dict[str, Any]) -> None:
+def set_generators(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     torch.set_rng_state(states["torch"])
     if "numpy" in states:

@@ -6,8 +6,9 @@ advised only if it does better than the unchanged run by more than the noise of 
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -16,13 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..optim.base import BaseOptimizer
 from ..optim.step.options import value_of
 from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
 from ..warmup import Linear
-from .snapshot import Snapshot
+from .snapshot import Snapshot, generators, kept_generators, set_generators
 from .trial_result import AS_IS, Arm, TrialResult, result_of
 from .verdict import SHARE, SHORT, Verdict
 from .watch import Probe
@@ -42,7 +44,8 @@ class TrialRun:
         evaluate: a function of the model to a loss, on data that is not trained on; smaller is better. If None, an arm
             is judged by the mean loss over its last quarter of batches.
         scheduler: an lr scheduler, stepped after every step. Make it for the steps of the trial, which is the run in
-            small: it decays where the run would decay.
+            small: it decays where the run would decay. A warmup of its own acts in every arm; make it without one, to
+            compare it with others.
         scaler: a GradScaler.
         clip: the norm to which the run clips its gradients.
         steps: the number of steps of the whole run, for the lengths in the advice; those of the trial if None.
@@ -100,7 +103,9 @@ def trial(
         on_progress: called before each arm.
 
     Raises:
-        ValueError: an argument is out of range, or the batches end before `steps`.
+        TypeError: the optimizer has no betas, or the scheduler steps with a loss.
+        ValueError: an argument is out of range, the batches end before `steps`, or the loss is not finite before
+            training.
 
     >>> def make_run(seed):
     ...     model = nn.Linear(4, 1)
@@ -125,29 +130,32 @@ def trial(
     losses: list[list[float]] = [[]]
     found: Verdict | None = None
     watching: Probe | None = None
-    for number, seed in enumerate(seeds):
-        torch.manual_seed(seed)
-        run = make_run(seed)
-        batches = _batches(run, steps)
-        start = Snapshot(run.model, run.optimizer, [x for x in (run.scheduler, run.scaler) if x is not None])
-        index = 0
-        while index < len(arms):
-            arm = arms[index]
-            if on_progress is not None:
-                done = number * len(arms) + index
-                total = len(seeds) * (len(arms) if found else 6)
-                left = (time.monotonic() - began) / done * (total - done) if done else math.nan
-                on_progress(TrialProgress(arm.name, done, total, left))
-            probe = Probe(run.optimizer, steps=run.steps or steps) if watching is None else None
-            losses[index].append(_train(run, arm, batches, probe))
-            taken += steps
-            if probe is not None:
-                probe.close()
-                watching, found = probe, probe.verdict()
-                arms += _arms(run, steps, lengths or _lengths(found, steps))
-                losses += [[] for _ in arms[1:]]
-            start.restore()
-            index += 1
+    with kept_generators():
+        for number, seed in enumerate(seeds):
+            torch.manual_seed(seed)
+            run = make_run(seed)
+            batches, start = _batches(run, steps), _snapshot(run)
+            index = 0
+            while index < len(arms):
+                arm = arms[index]
+                if on_progress is not None:
+                    done = number * len(arms) + index
+                    total = len(seeds) * (len(arms) if found else 6)
+                    left = (time.monotonic() - began) / done * (total - done) if done else math.nan
+                    on_progress(TrialProgress(arm.name, done, total, left))
+                probe = _probe(run, steps) if watching is None else None
+                try:
+                    losses[index].append(_train(run, arm, batches, probe))
+                finally:
+                    start.restore()
+                    if probe is not None:
+                        probe.close()
+                taken += steps
+                if probe is not None:
+                    watching, found = probe, probe.verdict()
+                    arms += _arms(run, steps, lengths or _lengths(found, steps))
+                    losses += [[] for _ in arms[1:]]
+                index += 1
     assert found is not None
     assert watching is not None
     return result_of(arms, losses, found, watching, taken, time.monotonic() - began)
@@ -157,26 +165,54 @@ def watch(run: TrialRun, steps: int) -> Probe:
     """Train a run unchanged with a probe, and leave it where it was.
 
     Raises:
-        ValueError: the batches end before `steps`.
+        TypeError: the optimizer has no betas, or the scheduler steps with a loss.
+        ValueError: the batches end before `steps`, or the loss is not finite before training.
     """
-    batches = _batches(run, steps)
-    start = Snapshot(run.model, run.optimizer, [x for x in (run.scheduler, run.scaler) if x is not None])
-    try:
-        with Probe(run.optimizer, steps=run.steps or steps) as probe:
+    batches, start = _batches(run, steps), _snapshot(run)
+    with _probe(run, steps) as probe:
+        try:
             _train(replace(run, evaluate=None), AS_IS, batches, probe)
-    finally:
-        start.restore()
+        finally:
+            start.restore()
     return probe
 
 
+def _probe(run: TrialRun, steps: int) -> Probe:
+    return Probe(run.optimizer, run.model, steps=run.steps or steps)
+
+
+def _snapshot(run: TrialRun) -> Snapshot:
+    if isinstance(run.scheduler, ReduceLROnPlateau):
+        raise TypeError(
+            "scheduler is a ReduceLROnPlateau, which steps with a loss; a trial needs one that counts steps"
+        )
+    return Snapshot(run.model, run.optimizer, [x for x in (run.scheduler, run.scaler) if x is not None])
+
+
 def _batches(run: TrialRun, steps: int) -> list[Any]:
-    batches = list(islice(iter(run.batches), steps))
+    batches = [_owned(batch) for batch in islice(iter(run.batches), steps)]
     if len(batches) < steps:
         raise ValueError(
             f"the run has {len(batches)} batches, and steps is {steps}; let batches go through the data several times, "
             "or pass fewer steps"
         )
     return batches
+
+
+def _owned(batch: Any) -> Any:
+    """A batch without tensors in shared memory: a DataLoader's workers put them there, and a process may hold few."""
+    if isinstance(batch, Tensor):
+        return batch.clone() if batch.is_cpu and batch.is_shared() else batch  # type: ignore[no-untyped-call]
+    if isinstance(batch, dict):
+        return {key: _owned(x) for key, x in batch.items()}
+    if type(batch) in (list, tuple):
+        return type(batch)(map(_owned, batch))
+    return batch
+
+
+def _handed(batch: Any) -> Any:
+    """A batch for a loss that may take things out of it."""
+    return copy(batch) if isinstance(batch, MutableMapping | list) else batch
 
 
 def _lengths(found: Verdict, steps: int) -> list[int]:
@@ -191,7 +227,8 @@ def _arms(run: TrialRun, steps: int, lengths: Sequence[int]) -> list[Arm]:
     warmups = [Arm(f"warmup {n / steps:.0%}", warmup=n, line=_line(run, round(scale * n))) for n in tried]
     if _own_warmup(run.optimizer):
         warmups.append(Arm("no warmup", warmup=0, line="remove the warmup"))
-    lr = value_of(unwrapped(run.optimizer).param_groups[0]["lr"])
+    group = unwrapped(run.optimizer).param_groups[0]
+    lr = value_of(group.get("initial_lr", group["lr"]))
     others = [Arm("lr / 3", factor=1 / 3, line=f"lr={lr / 3:.3g} instead of {lr:.3g}")]
     if run.clip > 1:
         clip = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before optimizer.step()"
@@ -214,107 +251,95 @@ def _line(run: TrialRun, length: int) -> str:
 def _train(run: TrialRun, arm: Arm, batches: Sequence[Any], probe: Probe | None) -> float:
     """Train an arm, and return its loss; the loss before training if it diverged."""
     inner, losses = unwrapped(run.optimizer), []
-    params = _parameters(run)
-    run.model.train()
+    params = [p for group in inner.param_groups for p in group["params"]]
     before = _evaluated(run) if run.evaluate is not None else math.nan
-    run.model.train()
-    with _changed(inner, arm):
-        for batch in batches:
-            state = _random_state(params)
-            loss = run.loss(run.model, batch)
+    if run.evaluate is not None and not math.isfinite(before):
+        raise ValueError(f"evaluate gives {before} before training; it must be a finite loss")
+    warmup = Linear(arm.warmup) if arm.warmup else None
+    with _without_own_warmup(inner) if arm.warmup is not None else nullcontext():
+        for step, batch in enumerate(batches, start=1):
+            state = generators() if probe is not None else {}
+            loss = run.loss(run.model, _handed(batch))
             losses.append(loss.item())
+            if not math.isfinite(losses[0]):
+                raise ValueError(f"the loss of the first batch is {losses[0]}; it must be finite")
             if not math.isfinite(losses[-1]):
                 return losses[0] if run.evaluate is None else before
             run.optimizer.zero_grad()
             (loss if run.scaler is None else run.scaler.scale(loss)).backward()
+            norm = None
             if min(run.clip, arm.clip) < math.inf:
                 if run.scaler is not None:
                     run.scaler.unscale_(inner)
-                nn.utils.clip_grad_norm_(params, min(run.clip, arm.clip))
-            if run.scaler is None:
-                run.optimizer.step()
-            else:
-                run.scaler.step(inner)
+                norm = nn.utils.clip_grad_norm_(params, min(run.clip, arm.clip))
+            with _scaled_lr(inner, arm.factor * (warmup.omega(step, 0.0) if warmup else 1.0)):
+                if run.scaler is None:
+                    run.optimizer.step()
+                else:
+                    run.scaler.step(inner)
+            if run.scaler is not None:
                 run.scaler.update()
             if run.scheduler is not None:
                 run.scheduler.step()
             if probe is not None:
-                probe.observe(losses[-1], again=partial(_again, run, batch, state))
+                probe.observe(losses[-1], again=partial(_again, run, batch, state), grad_norm=norm)
     worst = losses[0] if run.evaluate is None else before
     quarter = losses[-max(1, len(losses) // 4) :]
     end = mean(quarter) if run.evaluate is None else _evaluated(run)
     return min(end, worst) if math.isfinite(end) else worst
 
 
-def _parameters(run: TrialRun) -> list[Tensor]:
-    return [p for group in unwrapped(run.optimizer).param_groups for p in group["params"]]
-
-
 def _evaluated(run: TrialRun) -> float:
+    """The loss on other data; modes and generators are as before."""
     assert run.evaluate is not None
-    state = _random_state(_parameters(run))
-    run.model.eval()
-    with torch.no_grad():
-        loss = float(run.evaluate(run.model))
-    _set_random_state(state)
-    return loss
+    modes = [(module, module.training) for module in run.model.modules()]
+    switches = hasattr(run.optimizer, "eval") and hasattr(run.optimizer, "train")  # as ScheduleFree's optimizers do
+    with kept_generators(), torch.no_grad():
+        run.model.eval()
+        if switches:
+            run.optimizer.eval()
+        try:
+            return float(run.evaluate(run.model))
+        finally:
+            for module, training in modes:
+                module.training = training
+            if switches:
+                run.optimizer.train()
 
 
-def _again(run: TrialRun, batch: Any, state: list[Any]) -> Tensor:
-    """The loss of a batch once more, with the same random numbers, leaving buffers unchanged."""
-    buffers = [(x, x.clone()) for x in run.model.buffers()]
-    _set_random_state(state)
-    loss = run.loss(run.model, batch)
-    for x, before in buffers:
-        x.copy_(before)
-    return loss
-
-
-def _random_state(params: Sequence[Tensor]) -> list[Any]:
-    device = params[0].device
-    return [torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None, device]
-
-
-def _set_random_state(state: list[Any]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], state[2])
+def _again(run: TrialRun, batch: Any, state: dict[str, Any]) -> Tensor:
+    """The loss of a batch once more, with the same random numbers."""
+    set_generators(state)
+    return run.loss(run.model, _handed(batch))
 
 
 @contextmanager
-def _changed(optimizer: torch.optim.Optimizer, arm: Arm) -> Iterator[None]:
-    """The optimizer with the arm's warmup and lr; its options come back with the snapshot."""
-    own = active(optimizer)
-    if arm.warmup is not None:
-        for group in optimizer.param_groups:
-            if group.get("warmup") is not None:
-                group["warmup"] = None
-        if own is not None:
-            own.detach(optimizer)
-    warmup = Linear(arm.warmup) if arm.warmup else None
-    step = 0
-    before: list[Any] = []
-
-    def scale(*_: Any) -> None:
-        nonlocal step
-        step += 1
-        factor = arm.factor * (warmup.omega(step, 0.0) if warmup else 1.0)
-        before.extend(group["lr"] for group in optimizer.param_groups)
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * factor
-
-    def put_back(*_: Any) -> None:
-        for group, lr in zip(optimizer.param_groups, before, strict=True):
-            group["lr"] = lr
-        before.clear()
-
-    hooks = []
-    if warmup is not None or arm.factor != 1:
-        hooks = [optimizer.register_step_pre_hook(scale), optimizer.register_step_post_hook(put_back)]
+def _scaled_lr(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[None]:
+    """The optimizer with its lr times a factor, around a warmup's own scaling."""
+    if factor == 1:
+        yield
+        return
+    before = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
-        if arm.warmup is not None and own is not None:
+        for group, lr in zip(optimizer.param_groups, before, strict=True):
+            group["lr"] = lr
+
+
+@contextmanager
+def _without_own_warmup(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """The optimizer without its warmup; its options come back with the snapshot."""
+    own = active(optimizer)
+    for group in optimizer.param_groups:
+        if group.get("warmup") is not None:
+            group["warmup"] = None
+    if own is not None:
+        own.detach(optimizer)
+    try:
+        yield
+    finally:
+        if own is not None:
             own.attach(optimizer)

@@ -27,7 +27,7 @@ from .adam_state import (
 )
 from .assumptions import Clipping, StepCheck
 from .signals import Observation, StepSums, signals
-from .snapshot import kept_generators
+from .snapshot import Buffers, kept_generators
 from .verdict import Verdict, verdict_of
 
 _PER_OCTAVE = 4
@@ -72,7 +72,7 @@ class Probe:
             about four per doubling (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, ...).
 
     Raises:
-        TypeError: the optimizer keeps no moments like Adam's.
+        TypeError: it is no optimizer, it keeps no moments like Adam's, or `every` is no function.
         ValueError: its steps cannot be observed, as those of a wrapper that skips torch's hooks; or `steps` is not
             positive.
 
@@ -186,14 +186,14 @@ class Probe:
 
     def _second_loss(self, again: Callable[[], float | Tensor]) -> float:
         """The loss after the step; infinite if it is not a number."""
-        buffers = [(x, x.clone()) for x in self._model.buffers()] if self._model is not None else []
+        buffers = None if self._model is None else Buffers(self._model)
         torch.clear_autocast_cache()  # which has the parameters before the step
         with kept_generators(), torch.no_grad():
             try:
                 after = float(again())
             finally:
-                for x, before in buffers:
-                    x.copy_(before)
+                if buffers is not None:
+                    buffers.restore()
         return after if math.isfinite(after) else math.inf
 
     def metrics(self) -> dict[str, float]:
@@ -361,18 +361,8 @@ class Probe:
             next_g_d, next_g_theta = following.get(name, unknown)
             slopes = {"g_d": opened.factor * s.g_d, "g_theta": opened.factor * s.g_theta}
             found[name] = group, replace(s, **slopes, next_g_d=next_g_d, next_g_theta=next_g_theta)
-        groups: dict[int, list[StepSums]] = {}
-        for group, s in found.values():
-            groups.setdefault(group, []).append(s)
-        step, beta1 = opened.step, opened.beta1
-        self.history.append(
-            Observation(
-                model=signals([s for _, s in found.values()], step, opened.loss, opened.loss_after, beta1),
-                groups={group: signals(several, step, beta1=beta1) for group, several in groups.items()},
-                tensors={name: signals([s], step, beta1=beta1) for name, (_, s) in found.items()},
-                best_loss=opened.best_loss,
-            )
-        )
+        whole = signals([s for _, s in found.values()], opened.step, opened.loss, opened.loss_after, opened.beta1)
+        self.history.append(Observation(whole, opened.best_loss, found, opened.beta1))
 
     def _read_losses(self) -> None:
         if self._waiting:
