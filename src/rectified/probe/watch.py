@@ -19,12 +19,12 @@ from .adam_state import (
     as_sums,
     factors,
     inner_optimizer,
-    omega_function,
     reduced,
     sums_after,
     sums_before,
     watched,
 )
+from .play.own_warmup import omega_function
 from .signals import Observation, StepSums, signals
 from .verdict import Verdict, verdict_of
 
