@@ -117,6 +117,12 @@ CASES = {
     ),
     "milestones in steps": (lambda: found_by(sgd(), milestones(3000, 6000, 8000), 9000, **EPOCHS), []),
     "milestones per epoch": (lambda: found_by(sgd(), milestones(30, 60, 80), 9000, **PER_EPOCH), []),
+    "an exponential per epoch, low after as many epochs as the run has steps": (
+        lambda: found_by(
+            sgd(), lambda o: schedules.ExponentialLR(o, 0.95), 250, batches_per_epoch=125, interval="epoch"
+        ),
+        [],
+    ),
     # An end in micro-batches or steps of processes.
     "a cosine in micro-batches": (
         lambda: found_by(adamw(), cosine(4000, eta_min=1e-5), 1000, accumulation=4),

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
+from torch.optim import lr_scheduler as schedules
 from torch.optim.lr_scheduler import LambdaLR
 
 from rectified.probe.play.curve import Decay, decay_of, first_at_peak, warmup_length
-from rectified.probe.play.player import FactorPlayer, Player
+from rectified.probe.play.player import AffinePlayer, FactorPlayer, Player, player_of
 from rectified.probe.play.schedule_tree import FunctionSchedule
 
 HALVES = lambda t: 0.5**t  # noqa: E731
@@ -21,7 +22,9 @@ def ends_at_7(step):
 
 
 def optimizer_of(groups, lr=0.1):
-    return SGD([{"params": [nn.Parameter(torch.ones(1))], "lr": lr * (i + 1)} for i in range(groups)], lr=lr)
+    return SGD(
+        [{"params": [nn.Parameter(torch.ones(1))], "lr": lr * (i + 1)} for i in range(groups)], lr=lr, momentum=0.9
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
@@ -44,6 +47,53 @@ def test_a_function_of_the_step_is_played_as_torch_steps_it(functions, every, re
         assert len(a) == len(b) == 20
         assert list(a[:usable]) == pytest.approx(list(b[:usable]), rel=1e-6)
     assert slow.refusal == fast.refusal or usable == 20
+
+
+AFFINE = {
+    "cosine": lambda o: schedules.CosineAnnealingLR(o, 8, eta_min=0.05),
+    "linear": lambda o: schedules.LinearLR(o, 0.1, total_iters=6),
+    "steps": lambda o: schedules.StepLR(o, 3),
+    "milestones": lambda o: schedules.MultiStepLR(o, [3, 9]),
+    "exponential": lambda o: schedules.ExponentialLR(o, 0.9),
+    "one cycle": lambda o: schedules.OneCycleLR(o, 0.1, 50),
+    "one cycle per group": lambda o: schedules.OneCycleLR(o, [0.1, 0.2, 0.3, 0.4, 0.5], 50),
+    "polynomial": lambda o: schedules.PolynomialLR(o, 15, 2.0),
+    "sequential": lambda o: schedules.SequentialLR(
+        o, [schedules.LinearLR(o, 0.1, total_iters=5), schedules.CosineAnnealingLR(o, 12, eta_min=0.05)], [5]
+    ),
+    "chained": lambda o: schedules.ChainedScheduler(
+        [schedules.LinearLR(o, 0.1, total_iters=5), schedules.ExponentialLR(o, 0.9)]
+    ),
+    "none": lambda o: None,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("lr", [0.1, 0.0])
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("name", AFFINE)
+def test_many_groups_are_played_as_torch_steps_them(name, taken, lr, by_hand):
+    optimizer = optimizer_of(5, lr)
+    scheduler = AFFINE[name](optimizer)
+    for _ in range(taken if scheduler else 0):
+        scheduler.step()
+    if by_hand:
+        optimizer.param_groups[2]["lr"] = 7.0
+    several = [scheduler] if scheduler else []
+    fast, slow = player_of(optimizer, several, 2, 1, None), Player(optimizer, several, 2, 1, None)
+    assert isinstance(fast, AffinePlayer) is not (by_hand and scheduler is not None)
+    for player in (slow, fast):
+        player.play(25)
+        player.play(15)
+    for a, b in zip(slow.lrs, fast.lrs, strict=True):
+        assert list(a) == pytest.approx(list(b), rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("make", [lambda o: schedules.CosineAnnealingWarmRestarts(o, 5), lambda o: LambdaLR(o, HALVES)])
+def test_other_schedulers_are_played_for_every_group(make):
+    optimizer = optimizer_of(5)
+    assert not isinstance(player_of(optimizer, [make(optimizer)], 1, 1, None), AffinePlayer)
 
 
 def test_an_lr_that_was_set_by_hand_is_that_of_the_first_step():
@@ -96,7 +146,7 @@ def test_the_length_of_a_warmup_is_the_one_that_was_set(lrs, length):
         ([1.0] * 30 + [0.1] * 30 + [0.01] * 40, 61, True),
         ([1.0] * 30 + [0.01] * 70, 31, True),
         ([1.0] * 50 + [1 - t / 10 for t in range(10)] + [0.0] * 40, 61, False),
-        ([0.5**t for t in range(100)], 21, False),
+        ([0.5**t for t in range(100)], 0, False),
         ([1 / (t + 1) ** 0.5 for t in range(100)], 0, False),
         ([1.0] * 100, 0, False),
         ([0.0] * 100, 0, False),

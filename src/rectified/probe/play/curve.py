@@ -15,7 +15,6 @@ from ...warmup import first_at
 
 SAME = 1e-6  # a share of the peak: smaller differences are rounding
 NEARLY = 0.9  # of the peak: no warmup, or one that only approaches its end has ended
-_ZERO = 1e-3  # of the peak
 _MILESTONES = 10  # at most; more drops are a smooth decay that is computed once per epoch
 
 
@@ -83,7 +82,7 @@ class Decay:
     """The decay of a schedule after its peak.
 
     Attributes:
-        end: the step, from 1, at which the lr is lowest or nearly 0; 0 if it does not decay, or decays until the end.
+        end: the step, from 1, at which the lr is first lowest; 0 if it does not decay, or decays until the end.
         left: the lr there, as a share of the peak.
         after: the largest lr after it, as a share of the peak.
         by_milestones: whether the lr drops in a few steps and is constant between them.
@@ -110,15 +109,12 @@ def decay_of(values: Sequence[float], stride: int = 1) -> Decay:
     if peak <= 0 or lowest >= NEARLY * peak:
         return Decay()
     at = first(tail <= lowest + SAME * peak) or 0
-    if len(tail) - at < max(2, 0.005 * len(x)):  # it goes down until the end
-        zero = first(tail < _ZERO * peak)
-        if zero is None:
-            return Decay()
-        at = zero
+    after = tail[at:]
+    if len(after) < max(2, 0.005 * len(x)) or bool((after.diff() < 0).all()):
+        return Decay()  # it goes down until the last value: an exponential is low early, but has no end
     high = int(torch.nonzero(tail[: at + 1] >= (1 - SAME) * peak)[-1])
     falling = tail[high : at + 1]
     changes = int((falling[1:] != falling[:-1]).sum())
-    after = tail[at:]
     jump = float(after.diff().max()) if len(after) > 1 else 0.0
     return Decay(
         end=(begin + at) * stride + 1,

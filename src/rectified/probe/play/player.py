@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...optim.step.options import Group
 from .own_warmup import number_of
-from .schedule_tree import FunctionSchedule, functions_of, is_closed_form, members, shared_objects
+from .schedule_tree import FunctionSchedule, functions_of, is_affine, is_closed_form, members, shared_objects
 
 
 class _StandIn(torch.optim.Optimizer):
@@ -165,12 +165,63 @@ class FactorPlayer(Player):
         return torch.tensor(values, dtype=torch.float64)
 
 
+class AffinePlayer(Player):
+    """Plays the groups with the lowest and the highest base lr only, and interpolates the others between them."""
+
+    def __init__(self, two: Player, places: Sequence[float]) -> None:
+        self.two, self.places = two, places
+        self.lrs = [array("d") for _ in places]
+        self.refusal = None
+
+    def play(self, steps: int) -> None:
+        """Play that many further steps."""
+        begin = len(self.lrs[0])
+        self.two.play(steps)
+        self.refusal = self.two.refusal
+        low, high = (torch.tensor(lrs[begin:], dtype=torch.float64) for lrs in self.two.lrs)
+        for lrs, place in zip(self.lrs, self.places, strict=True):
+            lrs.extend(torch.lerp(low, high, place).tolist())
+
+
+def _only_two_groups(player: Player) -> AffinePlayer | None:
+    """A player of two groups of the same; None if the lrs are not affine in the base lrs now, as after an edit."""
+    groups = player.stand_in.param_groups
+    bases = [number_of(group.get("initial_lr", group["lr"])) for group in groups]
+    ends = [bases.index(min(bases)), bases.index(max(bases))]
+    span = bases[ends[1]] - bases[ends[0]]
+    places = [(base - bases[ends[0]]) / span if span else 0.0 for base in bases]
+    for name in ("lr", "max_lr", "min_lr"):  # the latter two are OneCycleLR's
+        values = [number_of(group.get(name)) for group in groups]
+        low, high = (values[i] for i in ends)
+        for value, place in zip(values, places, strict=True):
+            if not math.isclose(value, low + place * (high - low), rel_tol=1e-9, abs_tol=1e-12 * abs(high)):
+                return None
+    groups[:] = [groups[i] for i in ends]
+    player.lrs = [array("d"), array("d")]
+    for scheduler in player.schedulers:
+        _keep(scheduler, ends)
+    return AffinePlayer(player, places)
+
+
+def _keep(scheduler: Any, indexes: Sequence[int]) -> None:
+    """Let a copied scheduler set the lr of these groups only."""
+    for inner in members(scheduler):
+        _keep(inner, indexes)
+    for name in ("base_lrs", "_last_lr"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, [getattr(scheduler, name)[i] for i in indexes])
+
+
 def player_of(
     optimizer: torch.optim.Optimizer, schedulers: Sequence[Any], every: int, repeats: int, model: Any
 ) -> Player:
     """The fastest player of these schedulers; arguments as for :class:`Player`."""
-    kind = FactorPlayer if len(schedulers) == 1 and is_closed_form(schedulers[0]) else Player
-    return kind(optimizer, schedulers, every, repeats, model)
+    if len(schedulers) == 1 and is_closed_form(schedulers[0]):
+        return FactorPlayer(optimizer, schedulers, every, repeats, model)
+    player = Player(optimizer, schedulers, every, repeats, model)
+    if len(optimizer.param_groups) > 2 and all(map(is_affine, schedulers)):
+        return _only_two_groups(player) or player
+    return player
 
 
 @contextmanager

@@ -117,6 +117,27 @@ def is_closed_form(scheduler: Any) -> bool:
     return is_torchs and "step" not in vars(scheduler)
 
 
+_AFFINE = (
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "StepLR",
+)
+
+
+def is_affine(scheduler: Any) -> bool:
+    """Whether each lr is an affine function of the group's base lr, the same for all groups."""
+    kind = type(scheduler)
+    if "step" in vars(scheduler) or kind.__module__ != LambdaLR.__module__:
+        return False
+    inner = members(scheduler)
+    return all(map(is_affine, inner)) if inner else kind.__name__ in _AFFINE
+
+
 def functions_of(scheduler: Any) -> list[Callable[[int], float]]:
     """The function of each group of a scheduler in closed form."""
     if isinstance(scheduler, FunctionSchedule):

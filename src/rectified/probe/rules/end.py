@@ -35,11 +35,12 @@ def past_its_end(run: Played) -> Iterator[Finding]:
         positive = as_tensor(group.lr) > 1e-9 * group.peak
         last = int(positive.nonzero()[-1]) + 1 if positive.any() else 0
         wasted = run.steps - last
+        lr = "lr 0" if not group.lr[-1] else "less than a billionth of the peak lr"
         if last and run.refusal is None and wasted > max(1, 0.02 * run.steps):
             yield Finding(
                 "schedule-too-short",
                 "error",
-                f"the last {wasted:,} of {run.steps:,} steps have lr 0",
+                f"the last {wasted:,} of {run.steps:,} steps have {lr}",
                 "Give the scheduler the run's number of optimizer steps, after division by accumulation.",
                 group.indexes,
                 (last + 1, run.steps),
