@@ -1,8 +1,8 @@
 """Lengths in another unit than the scheduler's steps: micro-batches, processes, epochs.
 
 A schedule's end is the step at which its lr is first lowest, unless it falls further. The rules compare it with the
-run's length in every unit. An end in the wrong unit is an error if the lr is nearly 0 from there on, and a warning if it
-stays useful.
+run's length in every unit. An end in the wrong unit is an error if the lr is nearly 0 from there on, and a warning if
+it stays useful.
 
 False positives: a schedule that is meant to go on in a later run may end, by coincidence, at a multiple of this one.
 Milestones show less than a smooth decay: they are reported where no step of the run has reached one, though all lie
