@@ -326,3 +326,57 @@ def _() -> dict[str, Any]:
 @mistake("gradients of 1e-10, below eps", "NVIDIA-NeMo/Emerging-Optimizers#189", "eps-dominates")
 def _() -> dict[str, Any]:
     return {"optimizer": AdamW(with_gradients(net(), 1e-10).parameters()), "steps": 1000}
+
+
+@mistake("milestones in epochs, stepped after every batch", "a common slip", "counted-in-epochs")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    scheduler = schedules.MultiStepLR(optimizer, [30, 60, 80])
+    return {"optimizer": optimizer, "scheduler": scheduler, "steps": 90 * 500, "batches_per_epoch": 500}
+
+
+@mistake("CosineAnnealingLR's T_max in epochs, stepped after every batch", "a common slip", "counted-in-epochs")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    scheduler = schedules.CosineAnnealingLR(optimizer, 90)
+    return {"optimizer": optimizer, "scheduler": scheduler, "steps": 90 * 100, "batches_per_epoch": 100}
+
+
+@mistake("T_max in micro-batches, with an eta_min", "a common slip", "counted-in-other-units")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    scheduler = schedules.CosineAnnealingLR(optimizer, 4000, eta_min=1e-3)
+    return {"optimizer": optimizer, "scheduler": scheduler, "steps": 1000, "accumulation": 4}
+
+
+@mistake("milestones in micro-batches: none is reached", "a common slip", "counted-in-other-units")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    scheduler = schedules.MultiStepLR(optimizer, [4000, 6000])
+    return {"optimizer": optimizer, "scheduler": scheduler, "steps": 1000, "accumulation": 8}
+
+
+@mistake("a cosine whose T_max is 15 % short", "a common slip", "schedule-rises-again")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    return {"optimizer": optimizer, "scheduler": schedules.CosineAnnealingLR(optimizer, 850), "steps": 1000}
+
+
+@mistake("a linear decay that goes on below 0", "a common slip", "lr-invalid")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    return {"optimizer": optimizer, "scheduler": lambda step: 1 - step / 990, "steps": 1000}
+
+
+@mistake("two warmups in one ChainedScheduler", "a common slip", "two-warmups")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    warmups = [schedules.LinearLR(optimizer, 0.01, total_iters=length) for length in (100, 500)]
+    return {"optimizer": optimizer, "scheduler": schedules.ChainedScheduler(warmups), "steps": 5000}
+
+
+@mistake("a resumed optimizer under a new ChainedScheduler", "a common slip", "schedule-restarts")
+def _() -> dict[str, Any]:
+    optimizer = after(AdamW(net().parameters(), lr=1e-3), 300)
+    parts = [schedules.LinearLR(optimizer, 0.01, total_iters=200), schedules.ExponentialLR(optimizer, 0.999)]
+    return {"optimizer": optimizer, "scheduler": schedules.ChainedScheduler(parts), "steps": 5000}

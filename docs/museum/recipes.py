@@ -253,3 +253,52 @@ def _() -> dict[str, Any]:
         step / 12_480 if step < 12_480 else 0.5 * (1 + math.cos(math.pi * (step - 12_480) / (100_000 - 12_480)))
     )
     return {"optimizer": optimizer, "scheduler": schedules.LambdaLR(optimizer, factor), "steps": 100_000}
+
+
+@recipe("a warmup and a cosine, stepped per epoch", "torchvision, references/classification/train.py, 100 epochs")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    stages = [schedules.LinearLR(optimizer, 0.01, total_iters=5), schedules.CosineAnnealingLR(optimizer, 95)]
+    scheduler = schedules.SequentialLR(optimizer, stages, [5])
+    options = {"steps": 100 * 50, "batches_per_epoch": 50, "interval": "epoch"}
+    return {"optimizer": optimizer, "scheduler": scheduler, **options}
+
+
+@recipe("CosineAnnealingLR per epoch", "torch's documentation")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    scheduler = schedules.CosineAnnealingLR(optimizer, 90)
+    options = {"steps": 90 * 100, "batches_per_epoch": 100, "interval": "epoch"}
+    return {"optimizer": optimizer, "scheduler": scheduler, **options}
+
+
+@recipe("Adafactor at a fixed lr", "torch's documentation")
+def _() -> dict[str, Any]:
+    return {"optimizer": torch.optim.Adafactor(net().parameters()), "steps": 1000}
+
+
+@recipe("layer-wise lr decay by lambdas", "this package")
+def _() -> dict[str, Any]:
+    model = net()
+    optimizer = AdamW([{"params": layer.parameters()} for layer in model], lr=1e-3)  # type: ignore[attr-defined]
+    warmup = lambda step: min(1.0, (step + 1) / 500)  # noqa: E731
+    factors = [lambda step, depth=depth: 0.65**depth * warmup(step) for depth in (8, 4, 0)]
+    return {"optimizer": optimizer, "scheduler": schedules.LambdaLR(optimizer, factors), "steps": 5000}
+
+
+@recipe("a resumed run that lowers its lr by the validation loss", "this package")
+def _() -> dict[str, Any]:
+    optimizer = after(AdamW(net().parameters(), lr=1e-3), 300)
+    return {"optimizer": optimizer, "scheduler": schedules.ReduceLROnPlateau(optimizer), "steps": 5000}
+
+
+@recipe("StepLR with two processes", "torch's documentation")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    return {"optimizer": optimizer, "scheduler": schedules.StepLR(optimizer, 1000), "steps": 8000, "processes": 2}
+
+
+@recipe("ExponentialLR in a few epochs", "torch's documentation")
+def _() -> dict[str, Any]:
+    optimizer = SGD(net().parameters(), lr=0.1, momentum=0.9)
+    return {"optimizer": optimizer, "scheduler": schedules.ExponentialLR(optimizer, 0.3), "steps": 8}

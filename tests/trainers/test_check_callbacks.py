@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, get_linear_schedule_with_warmup
 
 import rectified
-from rectified.probe.play import play
+from rectified.probe.play.played import play
 from rectified.trainers import accelerate as prepared
 from rectified.trainers import checking, huggingface, lightning
 from rectified.trainers.accelerate import check_prepared

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..optim.explain import omegas_of
+from ..optim.base import BaseOptimizer
 from ..optim.step.clock import number_in
 from ..optim.step.dtensor import is_sharded, local
 from ..optim.step.options import Group, value_of
 from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
-from ..warmup import Rectified, Warmup
+from ..warmup import Warmup
+from .play.own_warmup import rectification_of
 from .signals import StepSums
 
 _CHUNK = 2**16  # elements per chunk on a CPU: a few MB of temporary tensors
@@ -115,17 +116,9 @@ def factors(optimizer: torch.optim.Optimizer, index: int, t: int, omega: Callabl
     )
 
 
-def omega_function(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:
-    """omega(t) of a group, also that of torch's RAdam."""
-    if type(optimizer) is torch.optim.RAdam:
-        beta2 = value_of(optimizer.param_groups[index]["betas"][1])
-        return lambda t: Rectified().omega(t, beta2)
-    return omegas_of(optimizer, index)
-
-
 def _has_momentum_start(optimizer: torch.optim.Optimizer, group: Group, t: int) -> bool:
-    if type(optimizer) is torch.optim.RAdam:
-        return True
+    if not isinstance(optimizer, BaseOptimizer) and (rectified := rectification_of(optimizer, group)) is not None:
+        return rectified.start == "momentum"
     asked = getattr(optimizer, "has_momentum_step", None)
     return bool(asked is not None and asked(group, t))
 
@@ -203,7 +196,7 @@ def before_step(one: Watched, f: Factors) -> Tensor:
 
 def flat_copy(p: Tensor) -> Tensor:
     """A copy of a parameter in the shape of :func:`before_step`."""
-    return _flat(local_of(p.detach())).clone()
+    return real_and_flat(local_of(p.detach())).clone()
 
 
 def _direction(m_hat: Tensor, v_hat: Tensor, f: Factors) -> Tensor:
@@ -251,10 +244,11 @@ def _columns(one: Watched) -> list[Tensor]:
     """A tensor, its gradient and its moments, flat; complex numbers as pairs of reals."""
     assert one.p.grad is not None
     v = one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"])
-    return [_flat(local_of(x.detach())) for x in (one.p, one.p.grad, one.state["exp_avg"], v)]
+    return [real_and_flat(local_of(x.detach())) for x in (one.p, one.p.grad, one.state["exp_avg"], v)]
 
 
-def _flat(x: Tensor) -> Tensor:
+def real_and_flat(x: Tensor) -> Tensor:
+    """A tensor without dimensions; complex numbers as pairs of reals, which torch's Adam averages separately."""
     return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).flatten()
 
 

@@ -1,11 +1,13 @@
 """Checking a training configuration without training."""
 
+import operator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from .finding import Finding, Severity
-from .play import Interval, play
+from .play.played import Interval, play
 from .rules import RULES
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -50,23 +52,40 @@ def check(
     >>> optimizer = torch.optim.AdamW([p], lr=1e-3)
     >>> scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=2000)
     >>> print(check(optimizer, scheduler, steps=80)[0])  # doctest: +ELLIPSIS
-    error: the schedule's warmup is longer than the run of 80 steps; it would end at step 1,999 ...
+    error: the schedule's warmup is longer than the run of 80 steps; it would end at step 2,001 ...
       Set the warmup's length in optimizer steps, to at most a tenth of the run, or train for longer.
     """
-    for name, value, least in (
-        ("steps", steps, 1),
-        ("accumulation", accumulation, 1),
-        ("processes", processes, 1),
-        ("scheduler_steps", scheduler_steps, 1),
-        ("batches_per_epoch", 1 if batches_per_epoch is None else batches_per_epoch, 1),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            way = ": how many optimizer steps the run takes" if name == "steps" else ""
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more{way}")
+    steps = _whole("steps", steps, ": how many optimizer steps the run takes")
+    accumulation = _whole("accumulation", accumulation)
+    processes = _whole("processes", processes)
+    scheduler_steps = _whole("scheduler_steps", scheduler_steps)
+    batches_per_epoch = None if batches_per_epoch is None else _whole("batches_per_epoch", batches_per_epoch)
     if interval not in ("step", "epoch"):
         raise ValueError(f"interval is {interval!r}; it must be 'step' or 'epoch'")
     played = play(
         optimizer, scheduler, steps, accumulation, processes, batches_per_epoch, interval, scheduler_steps, model
     )
     found = [finding for rule in RULES for finding in rule(played)]
-    return sorted(found, key=lambda finding: _ORDER[finding.severity])
+    return sorted(_merged(found), key=lambda finding: _ORDER[finding.severity])
+
+
+def _whole(name: str, x: Any, way: str = "") -> int:
+    """An argument as an int; numpy's and torch's whole numbers are fine."""
+    try:
+        number = None if isinstance(x, bool) else operator.index(x)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise ValueError(f"{name} is {x!r}; it must be a whole number, 1 or more{way}")
+    return number
+
+
+def _merged(findings: list[Finding]) -> list[Finding]:
+    """Findings that differ only in their groups and evidence as one, with the evidence of the first."""
+    found: dict[Any, Finding] = {}
+    for one in findings:
+        key = (one.rule, one.severity, one.title, one.advice, one.steps)
+        first = found.setdefault(key, one)
+        if first is not one:
+            found[key] = replace(first, groups=tuple(sorted({*first.groups, *one.groups})))
+    return list(found.values())

@@ -19,13 +19,13 @@ from .adam_state import (
     as_sums,
     factors,
     inner_optimizer,
-    omega_function,
     reduced,
     sums_after,
     sums_before,
     watched,
 )
 from .assumptions import Clipping, StepCheck
+from .play.own_warmup import omega_function
 from .signals import Observation, StepSums, signals
 from .snapshot import Buffers, kept_generators
 from .verdict import Verdict, verdict_of

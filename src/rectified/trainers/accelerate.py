@@ -6,7 +6,7 @@ import torch
 
 from ..probe import Finding, check
 from ..probe.finding import Severity
-from ..probe.play import Interval
+from ..probe.play.played import Interval
 from .checking import as_severity, hidden_by, report, unchecked, whole_steps
 
 

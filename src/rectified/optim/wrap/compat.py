@@ -33,6 +33,7 @@ _NOT_RECTIFIABLE = {
     "Ranger": "it already rectifies, and would be rectified twice",
 }
 _MAXIMA = ("amsgrad", "ams_bound")
+_BY_SIGNS = ("Lion", "Sign")  # in the name of many variants
 
 
 def unwrapped(optimizer: Any) -> Any:
@@ -101,6 +102,19 @@ def refuse(optimizer: torch.optim.Optimizer, group: Group, warmup: Warmup) -> No
                 f"{type(optimizer).__name__} with {flag}=True cannot be rectified: it divides by the largest v so far, "
                 f"which no chi-square law describes. {_PLAIN}"
             )
+
+
+def lacks_v(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer does not average squared gradients, by the names of its classes.
+
+    >>> lacks_v(torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]))
+    False
+    """
+    names = [kind.__name__ for kind in type(optimizer).__mro__]
+    if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        return False
+    reasons = [_NOT_RECTIFIABLE.get(name, "") for name in names]
+    return any("has no v" in reason for reason in reasons) or any(part in name for name in names for part in _BY_SIGNS)
 
 
 def steps_taken(optimizer: torch.optim.Optimizer, group: Group) -> int:

@@ -6,13 +6,14 @@ A rule is a function of a :class:`~rectified.probe.play.Played` that yields find
 from collections.abc import Callable, Iterator
 
 from ..finding import Finding
-from ..play import Played
+from ..play.played import Played
 from . import (
     clocks,
     doubled,
     end,
     first_step,
     length,
+    lr_values,
     memory,
     missing,
     parameters,
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     schedulers.other_optimizer,
     schedulers.other_groups,
     schedulers.overwritten_lr,
+    lr_values.invalid,
     clocks.clocks_differ,
     units.in_micro_batches,
     units.in_epochs,
@@ -36,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     length.large_part_of_run,
     length.peak_not_reached,
     doubled.two_warmups,
+    doubled.two_schedulers,
     missing.no_warmup,
     first_step.zero,
     first_step.spike,

@@ -1,35 +1,68 @@
-"""Two warmups that multiply each other: one of the optimizer (omega) and one of the schedule.
+"""Two warmups that multiply each other: one of the optimizer (omega) and one of the schedule, or two schedulers'.
 
 False positives: RAdam's authors call an additional short warmup harmless; with RAdam this is a warning, not an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ...warmup import Rectified
 from ..finding import Finding
-from ..play import Played, PlayedGroup
+from ..play.curve import warmup_length
+from ..play.own_warmup import rectification_of
+from ..play.played import Played, PlayedGroup
+from ..play.schedule_tree import together
+
+_ADVICE = "Keep one: set the trainer's warmup steps to 0, or use the optimizer without a warmup."
 
 
 def two_warmups(run: Played) -> Iterator[Finding]:
     """Both the optimizer and the schedule warm up."""
-    for group in run.groups:
-        if group.lr_ramp < 2 or group.omega_ramp < 2:
+    for group in run.shapes:
+        lr_length, omega_length = group.lr_length, group.omega_length
+        if lr_length < 2 or omega_length < 2:
             continue
-        lr_ramp, omega_ramp = group.lr_ramp, group.omega_length
-        middle = max(1, min(lr_ramp, omega_ramp) // 2)
+        middle = max(1, min(lr_length, omega_length) // 2)
         product = group.effective(middle) / group.peak if group.peak else 0.0
-        rectified = _is_rectified(run, group)
+        rectified = rectification_of(run.optimizer, group.options) is not None
         yield Finding(
             "two-warmups",
             "warning" if rectified else "error",
-            f"the schedule warms up over {lr_ramp:,} steps and the optimizer over {omega_ramp:,}: they multiply",
-            "Keep one: set the trainer's warmup steps to 0, or use the optimizer without a warmup.",
+            f"the schedule warms up over {lr_length:,} steps and the optimizer over {omega_length:,}: they multiply",
+            _ADVICE,
             group.indexes,
-            (1, max(lr_ramp, omega_ramp)),
-            {"lr_warmup": lr_ramp, "omega_warmup": omega_ramp, "step": middle, "share_of_peak": product},
+            (1, min(run.steps, max(lr_length, omega_length))),
+            {"lr_warmup": lr_length, "omega_warmup": omega_length, "step": middle, "share_of_peak": product},
             "RAdam with a short additional warmup, which its authors call harmless" if rectified else "",
         )
 
 
-def _is_rectified(run: Played, group: PlayedGroup) -> bool:
-    return "RAdam" in type(run.optimizer).__name__ or isinstance(group.options.get("warmup"), Rectified)
+def two_schedulers(run: Played) -> Iterator[Finding]:
+    """Two schedulers that step together both warm up, and their factors multiply."""
+    several = [one for scheduler in run.schedulers for one in together(scheduler)]
+    if len(several) < 2:
+        return
+    for group in run.shapes:
+        alone = [run.alone(one, group.index) for one in several]
+        ramps = [(length, lr) for lr in alone if (length := warmup_length(lr)) >= 2]
+        lengths = sorted(length for length, _ in ramps)
+        if len(ramps) < 2 or not _multiply(group, [lr for _, lr in ramps], lengths[0] // 2):
+            continue
+        yield Finding(
+            "two-warmups",
+            "error",
+            f"{len(ramps)} schedulers warm up, over {' and '.join(f'{length:,}' for length in lengths)} steps: they "
+            "multiply",
+            "Keep one of them, or run them one after the other in a SequentialLR.",
+            group.indexes,
+            (1, lengths[-1]),
+            {"shortest": lengths[0], "longest": lengths[-1]},
+        )
+
+
+def _multiply(group: PlayedGroup, ramps: Sequence[Sequence[float]], at: int) -> bool:
+    """Whether the lr rather is the product of the ramps than the smallest one: some schedulers overwrite others."""
+    shares = [lr[at] / max(lr) for lr in ramps]
+    product = 1.0
+    for share in shares:
+        product *= share
+    share = group.lr[at] / group.largest_lr
+    return abs(share - product) < abs(share - min(shares))

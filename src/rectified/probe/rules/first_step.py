@@ -7,14 +7,15 @@ libraries do so, so it is a note.
 from collections.abc import Iterator
 
 from ..finding import Finding
-from ..play import Played
+from ..play.curve import as_tensor, first
+from ..play.played import Played
 
 
 def zero(run: Played) -> Iterator[Finding]:
     """The first step does not move the parameters."""
-    for group in run.groups:
+    for group in run.shapes:
         if group.lr[0] == 0 and group.peak and not group.taken:
-            count = next(t for t, lr in enumerate(group.lr) if lr > 0)
+            count = first(as_tensor(group.lr) > 0) or 1
             yield Finding(
                 "first-step-zero",
                 "note" if count == 1 else "warning",
@@ -29,19 +30,19 @@ def zero(run: Played) -> Iterator[Finding]:
 
 def spike(run: Played) -> Iterator[Finding]:
     """The first step has a much larger lr than the second, before a warmup."""
-    for group in run.groups:
+    for group in run.shapes:
         if run.steps < 3:
             continue
-        first, second = group.effective(1), group.effective(2)
-        if second and first > 3 * second and group.peak > 3 * second:
+        first_lr, second, later = group.effective(1), group.effective(2), float(group.curve[2:].max())
+        if second and first_lr > 3 * second and later > 3 * second:
             yield Finding(
                 "first-step-spike",
                 "error",
-                f"the first step has lr {first:.3g}, the second {second:.3g}: the schedule begins after one step",
+                f"the first step has lr {first_lr:.3g}, the second {second:.3g}: the schedule begins after one step",
                 "A SequentialLR with a milestone at 0 or 1, or a scheduler that was made after another one had set the "
                 "lr, starts late: drop the first scheduler, or call step() once before training.",
                 group.indexes,
                 (1, 2),
-                {"first_lr": first, "second_lr": second, "peak_lr": group.peak},
+                {"first_lr": first_lr, "second_lr": second, "peak_lr": later},
                 "RAdam's momentum start, if lr is read as the size of its steps",
             )

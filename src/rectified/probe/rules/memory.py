@@ -6,7 +6,7 @@ False positives: short fine-tuning runs with beta2 = 0.999 are common and work; 
 from collections.abc import Iterator
 
 from ..finding import Finding
-from ..play import Played
+from ..play.played import Played
 
 
 def betas_swapped(run: Played) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def longer_than_run(run: Played) -> Iterator[Finding]:
                 "memory-longer-than-run",
                 "note",
                 f"v remembers {memory:,.0f} steps and the run has {run.steps:,}: it averages all gradients equally",
-                f"A smaller beta2, such as {max(0.9, 1 - 5 / run.steps):.3g}, lets v follow the gradients.",
+                _smaller_beta2(*group.betas, run.steps),
                 group.indexes,
                 None,
                 {"memory": memory, "steps": run.steps, "beta2": group.betas[1]},
@@ -44,10 +44,18 @@ def longer_than_run(run: Played) -> Iterator[Finding]:
             )
 
 
+def _smaller_beta2(beta1: float, beta2: float, steps: int) -> str:
+    """Advice to use a beta2 with a fifth of the run as its memory, but not below beta1, or v forgets before m."""
+    smaller = float(f"{max(beta1, 0.9, 1 - 5 / steps):.3g}")
+    if beta1 <= smaller < beta2:
+        return f"A smaller beta2, such as {smaller:g}, lets v follow the gradients."
+    return "Train for longer, or use smaller betas."
+
+
 def shorter_warmup(run: Played) -> Iterator[Finding]:
     """The warmup is over when v rests on few gradients compared with its memory."""
-    for group in run.groups:
-        ramp = max(group.lr_ramp, group.omega_ramp)
+    for group in run.shapes:
+        ramp = group.warmup
         if group.betas is None or not ramp or group.betas[1] >= 1 or group.betas[0] > group.betas[1]:
             continue
         memory = 1 / (1 - group.betas[1])
@@ -56,7 +64,7 @@ def shorter_warmup(run: Played) -> Iterator[Finding]:
                 "warmup-shorter-than-memory",
                 "note",
                 f"the warmup takes {ramp:,} steps, v remembers {memory:,.0f}",
-                f"If the steps after it are unstable, try {memory:,.0f} steps or a smaller beta2.",
+                f"If the steps after it are unstable, try {min(memory, run.steps / 10):,.0f} steps or a smaller beta2.",
                 group.indexes,
                 (1, ramp),
                 {"warmup": ramp, "memory": memory},

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..finding import Finding
-from ..play import Played
+from ..play.played import Played
 
 
 def listed_twice(run: Played) -> Iterator[Finding]:

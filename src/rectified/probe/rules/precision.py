@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ...optim.base import BaseOptimizer
-from ..adam_state import local_of
+from ..adam_state import local_of, real_and_flat
 from ..finding import Finding
-from ..play import Played, PlayedGroup
+from ..play.own_warmup import number_of
+from ..play.played import Played, PlayedGroup
 
 _HALF_ULP = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}  # of a number: smaller additions round to nothing
 _SAMPLE = 2**14  # elements of a tensor that are looked at
@@ -24,7 +25,7 @@ def _params(run: Played, group: PlayedGroup) -> list[Tensor]:
 
 
 def _sample(x: Tensor) -> Tensor:
-    flat = local_of(x.detach()).flatten()
+    flat = real_and_flat(local_of(x.detach()))
     return flat[:: max(1, flat.numel() // _SAMPLE)].float()
 
 
@@ -78,7 +79,7 @@ def narrow_moments(run: Played) -> Iterator[Finding]:
 def eps_dominates(run: Played) -> Iterator[Finding]:
     """eps is larger than the root of most of v, so that Adam is momentum SGD with lr / eps."""
     for group in run.groups:
-        eps = float(group.options.get("eps", 0.0) or 0.0)
+        eps = number_of(group.options.get("eps"))
         if group.betas is None or not eps:
             continue
         below = total = 0

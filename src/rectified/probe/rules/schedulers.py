@@ -6,10 +6,11 @@ scheduler step overwrites it.
 
 from collections.abc import Iterator
 
-from ...optim.step.options import value_of
 from ...optim.wrap.compat import unwrapped
 from ..finding import Finding
-from ..play import Played
+from ..play.own_warmup import number_of
+from ..play.played import Played
+from ..play.schedule_tree import groups_of
 
 
 def other_optimizer(run: Played) -> Iterator[Finding]:
@@ -30,15 +31,15 @@ def other_groups(run: Played) -> Iterator[Finding]:
     """Groups were added after the scheduler was made."""
     count = len(run.optimizer.param_groups)
     for scheduler in run.schedulers:
-        bases = getattr(scheduler, "base_lrs", None)
-        if bases is not None and len(bases) != count:
+        known = groups_of(scheduler)
+        if known is not None and known != count:
             yield Finding(
                 "groups-without-schedule",
                 "error",
-                f"{type(scheduler).__name__} was made for {len(bases)} parameter groups; the optimizer has {count} now",
+                f"{type(scheduler).__name__} was made for {known} parameter groups; the optimizer has {count} now",
                 "Make the scheduler after the last add_param_group, or it leaves the new groups out.",
-                tuple(range(len(bases), count)),
-                evidence={"scheduler_groups": len(bases), "groups": count},
+                tuple(range(known, count)),
+                evidence={"scheduler_groups": known, "groups": count},
                 false_positives="a group that is meant to have no schedule",
             )
 
@@ -54,7 +55,7 @@ def overwritten_lr(run: Played) -> Iterator[Finding]:
     if unwrapped(getattr(scheduler, "optimizer", None)) is not run.optimizer:
         return
     for index, (group, scheduled) in enumerate(zip(run.optimizer.param_groups, last, strict=True)):
-        now, then = value_of(group["lr"]), value_of(scheduled)
+        now, then = number_of(group.get("lr")), number_of(scheduled)
         if type(scheduler).__name__ == "WarmupLR" or abs(now - then) <= 1e-6 * max(abs(now), abs(then)):
             continue
         yield Finding(
@@ -63,6 +64,6 @@ def overwritten_lr(run: Played) -> Iterator[Finding]:
             f"the lr is {now:.3g}, but {type(scheduler).__name__} has set {then:.3g}: its next step computes its own",
             "Set lr before the scheduler is made, or change scheduler.base_lrs and initial_lr too.",
             (index,),
-            evidence={"lr": now, "scheduled": then, "base_lr": value_of(scheduler.base_lrs[index])},
+            evidence={"lr": now, "scheduled": then, "base_lr": number_of(scheduler.base_lrs[index])},
             false_positives="an lr that is set by hand on purpose for one step",
         )

@@ -7,53 +7,56 @@ clipped before the step.
 import math
 from collections.abc import Iterator
 
-from ...optim.step.options import value_of
+from torch import Tensor
+
 from ...theory import rho_inf
-from ...warmup import Rectified
+from ..adam_state import real_and_flat
 from ..finding import Finding
-from ..play import Played, PlayedGroup
+from ..play.own_warmup import rectification_of
+from ..play.played import Played
 
 _THRESHOLD = 5.0
 _HUGE = 0.3  # of the weights' size, in one step
 
 
-def _rectified(run: Played, group: PlayedGroup) -> Rectified | None:
-    """The rectification that a group uses, if any; other libraries' RAdams have torch's threshold."""
-    if isinstance(warmup := group.options.get("warmup"), Rectified):
-        return warmup
-    return Rectified() if "RAdam" in type(run.optimizer).__name__ and "warmup" not in group.options else None
+def _square(x: Tensor) -> float:
+    """The sum of squares."""
+    return float(real_and_flat(x).double().square().sum())
 
 
 def never_leaves_start(run: Played) -> Iterator[Finding]:
     """beta2 is so small that rho_t never exceeds the threshold."""
     for group in run.groups:
-        if _rectified(run, group) is None or group.betas is None:
+        warmup = rectification_of(run.optimizer, group.options)
+        if warmup is None or group.betas is None:
             continue
-        beta2 = group.betas[1]
-        if rho_inf(beta2) <= _THRESHOLD and not any(group.omega):
+        (beta1, beta2), threshold = group.betas, warmup.threshold or _THRESHOLD
+        if rho_inf(beta2) <= threshold and not any(group.omega):
+            start = "momentum SGD" if warmup.start == "momentum" else "in which no parameter moves"
             yield Finding(
                 "never-leaves-start",
                 "error",
-                f"at beta2 = {beta2:g}, rho_inf is {rho_inf(beta2):.3g}: RAdam stays in its start, momentum SGD",
-                "Use beta2 above 2/3, or Adam without rectification: at this beta2 no warmup is needed.",
+                f"at beta2 = {beta2:g}, rho_inf is {rho_inf(beta2):.3g}: RAdam stays in its start, {start}",
+                f"Use beta2 above {max(beta1, 1 - 2 / (threshold + 1)):.3g}, or Adam without rectification: at this "
+                "beta2 no warmup is needed.",
                 group.indexes,
                 (1, run.steps),
-                {"beta2": beta2, "rho_inf": rho_inf(beta2), "threshold": _THRESHOLD},
+                {"beta2": beta2, "rho_inf": rho_inf(beta2), "threshold": threshold},
             )
 
 
 def huge_gradients(run: Played) -> Iterator[Finding]:
     """The momentum start multiplies raw gradients, which are huge."""
     for group in run.groups:
-        warmup = _rectified(run, group)
+        warmup = rectification_of(run.optimizer, group.options)
         if warmup is None or warmup.start != "momentum" or group.taken or group.omega[0]:
             continue
         params = [p for index in group.indexes for p in run.optimizer.param_groups[index]["params"]]
         pairs = [(p.detach(), p.grad.detach()) for p in params if p.grad is not None and not p.grad.is_sparse]
         if not pairs:
             continue
-        step = group.lr[0] * math.sqrt(sum(value_of(g.double().square().sum()) for _, g in pairs))
-        size = math.sqrt(sum(value_of(p.double().square().sum()) for p, _ in pairs))
+        step = group.lr[0] * math.sqrt(sum(_square(g) for _, g in pairs))
+        size = math.sqrt(sum(_square(p) for p, _ in pairs))
         if size and step > _HUGE * size:
             yield Finding(
                 "huge-momentum-start",

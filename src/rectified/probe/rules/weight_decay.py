@@ -7,25 +7,30 @@ reported.
 from collections.abc import Iterator
 
 from ...optim.base import BaseOptimizer
-from ...optim.step.options import value_of
 from ..finding import Finding
-from ..play import Played, PlayedGroup
+from ..play.own_warmup import number_of
+from ..play.played import Played, PlayedGroup
 
 _LARGE_L2 = 0.005
 
 
 def _decay(run: Played, group: PlayedGroup) -> tuple[float, bool]:
     """The weight decay, and whether it is decoupled."""
-    by_name = any(word in type(run.optimizer).__name__ for word in ("AdamW", "LAMB", "Lion", "Lamb"))
+    by_name = any(word in name for name in _names(run) for word in ("AdamW", "LAMB", "Lion", "Lamb"))
     decoupled = group.options.get("decoupled_weight_decay", by_name)
-    return value_of(group.options.get("weight_decay", 0.0) or 0.0), bool(decoupled)
+    return number_of(group.options.get("weight_decay")), bool(decoupled)
+
+
+def _names(run: Played) -> list[str]:
+    """The names of the optimizer's class and of those that it extends."""
+    return [kind.__name__ for kind in type(run.optimizer).__mro__]
 
 
 def l2_in_adam(run: Played) -> Iterator[Finding]:
     """A weight decay of AdamW's size is added to Adam's gradient."""
     for group in run.groups:
         decay, decoupled = _decay(run, group)
-        known = type(run.optimizer).__name__ in ("Adam", "RAdam", "NAdam")
+        known = any(name in ("Adam", "RAdam", "NAdam") for name in _names(run))
         if known and not decoupled and decay >= _LARGE_L2:
             yield Finding(
                 "l2-in-adam",
@@ -44,7 +49,7 @@ def too_large(run: Played) -> Iterator[Finding]:
     """lr * weight_decay shrinks the weights by a large part in each step."""
     for group in run.groups:
         decay, decoupled = _decay(run, group)
-        rate = decay * max(group.lr, default=0.0)
+        rate = decay * group.largest_lr
         if decoupled and rate >= 0.05:
             yield Finding(
                 "decay-too-large",
@@ -53,7 +58,7 @@ def too_large(run: Played) -> Iterator[Finding]:
                 "weight_decay is multiplied by lr already; usual values are 0.01 to 0.3.",
                 group.indexes,
                 None,
-                {"weight_decay": decay, "lr": max(group.lr), "per_step": rate},
+                {"weight_decay": decay, "lr": group.largest_lr, "per_step": rate},
             )
 
 
@@ -63,13 +68,14 @@ def scaling(run: Played) -> Iterator[Finding]:
         decay, decoupled = _decay(run, group)
         if not decoupled or not decay or not isinstance(run.optimizer, BaseOptimizer):
             continue
-        if group.omega_ramp > 1 and group.options.get("warmup") is not None:
+        length = min(group.omega_length, run.steps)
+        if length > 1 and group.options.get("warmup") is not None:
             yield Finding(
                 "decay-not-warmed-up",
                 "note",
                 "the weight decay is lr * weight_decay from the first step on: omega does not scale it",
                 "A warmup in the schedule, or rectify(), scales it. Over a short warmup the difference is small.",
                 group.indexes,
-                (1, group.omega_ramp),
-                {"weight_decay": decay, "shrink": sum(group.lr[: group.omega_ramp]) * decay},
+                (1, length),
+                {"weight_decay": decay, "shrink": sum(group.lr[:length]) * decay},
             )
