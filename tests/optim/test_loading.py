@@ -176,7 +176,7 @@ def test_a_count_that_is_none_is_refused_on_load(make, count):
     if "step" in saved["state"][1]:
         saved["state"][1]["step"] = count
     else:
-        saved["param_groups"][0]["warmup_steps"] = count
+        saved["param_groups"][0]["warmup_clock"] = count
     with pytest.raises(ValueError, match=r"count.*whole number|count.*-5|step"):
         optimizer.load_state_dict(saved)
     assert picture(optimizer) == before
@@ -238,7 +238,7 @@ def test_a_param_group_beside_rectify_has_a_clock():
     optimizer = rectified.rectify(torch.optim.SGD(parameters(), lr=0.1), Linear(4))
     optimizer.optimizer.add_param_group({"params": parameters(seed=1)})  # behind its back
     train(optimizer, optimizer.param_groups[1]["params"], [1, 2])
-    assert [group["warmup_steps"] for group in optimizer.param_groups] == [0, 2]
+    assert [group["warmup_clock"] for group in optimizer.param_groups] == [0, 2]
     assert len(rectified.explain(optimizer)) == 2
 
 

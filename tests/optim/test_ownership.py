@@ -137,7 +137,7 @@ def test_a_copy_goes_on_with_its_warmup(make, around, carry, first):
         train(again, fresh, [step])
         for p, q in zip(params, fresh, strict=True):
             assert torch.equal(p, q), step
-    assert [group["warmup_steps"] for group in again.param_groups] == [8]
+    assert [group["warmup_clock"] for group in again.param_groups] == [8]
     assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == 0.1
 
 

@@ -134,7 +134,7 @@ def test_each_group_has_its_own_clock_beta2_and_lr():
     optimizer = rectified.rectify(torch.optim.Adam(groups(params), lr=0.01), UntunedLinear())
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01, 0.01]
     train(optimizer, params, range(1, 15), comes_and_goes)
-    assert [group["warmup_steps"] for group in optimizer.param_groups] == [11, 10, 14]
+    assert [group["warmup_clock"] for group in optimizer.param_groups] == [11, 10, 14]
     for index, (beta2, lr) in enumerate([(0.999, 0.1), (0.95, 0.01)]):
         twin = torch.optim.Adam([twins[index]], lr=lr, betas=(0.9, beta2))
         t = 0
@@ -184,7 +184,7 @@ def test_also_after_a_step_that_raises_and_its_clock_stands():
     with pytest.raises(KeyboardInterrupt):
         optimizer.step(fail)
     assert optimizer.param_groups[0]["lr"] == 0.1
-    assert optimizer.param_groups[0]["warmup_steps"] == 1
+    assert optimizer.param_groups[0]["warmup_clock"] == 1
 
 
 def test_a_warmup_that_goes_wrong_raises_before_anything_moves():
@@ -276,7 +276,7 @@ def test_a_step_that_a_grad_scaler_skips_does_not_count(fused):
         scaler.step(optimizer)
         scaler.update()
         assert torch.equal(before, params[0]) == (step == 3)
-        counts.append(optimizer.param_groups[0]["warmup_steps"])
+        counts.append(optimizer.param_groups[0]["warmup_clock"])
         assert optimizer.param_groups[0]["lr"] == 0.1
     assert counts == [1, 2, 2, 3]
 
@@ -288,7 +288,7 @@ def test_a_closure_is_called_as_ever_also_by_lbfgs():
     assert optimizer.step(closure(optimizer, p, calls)).item() == 9.0
     assert len(calls) >= 2
     assert all(calls)
-    assert optimizer.param_groups[0]["warmup_steps"] == 1
+    assert optimizer.param_groups[0]["warmup_clock"] == 1
 
 
 def test_step_hooks_of_the_wrapper_see_the_lr_of_between():
@@ -312,7 +312,7 @@ def test_goes_on_from_its_save(make):
     assert saved["param_groups"][0]["lr"] == 0.01
     again = rectified.rectify(make(twins, lr=0.01), Linear(9))
     again.load_state_dict(saved)
-    assert again.param_groups[0]["warmup_steps"] == 5
+    assert again.param_groups[0]["warmup_clock"] == 5
     train(again, twins, range(6, 13))
     # torch's NAdam loads its product of mu, a float32, as the parameters' float64.
     for a, b in zip(params, twins, strict=True):
@@ -323,15 +323,15 @@ def test_a_save_from_before_the_warmup_goes_on_from_the_count_in_its_states():
     params = parameters()
     bare = torch.optim.Adam(params, lr=0.01)
     train(bare, params, range(1, 6))
-    assert rectified.rectify(bare, Linear(9)).param_groups[0]["warmup_steps"] == 5
+    assert rectified.rectify(bare, Linear(9)).param_groups[0]["warmup_clock"] == 5
     saved = {**bare.state_dict()}
-    del saved["param_groups"][0]["warmup_steps"]
+    del saved["param_groups"][0]["warmup_clock"]
     optimizer = rectified.rectify(torch.optim.Adam(params, lr=0.01), Linear(9))
     optimizer.load_state_dict(saved)
-    assert optimizer.param_groups[0]["warmup_steps"] == 5
+    assert optimizer.param_groups[0]["warmup_clock"] == 5
     counted = peer("pytorch_optimizer.AdaBelief")(params, lr=0.01)
     train(counted, params, range(1, 4))
-    assert rectified.rectify(counted, Linear(9)).param_groups[0]["warmup_steps"] == 3
+    assert rectified.rectify(counted, Linear(9)).param_groups[0]["warmup_clock"] == 3
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
@@ -342,7 +342,7 @@ def test_a_copy_goes_on_by_itself(copied):
     other = copied(optimizer)
     theirs = other.param_groups[0]["params"]
     train(optimizer, params, range(4, 7))
-    assert other.param_groups[0]["warmup_steps"] == 3
+    assert other.param_groups[0]["warmup_clock"] == 3
     train(other, theirs, range(4, 7))
     assert all(torch.equal(a, b) for a, b in zip(params, theirs, strict=True))
 
@@ -370,7 +370,7 @@ def test_a_group_added_later_has_a_clock_of_its_own():
     train(optimizer, params, [1, 2])
     optimizer.add_param_group({"params": params[1:], "lr": 0.2, "betas": (0.9, 0.9)})
     train(optimizer, params, [3])
-    assert [group["warmup_steps"] for group in optimizer.param_groups] == [3, 1]
+    assert [group["warmup_clock"] for group in optimizer.param_groups] == [3, 1]
     assert [group["omega"] for group in optimizer.param_groups] == pytest.approx([0.0015, 0.05])
 
 
@@ -439,3 +439,19 @@ def test_an_optimizer_whose_groups_have_no_lr():
 
     with pytest.raises(ValueError, match=says(["group 0", "Free", "no lr"])):
         rectified.rectify(Free(parameters()), Linear(3))
+
+
+def test_an_option_of_the_optimizers_own_is_no_clock():
+    """ScheduleFree's groups have the length of its own warmup as warmup_steps."""
+    schedulefree = pytest.importorskip("schedulefree")
+    p = torch.nn.Parameter(torch.ones(3))
+    inner = schedulefree.AdamWScheduleFree([p], lr=0.1, warmup_steps=500)
+    optimizer = rectified.rectify(inner, Linear(10))
+    optimizer.train()
+    omegas = []
+    for _ in range(3):
+        p.grad = torch.ones(3)
+        optimizer.step()
+        omegas.append(inner.param_groups[0]["omega"])
+    assert omegas == pytest.approx([0.1, 0.2, 0.3])
+    assert inner.param_groups[0]["warmup_steps"] == 500

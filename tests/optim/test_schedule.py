@@ -167,7 +167,7 @@ def test_another_schedulers_save_is_refused_and_changes_nothing():
     ):
         with pytest.raises(ValueError, match=says(["counts", "1 groups", "another"])):
             scheduler.load_state_dict(saved)
-    assert optimizer.param_groups[0]["warmup_steps"] == 0
+    assert optimizer.param_groups[0]["warmup_clock"] == 0
 
 
 def test_an_optimizer_that_was_resumed_without_its_count():
@@ -182,7 +182,7 @@ def test_an_optimizer_that_has_stepped_before_goes_on_from_its_states_count():
     optimizer = torch.optim.Adam(params)
     train(optimizer, params, range(1, 4))
     rectified.WarmupLR(optimizer, Linear(9))
-    assert optimizer.param_groups[0]["warmup_steps"] == 3
+    assert optimizer.param_groups[0]["warmup_clock"] == 3
 
 
 def test_groups_have_clocks_of_their_own():
@@ -193,7 +193,7 @@ def test_groups_have_clocks_of_their_own():
         set_gradients(params, step, comes_and_goes)
         optimizer.step()
         scheduler.step()
-    assert [group["warmup_steps"] for group in optimizer.param_groups] == [5, 3]
+    assert [group["warmup_clock"] for group in optimizer.param_groups] == [5, 3]
     assert scheduler.get_last_lr() == pytest.approx([0.1 * 0.003, 0.1 * 0.2])
 
 

@@ -12,7 +12,7 @@ from .._torch import has_values
 from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
-CLOCK = "warmup_steps"  # the key of the step count in a group that rectify or WarmupLR warms up
+CLOCK = "warmup_clock"  # the key of the step count in a group that rectify or WarmupLR warms up
 
 # Nonnegative numbers, with torch.optim's words for them if it has some.
 _NOT_NEGATIVE = {
