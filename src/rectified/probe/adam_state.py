@@ -146,7 +146,7 @@ _FIRST, _SECOND = ([_ROWS.index(pair[i]) for pair in _AFTER.values()] for i in (
 def sums_after(several: Sequence[Watched], f: Factors) -> Tensor:
     """The sums of :data:`_AFTER` for tensors on one device whose step was just taken, float64 [len(several), 11]."""
     whose, products = [], []
-    for here, sizes, theta, g, m, v in _packs(several):
+    for here, sizes, (theta, g, m, v) in _packs(several):
         m_hat, v_hat = m / f.c1, v / f.c2
         positive = v_hat > 0
         log_v = torch.where(positive, v_hat, 1.0).log_()
@@ -156,25 +156,26 @@ def sums_after(several: Sequence[Watched], f: Factors) -> Tensor:
     return _summed(torch.stack(products)[:, _FIRST, _SECOND], whose, len(several))
 
 
-def sums_before(several: Sequence[Watched], f: Factors) -> tuple[Tensor, Tensor]:
-    """Products of the new gradient with the last step, and its surprise, for tensors on one device before step t + 1.
-
-    Returns:
-        ``<g_(t+1), d_t>`` and ``<g_(t+1), theta_t>``, float64 [len(several), 2]; ``max g_(t+1)^2 / v_hat_t``, float64
-        [len(several)].
-    """
-    whose, dots, maxima = [], [], []
-    for here, sizes, theta, g, m, v in _packs(several):
-        m_hat, v_hat = m / f.c1, v / f.c2
-        rows = torch.split(_exact(torch.stack([_direction(m_hat, v_hat, f), theta, g])), sizes, dim=1)
-        ratio = torch.where(v_hat > 0, g * g / v_hat, 0.0)
+def products_before(several: Sequence[Watched], f: Factors) -> Tensor:
+    """``<g_(t+1), d_t>`` and ``<g_(t+1), theta_t>`` of tensors on one device before step t + 1, float64 [len, 2]."""
+    whose, products = [], []
+    for here, sizes, (theta, g, m, v) in _packs(several):
+        rows = _exact(torch.stack([_direction(m / f.c1, v / f.c2, f), theta, g]))
         whose += here
-        dots += [part[:2] @ part[2] for part in rows]
+        products += [part[:2] @ part[2] for part in torch.split(rows, sizes, dim=1)]
+    return _summed(torch.stack(products), whose, len(several))
+
+
+def surprises_before(several: Sequence[Watched], f: Factors) -> Tensor:
+    """``max g_(t+1)^2 / v_hat_t`` of tensors on one device before step t + 1, float64 [len(several)]."""
+    whose, maxima = [], []
+    for here, sizes, (g, v) in _packs(several, ("g", "v")):
+        ratio = torch.where(v > 0, g * g * f.c2 / v, 0.0)
+        whose += here
         maxima += [part.max() for part in torch.split(ratio, sizes)]
     largest = torch.stack(maxima).double()
     at = torch.tensor(whose, device=largest.device)
-    found = largest.new_zeros(len(several)).scatter_reduce_(0, at, largest, "amax")
-    return _summed(torch.stack(dots), whose, len(several)), found
+    return largest.new_zeros(len(several)).scatter_reduce_(0, at, largest, "amax")
 
 
 def _summed(rows: Tensor, whose: list[int], count: int) -> Tensor:
@@ -204,20 +205,21 @@ def _direction(m_hat: Tensor, v_hat: Tensor, f: Factors) -> Tensor:
     return m_hat if f.momentum else m_hat / (v_hat.sqrt() + (f.eps or torch.finfo(v_hat.dtype).tiny))
 
 
-Pack = tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]
+Pack = tuple[list[int], list[int], list[Tensor]]
+_COLUMNS = ("theta", "g", "m", "v")
 
 
-def _packs(several: Sequence[Watched]) -> Iterator[Pack]:
+def _packs(several: Sequence[Watched], names: Sequence[str] = _COLUMNS) -> Iterator[Pack]:
     """Tensors, gradients and moments as flat chunks of bounded size: small tensors together, large ones in pieces.
 
     Yields:
-        The indexes of the tensors in a chunk, the number of elements of each, and the four chunks.
+        The indexes of the tensors in a chunk, the number of elements of each, and one chunk for each name.
     """
     whose: list[int] = []
     pieces: list[list[Tensor]] = []
     filled = 0
     for index, one in enumerate(several):
-        columns = _columns(one)
+        columns = _columns(one, names)
         size = _CHUNK if columns[0].is_cpu else _CHUNK_ELSEWHERE
         for begin in range(0, columns[0].numel(), size):
             piece = [x[begin : begin + size] for x in columns]
@@ -233,18 +235,23 @@ def _packs(several: Sequence[Watched]) -> Iterator[Pack]:
 
 def _packed(whose: list[int], pieces: list[list[Tensor]]) -> Pack:
     dtype = torch.float64 if any(piece[0].dtype is torch.float64 for piece in pieces) else torch.float32
-    theta, g, m, v = (
+    columns = [
         torch.cat([x.to(dtype) for x in column]) if len(column) > 1 else column[0].to(dtype)
         for column in zip(*pieces, strict=True)
-    )
-    return whose, [piece[0].numel() for piece in pieces], theta, g, m, v
+    ]
+    return whose, [piece[0].numel() for piece in pieces], columns
 
 
-def _columns(one: Watched) -> list[Tensor]:
+def _columns(one: Watched, names: Sequence[str] = _COLUMNS) -> list[Tensor]:
     """A tensor, its gradient and its moments, flat; complex numbers as pairs of reals."""
     assert one.p.grad is not None
-    v = one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"])
-    return [real_and_flat(local_of(x.detach())) for x in (one.p, one.p.grad, one.state["exp_avg"], v)]
+    found = {
+        "theta": one.p,
+        "g": one.p.grad,
+        "m": one.state["exp_avg"],
+        "v": one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"]),
+    }
+    return [real_and_flat(local_of(found[name].detach())) for name in names]
 
 
 def real_and_flat(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a probe assumes of a run, measured: gradients reach the step as backward left them, and the step is Adam's."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,14 +19,14 @@ class Clipping:
     A gain ratio compares a loss with the slope of that loss, and clipping changes the slope, but not the loss. All
     gradients are clipped by one factor, so the largest parameter shows it.
 
-    Args:
-        is_due: whether the gradient of this backward pass will be needed.
+    Attributes:
+        is_due: whether the gradient of the next backward pass is needed.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, is_due: Callable[[], bool]) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad and p.is_leaf]
         self._p = max(trained, key=Tensor.numel, default=None)
-        self._is_due = is_due
+        self.is_due = True
         self._norm: Tensor | None = None
         self._hook = None if self._p is None else self._p.register_post_accumulate_grad_hook(self._note)
 
@@ -35,10 +35,9 @@ class Clipping:
         if self._hook is not None:
             self._hook.remove()
 
-    @torch.no_grad()
     def _note(self, p: Tensor) -> None:
         """Note the norm after each backward pass; the last one has the sum of all."""
-        self._norm = _norm(p) if p.grad is not None and self._is_due() else None  # a step in backward frees it
+        self._norm = _norm(p) if self.is_due and p.grad is not None else None  # a step in backward frees it
 
     def factor(self) -> float:
         """The norm after backward over the norm now; 1 after a GradScaler alone, NaN after one that also clipped."""
@@ -54,6 +53,7 @@ class Clipping:
         return ratio if ratio < _AMBIGUOUS else math.nan
 
 
+@torch.no_grad()
 def _norm(p: Tensor) -> Tensor:
     assert p.grad is not None
     grad = p.grad.coalesce().values() if p.grad.is_sparse else local_of(p.grad)

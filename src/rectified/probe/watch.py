@@ -19,9 +19,10 @@ from .adam_state import (
     as_sums,
     factors,
     inner_optimizer,
+    products_before,
     reduced,
     sums_after,
-    sums_before,
+    surprises_before,
     watched,
 )
 from .assumptions import Clipping, StepCheck
@@ -30,18 +31,17 @@ from .signals import Observation, StepSums, signals
 from .snapshot import Buffers, kept_generators
 from .verdict import Verdict, verdict_of
 
-_PER_OCTAVE = 4
+_CHECKED = 8  # observed steps that are compared with the moments
 _PENDING = 256  # losses that may wait on a device before they are read
 
 
 def is_observed(step: int) -> bool:
-    """Whether a step is observed: all of the first 5, then about four per doubling.
+    """Whether a step is observed: each of the first 8, then two per doubling.
 
     >>> [step for step in range(1, 70) if is_observed(step)]
-    [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, 45, 54, 64]
+    [1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 23, 32, 45, 64]
     """
-    nearest = round(_PER_OCTAVE * math.log2(step))
-    return any(round(2 ** (k / _PER_OCTAVE)) == step for k in (nearest - 1, nearest, nearest + 1))
+    return step <= 8 or round(2 ** (round(2 * math.log2(step)) / 2)) == step
 
 
 @dataclass
@@ -68,8 +68,8 @@ class Probe:
         optimizer: the optimizer, possibly inside a trainer's wrapper. FSDP2's sharded parameters are summed over ranks.
         model: the model. With it, a second loss leaves its buffers unchanged, such as BatchNorm's averages.
         steps: the number of steps of the run, for the advised length of a warmup.
-        every: a function of the step that says whether to observe it. If None: the first 5, then
-            about four per doubling (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19, 23, 27, 32, 38, ...).
+        every: a function of the step that says whether to observe it. If None: each of the first 8, then
+            two per doubling (11, 16, 23, 32, 45, 64, ...).
 
     Raises:
         TypeError: it is no optimizer, it keeps no moments like Adam's, or `every` is no function.
@@ -122,11 +122,11 @@ class Probe:
         self._step = -1  # unknown until the first step
         self._open: _Open | None = None
         self._surprise: dict[str, float] = {}
-        self._clipping = Clipping(self.optimizer, self._is_due)
+        self._clipping = Clipping(self.optimizer)
         self._check = StepCheck()
         self._factor = 1.0
         self._best = math.inf
-        self._skipped = self._unlike = False
+        self._skipped = self._unlike = self._due = False
         self._warned: set[str] = set()
         self._hooks = [
             self.optimizer.register_step_pre_hook(self._pre_hook),
@@ -163,13 +163,13 @@ class Probe:
             grad_norm: the norm of all gradients before they were clipped, which ``clip_grad_norm_`` returns. Needed
                 only if a GradScaler has unscaled them as well, or with FSDP2; otherwise clipping is measured.
         """
-        if isinstance(loss, Tensor):
+        if isinstance(loss, Tensor) and not loss.is_cpu:
             self._waiting.append(loss.detach().reshape(()))
-            if loss.is_cpu or len(self._waiting) >= _PENDING:
+            if len(self._waiting) >= _PENDING:
                 self._read_losses()
         else:
             self._read_losses()
-            self.losses.append(float(loss))
+            self.losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
         opened = self._open
         if opened is not None and opened.step == self._step and math.isnan(opened.loss):
             self._read_losses()
@@ -259,55 +259,61 @@ class Probe:
             return args, {**kwargs, "closure": observed}
         return (*(args[:-1]), observed), kwargs
 
-    def _is_due(self) -> bool:
-        """Whether the next step needs its gradient."""
-        return self._open is not None or self._step < 0 or self._every(self._step + 1)
-
-    @torch.no_grad()
     def _before(self) -> None:
         """Gradients are there, moments have not moved."""
-        given = self.optimizer.__dict__
-        found_inf, scale = given.get("found_inf"), given.get("grad_scale")
+        found_inf = self.optimizer.__dict__.get("found_inf")
         self._skipped = isinstance(found_inf, Tensor) and bool(found_inf)
         if self._skipped:
             return
         if self._step < 0:
             self._step = max((one.t for one in watched(self.optimizer)), default=0)
-        opened, due = self._open, self._every(self._step + 1)
-        if opened is None and not due:
-            return
-        self._factor = self._clipping.factor()
-        scale = float(scale) if isinstance(scale, Tensor) else 1.0
-        names: list[str] = []
-        dots, maxima = [], []
-        for several in alike(one for one in watched(self.optimizer) if one.t > 0):
-            gains, largest = sums_before(several, self._factors(several[0]))
-            names += [one.name for one in several]
-            dots.append(reduced(gains, several).cpu())
-            maxima.append(reduced(largest, several, largest=True).cpu())
-        self._surprise = dict(zip(names, torch.cat(maxima).div(scale**2).tolist(), strict=True)) if names else {}
-        if opened is not None:
-            rows = torch.cat(dots).mul(self._factor / scale).tolist() if names else []
-            self._complete(opened, dict(zip(names, rows, strict=True)))
-            self._open = None
-        if due:
-            self._check.before(self.optimizer)
+            self._due = self._every(self._step + 1)
+        if self._due or self._open is not None:
+            self._look_before()
 
     @torch.no_grad()
+    def _look_before(self) -> None:
+        """What the last step did to the gradient, and what the next one will begin with."""
+        scale = self.optimizer.__dict__.get("grad_scale")
+        scale = float(scale) if isinstance(scale, Tensor) else 1.0
+        self._factor = self._clipping.factor()
+        stepped = [
+            (several, self._factors(several[0])) for several in alike(x for x in watched(self.optimizer) if x.t > 0)
+        ]
+        if self._open is not None:
+            following: dict[str, list[float]] = {}
+            for several, f in stepped:
+                rows = reduced(products_before(several, f), several) * (self._factor / scale)
+                following.update(zip([one.name for one in several], rows.tolist(), strict=True))
+            self._complete(self._open, following)
+            self._open = None
+        if self._due:
+            self._surprise = {}
+            for several, f in stepped:
+                largest = reduced(surprises_before(several, f), several, largest=True) / scale**2
+                self._surprise.update(zip([one.name for one in several], largest.tolist(), strict=True))
+            if len(self.history) < _CHECKED:
+                self._check.before(self.optimizer)
+
     def _after(self, *_: Any) -> None:
         """The step was taken."""
         if self._skipped or self._step < 0:
             return
         self._step += 1
-        if not self._every(self._step):
-            return
+        if self._due:
+            self._look_after()
+        self._due = self._every(self._step + 1)
+        self._clipping.is_due = self._due or self._open is not None
+
+    @torch.no_grad()
+    def _look_after(self) -> None:
+        """What the step was."""
         self.full_lr = max(self.full_lr, self._lr())
         found = [(several, self._factors(several[0])) for several in alike(watched(self.optimizer))]
         if not found:
             self._warn("nothing", self._nothing())
             return
-        like = self._check.is_like((one, f) for several, f in found for one in several)
-        if not like:
+        if not self._check.is_like((one, f) for several, f in found for one in several):
             self._unlike = True
             name = type(self.optimizer).__name__
             what = f"step {self._step} of {name} is not that of Adam's moments: signals that rest on it are NaN"
@@ -316,7 +322,7 @@ class Probe:
         for several, f in found:
             rows = reduced(sums_after(several, f), several).tolist()
             for one, row in zip(several, rows, strict=True):
-                one_sums = as_sums(one, f if like else replace(f, a=math.nan), row)
+                one_sums = as_sums(one, replace(f, a=math.nan) if self._unlike else f, row)
                 surprise = self._surprise.get(one.name, math.nan)
                 sums[one.name] = one.group, replace(one_sums, surprise=surprise)
         beta1 = value_of(self.optimizer.param_groups[0]["betas"][0])
