@@ -50,7 +50,7 @@ class ProbeCommand:
     """The learning rate that the run uses."""
     steps: Annotated[int, arg(metavar="N")] = 200
     """Steps of each arm of the trial, which is the run in small: its lr schedule ends with it."""
-    seeds: Annotated[str, arg(metavar="LIST")] = "0,1,2"
+    seeds: Annotated[str, arg(metavar="LIST")] = "0,1,2,3,4"
     """Comma-separated seeds: each has its own weights and batches. With one, there are no intervals and no advice."""
     lengths: Annotated[str | None, arg(metavar="LIST", help_behavior_hint="(default: 5, 20 and 80 %)")] = None
     """Comma-separated lengths of linear warmups to try, in steps of the trial."""

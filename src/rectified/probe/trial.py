@@ -82,7 +82,7 @@ def trial(
     make_run: Callable[[int], TrialRun],
     *,
     steps: int = 200,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
     lengths: Sequence[int] = (),
     on_progress: Callable[[TrialProgress], None] | None = None,
 ) -> TrialResult:
