@@ -48,7 +48,7 @@ def test_a_warmup_helps_if_it_beats_none_and_its_control():
     assert not cell_of(flat()).helps
 
 
-@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("seeds", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_noise_is_rarely_called_help(seeds):
     """All warmups are the same: the best of six, chosen on the other seeds, is no better than none."""
     generator = random.Random(0)

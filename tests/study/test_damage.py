@@ -360,6 +360,7 @@ def test_no_temporary_file_has_a_name_that_can_be_guessed(tmp_path, monkeypatch)
     assert len(temporaries) == len(set(temporaries)) >= 2
 
 
+@pytest.mark.slow
 def test_random_damage(tmp_path):
     """A few of those that the slow test makes a hundred of."""
     assert sum(damage.trials(3, random.Random(7).randrange(10**6), tmp_path).values()) == 3

@@ -90,6 +90,7 @@ def python(*arguments, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once_and_has_its_results(tmp_path):
     (tmp_path / "compare.py").write_text(NO_GUARD)
     said = python("compare.py", folder=tmp_path)

@@ -91,7 +91,7 @@ class Probe:
     ...     probe.observe(loss)
     >>> metrics = probe.metrics()
     >>> int(metrics["probe/step"]), round(metrics["probe/lr"], 3)
-    (19, 0.1)
+    (16, 0.1)
     """
 
     def __init__(

@@ -41,6 +41,7 @@ def small(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_a_table_has_the_published_numbers_beside_ours(small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["paper", "table2"]) == 0

@@ -143,7 +143,8 @@ def test_the_committed_studies_are_packed_whole(name, tmp_path):
     assert gzip.decompress(again.path.read_bytes()) == gzip.decompress(committed)
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", pytest.param("multi30k", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion-mnist", "multi30k"])
 def test_the_studies_of_the_docs_are_reported_as_they_are_committed(name, tmp_path):
     out = shutil.copytree(STUDIES / name, tmp_path / name)
     assert cli.main(["report", str(out)]) == 0
