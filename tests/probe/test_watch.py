@@ -27,6 +27,7 @@ OPTIMIZERS = {
     "Adam": lambda params: rectified.Adam(params, lr=0.01),
     "Adam, warmup": lambda params: rectified.Adam(params, lr=0.01, warmup=Linear(10)),
     "Adam, only v first": lambda params: rectified.Adam(params, lr=0.01, warmup=SecondMomentOnly(4)),
+    "torch RAdam, never out of its start": lambda params: torch.optim.RAdam(params, lr=0.01, betas=(0.5, 0.6)),
     "AdamW": lambda params: rectified.AdamW(params, lr=0.01, weight_decay=0.3),
     "AdamW, amsgrad": lambda params: rectified.AdamW(params, lr=0.01, amsgrad=True),
     "RAdam": lambda params: rectified.RAdam(params, lr=0.01),
@@ -104,7 +105,7 @@ def test_signals_are_those_of_a_naive_computation(name):
         states = [inner.state[p] for p in model.parameters()]
         t = len(gradients)
         v = flat(s.get("max_exp_avg_sq", s["exp_avg_sq"]) for s in states)
-        v_hats.append(v / (1 - 0.999**t))
+        v_hats.append(v / (1 - inner.param_groups[0]["betas"][1] ** t))
         losses.append(loss.item())
         again.append(model(x).square().mean().item())
     assert [o.step for o in probe.history] == list(range(1, 12))

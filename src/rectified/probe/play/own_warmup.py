@@ -63,13 +63,16 @@ def _asks_to_rectify(optimizer: torch.optim.Optimizer, group: Group) -> bool:
 def omega_function(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], float]:
     """omega(t) of a group, also for the RAdams and the schedule-free optimizers of other libraries.
 
-    Raises:
-        ValueError: when called, for a RAdam that never leaves its start.
+    It is 0 for a RAdam that never leaves its start.
     """
     group = optimizer.param_groups[index]
     known = active(optimizer) is not None or isinstance(optimizer, BaseOptimizer)
     rectified, betas = rectification_of(optimizer, group), adam_betas(optimizer, group)
     if not known and rectified is not None and betas is not None:
+        try:
+            rectified.check(betas[1])
+        except ValueError:
+            return lambda t: 0.0
         return lambda t: rectified.omega(t, betas[1])
     length = number_of(group.get("warmup_steps"))
     if not known and _is_schedule_free(optimizer) and length > 0:

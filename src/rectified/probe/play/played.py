@@ -263,10 +263,7 @@ def _options_but(group: Group, without: Sequence[str]) -> tuple[str, ...]:
 
 
 def _omegas(optimizer: torch.optim.Optimizer, index: int, taken: int, steps: int) -> tuple[Sequence[float], int]:
-    """omega of the next steps, and the warmup's length; all 0 for a RAdam that never leaves its start."""
-    try:
-        omega = omega_function(optimizer, index)
-        values = array("d", map(omega, range(taken + 1, taken + steps + 1)))
-        return values, 0 if min(values) >= NEARLY else omega_length(omega, taken, steps)
-    except ValueError:
-        return array("d", bytes(8 * steps)), steps
+    """omega of the next steps, and the warmup's length."""
+    omega = omega_function(optimizer, index)
+    values = array("d", map(omega, range(taken + 1, taken + steps + 1)))
+    return values, 0 if min(values) >= NEARLY else omega_length(omega, taken, steps)
