@@ -2,6 +2,7 @@
 
 import random
 import sys
+from functools import cache
 from statistics import mean
 
 import pytest
@@ -136,8 +137,14 @@ def test_the_map_has_a_ring_where_it_helps_and_a_dot_where_the_verdict_says_so(m
     assert drawn.same(shades[2:], [shades[2]] * 2)
 
 
+@cache
+def committed():
+    records = score.read(FILE)
+    return records, score.cells(records)
+
+
 def test_the_hits_of_a_verdict_are_those_of_held_out_tasks():
-    found = [c for c in score.cells(score.read(FILE)) if c.held_out]
+    found = [c for c in committed()[1] if c.held_out]
     pairs = [(v.answer, right) for c in found for v, right in zip(c.verdicts, score.answers(c), strict=True)]
     for answer, hits in HITS.items():
         rights = [right for other, right in pairs if other == answer]
@@ -145,8 +152,7 @@ def test_the_hits_of_a_verdict_are_those_of_held_out_tasks():
 
 
 def test_the_committed_file_gives_the_pages_tables():
-    records = need.read(FILE)
-    found = need.cells(records)
+    records, found = committed()
     page = (DOCS / "probe.md").read_text(encoding="utf-8")
     trials = need.read(FILE.with_name("trials.jsonl"))
     for table in (

@@ -275,7 +275,7 @@ class RemovingAll(Removing):
     what = ""
 
 
-@pytest.mark.parametrize("executor", [Removing, RemovingAll])
+@pytest.mark.parametrize("executor", [Removing, pytest.param(RemovingAll, marks=pytest.mark.slow)])
 def test_what_is_removed_while_a_study_runs_strands_no_run(executor, tmp_path, monkeypatch):
     monkeypatch.setattr(damage, "Here", executor)
     status, said = damage.call(tmp_path / "out")

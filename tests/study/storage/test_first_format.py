@@ -80,8 +80,9 @@ def test_it_goes_on_in_its_own_folders(tmp_path):
     assert store.baseline == "radam", "as the call that made it go on has it"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("packed", [True, False])
 def test_a_committed_study_goes_on_in_its_folders_and_from_its_checkpoints(packed, tmp_path, capsys):
     """With a run that an earlier version had begun, whose checkpoint calls it a cell and has no single steps."""
     out = shutil.copytree(STUDIES / "cifar10", tmp_path / "cifar10")
