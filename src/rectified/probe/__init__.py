@@ -2,7 +2,7 @@
 
 from .check import check
 from .finding import Finding
-from .signals import Observation, Signals
+from .signals import Observation, Signals, StepSums
 from .trial import TrialProgress, TrialRun, trial, watch
 from .trial_result import Arm, Difference, TrialResult
 from .verdict import Verdict
@@ -15,6 +15,7 @@ __all__ = [
     "Observation",
     "Probe",
     "Signals",
+    "StepSums",
     "TrialProgress",
     "TrialResult",
     "TrialRun",

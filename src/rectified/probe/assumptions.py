@@ -36,8 +36,17 @@ class Clipping:
             self._hook.remove()
 
     def _note(self, p: Tensor) -> None:
-        """Note the norm after each backward pass; the last one has the sum of all."""
-        self._norm = _norm(p) if self.is_due and p.grad is not None else None  # a step in backward frees it
+        """Measure the norm at the end of this backward pass; the last one has the sum of all."""
+        self._norm = None
+        if self.is_due:
+            # DistributedDataParallel averages the gradients over processes in a callback of the same kind. It may be
+            # queued after this one, but not after one that is queued while callbacks run.
+            queue = torch.autograd.Variable._execution_engine.queue_callback
+            queue(lambda: queue(self._measure))
+
+    def _measure(self) -> None:
+        if self._p is not None and self._p.grad is not None:  # a step in backward frees it
+            self._norm = _norm(self._p)
 
     def factor(self) -> float:
         """The norm after backward over the norm now; 1 after a GradScaler alone, NaN after one that also clipped."""
