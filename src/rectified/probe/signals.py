@@ -26,14 +26,14 @@ class StepSums:
         elements: the number of elements.
         a: lr * omega, the factor of d.
         decay: lr * weight_decay if that is decoupled, else 0.
-        theta2: |theta_t|^2.
-        d2, theta_d: |d_t|^2, <theta_t, d_t>.
-        g2: |g_t|^2, of the gradient that the step used.
-        g_d, g_theta: <g_t, d_t>, <g_t, theta_t>, of the gradient before it was clipped.
-        m2, v1: |m_hat|^2, |v_hat|_1.
+        theta2: ``|theta_t|^2``.
+        d2, theta_d: ``|d_t|^2``, ``<theta_t, d_t>``.
+        g2: ``|g_t|^2``, of the gradient that the step used.
+        g_d, g_theta: ``<g_t, d_t>``, ``<g_t, theta_t>``, of the gradient before it was clipped.
+        m2, v1: ``|m_hat|^2``, ``|v_hat|_1``.
         logs, log_v, log_v2: the number of elements with v > 0, and the sums of log v_hat and its square over them.
-        next_g_d, next_g_theta: <g_(t+1), d_t>, <g_(t+1), theta_t>; NaN until the next step.
-        surprise: max g_t^2 / v_hat_(t-1); NaN in the first step.
+        next_g_d, next_g_theta: ``<g_(t+1), d_t>``, ``<g_(t+1), theta_t>``; NaN until the next step.
+        surprise: ``max g_t^2 / v_hat_(t-1)``; NaN in the first step.
     """
 
     elements: float
