@@ -334,6 +334,18 @@ def test_a_save_from_before_the_warmup_goes_on_from_the_count_in_its_states():
     assert rectified.rectify(counted, Linear(9)).param_groups[0]["warmup_clock"] == 3
 
 
+def test_a_save_of_the_first_release_goes_on_with_its_count():
+    params = parameters()
+    first = rectified.rectify(torch.optim.SGD(params, lr=0.01), Linear(9))
+    train(first, params, range(1, 6))
+    saved = copy.deepcopy(first.state_dict())
+    saved["param_groups"][0]["warmup_steps"] = saved["param_groups"][0].pop("warmup_clock")
+    optimizer = rectified.rectify(torch.optim.SGD(params, lr=0.01), Linear(9))
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["warmup_clock"] == 5
+    assert "warmup_steps" not in optimizer.param_groups[0]
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
 def test_a_copy_goes_on_by_itself(copied):
     params = parameters()

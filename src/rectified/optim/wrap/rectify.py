@@ -13,6 +13,10 @@ from ..step.options import CLOCK, Group
 from .compat import unwrapped
 from .scaling import OnZero, Scaling
 
+_OLD_CLOCK = (
+    "warmup_steps"  # the key of a group's step count in saves of 0.1.0, which is also ScheduleFree's own option
+)
+
 
 def rectify(
     optimizer: torch.optim.Optimizer,
@@ -192,9 +196,12 @@ class Warmed(Optimizer):
         Raises:
             ValueError: the state does not fit the wrapped optimizer, or a count is invalid; nothing is changed then.
         """
-        load(unwrapped(self.optimizer), self.optimizer.load_state_dict, state_dict)
+        inner = unwrapped(self.optimizer)
+        load(inner, self.optimizer.load_state_dict, state_dict)
         for group in self.param_groups:
-            self.scaling.clock(unwrapped(self.optimizer), group)
+            if CLOCK not in group and _OLD_CLOCK in group and _OLD_CLOCK not in inner.defaults:
+                group[CLOCK] = group.pop(_OLD_CLOCK)
+            self.scaling.clock(inner, group)
 
     def register_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> Any:
         return self.optimizer.register_state_dict_pre_hook(hook, prepend)
