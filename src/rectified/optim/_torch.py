@@ -121,6 +121,16 @@ def register_first_pre_hook(optimizer: torch.optim.Optimizer, hook: Callable[...
     return handle
 
 
+def after_backward(callback: Callable[[], None]) -> None:
+    """Call something at the end of the backward pass that is running, called from one of its hooks.
+
+    DistributedDataParallel averages gradients in a callback of the same kind, which may be queued after this one, but
+    not after one that is queued while callbacks run.
+    """
+    queue = torch.autograd.Variable._execution_engine.queue_callback
+    queue(lambda: queue(callback))
+
+
 def _unless_compiled(kept_out: Callable[P, T]) -> Callable[P, T]:
     """Wrap a torch method so that torch._dynamo is used only once it has been imported.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from ..optim._torch import after_backward
 from .adam_state import Factors, Watched, before_step, flat_copy, local_of
 
 _AMBIGUOUS = 1024.0  # a GradScaler's scale, or a gradient clipped to a thousandth of its norm
@@ -39,10 +40,7 @@ class Clipping:
         """Measure the norm at the end of this backward pass; the last one has the sum of all."""
         self._norm = None
         if self.is_due:
-            # DistributedDataParallel averages the gradients over processes in a callback of the same kind. It may be
-            # queued after this one, but not after one that is queued while callbacks run.
-            queue = torch.autograd.Variable._execution_engine.queue_callback
-            queue(lambda: queue(self._measure))
+            after_backward(self._measure)
 
     def _measure(self) -> None:
         if self._p is not None and self._p.grad is not None:  # a step in backward frees it

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..optim._torch import has_step_hooks
+from ..optim.step.dtensor import is_sharded, whole
 from ..optim.step.options import value_of
 from .adam_state import (
     Factors,
@@ -161,7 +162,7 @@ class Probe:
                 the observed steps only, for the gain ratio. It should use the same random numbers for dropout; those
                 that it draws do not change the run. Give the probe the model if it has buffers that move.
             grad_norm: the norm of all gradients before they were clipped, which ``clip_grad_norm_`` returns. Needed
-                only if a GradScaler has unscaled them as well, or with FSDP2; otherwise clipping is measured.
+                only if a GradScaler has unscaled them as well; otherwise clipping is measured.
         """
         if isinstance(loss, Tensor) and not loss.is_cpu:
             self._waiting.append(loss.detach().reshape(()))
@@ -176,6 +177,8 @@ class Probe:
             opened.loss, opened.best_loss = self.losses[-1], self._best
             if grad_norm is not None:
                 used = math.sqrt(sum(s.g2 for _, s in opened.sums.values()))
+                if isinstance(grad_norm, Tensor) and is_sharded(grad_norm):
+                    grad_norm = whole(grad_norm)
                 opened.factor = float(grad_norm) / used if used else 1.0
             if again is not None:
                 opened.loss_after = self._second_loss(again)

@@ -199,8 +199,6 @@ class Warmed(Optimizer):
         inner = unwrapped(self.optimizer)
         load(inner, self.optimizer.load_state_dict, state_dict)
         for group in self.param_groups:
-            if CLOCK not in group and _OLD_CLOCK in group and _OLD_CLOCK not in inner.defaults:
-                group[CLOCK] = group.pop(_OLD_CLOCK)
             self.scaling.clock(inner, group)
 
     def register_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> Any:
@@ -227,6 +225,7 @@ def load(optimizer: torch.optim.Optimizer, load_state_dict: Callable[[Any], Any]
     entries = [(entry, dict(entry)) for entry in optimizer.state.values() if isinstance(entry, dict)]
     state = dict(optimizer.state)
     try:
+        state_dict = _with_new_clock(optimizer, state_dict)
         _refuse_counts(state_dict)
         load_state_dict(state_dict)
     except BaseException as error:
@@ -240,6 +239,17 @@ def load(optimizer: torch.optim.Optimizer, load_state_dict: Callable[[Any], Any]
         if isinstance(error, ValueError) or not isinstance(error, Exception):
             raise
         raise ValueError(f"this is not a state of {type(optimizer).__name__}: {error!r}") from error
+
+
+def _with_new_clock(optimizer: torch.optim.Optimizer, state_dict: Any) -> Any:
+    """A saved state with each group's step count under its key, also one saved by 0.1.0."""
+    if _OLD_CLOCK in optimizer.defaults:
+        return state_dict
+    groups = [
+        group if CLOCK in group else {CLOCK if name == _OLD_CLOCK else name: x for name, x in group.items()}
+        for group in state_dict["param_groups"]
+    ]
+    return {**state_dict, "param_groups": groups}
 
 
 def _refuse_counts(state_dict: Any) -> None:
