@@ -13,11 +13,12 @@ from matplotlib.colors import to_rgb
 from rectified.figures.drawing import saved
 from rectified.figures.style import COLORS, INK, MUTED, PAPER, canvas, look
 from rectified.figures.table import markdown
-from rectified.probe.verdict import EDGE, MINIMUM
+from rectified.probe.probe_verdict import EDGE, MINIMUM
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "truth_set"))
 
-from score import SWEPT, Cell, Record, advice, answered, calls, cells, read, scores
+from score import SWEPT, Cell, Record, answered, calls, cells, read, scores
+from score_trials import advice
 
 __all__ = ["answers", "by_reach", "called", "cells", "picture", "read", "regrets", "tried"]
 

@@ -25,7 +25,7 @@ from rectified import Adam
 from rectified.probe import TrialRun, trial
 
 STEPS = 200
-SEEDS = (10, 11, 12, 13, 14)  # none of the sweep's; score.py also counts what the first three would advise
+SEEDS = (10, 11, 12, 13, 14)  # none of the sweep's; score_trials.py also counts what the first three would advise
 
 Key = tuple[str, float, float]
 

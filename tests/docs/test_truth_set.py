@@ -9,12 +9,13 @@ import pytest
 
 import drawn
 from pages import DOCS
-from rectified.probe.verdict import HITS
+from rectified.probe.probe_verdict import HITS
 
 sys.path += [str(DOCS), str(DOCS.parent / "benchmarks" / "truth_set")]
 
 import need
 import score
+import score_trials
 
 FILE = DOCS.parent / "benchmarks" / "results" / "truth_set.jsonl.gz"
 SIGNALS = ("step", "lr", "loss", "update_rms", "size", "angle", "angle_ratio", "gain_left", "snr", "spread")
@@ -110,8 +111,8 @@ def test_the_advice_of_a_trial_is_compared_with_whole_runs():
     for r, name in advised.items():
         losses = {arm: [0.5 if arm == name else 1.0] * 3 + [9.0] for arm in ("as is", "warmup 80%", "lr / 3")}
         trials.append({"task": "toy", "lr": 10.0**r, "beta2": 0.999, "steps": 200, "losses": losses})
-    found = score.advice(score.cells(records), trials, seeds=3)
-    assert found == score.Advice(trials=4, advised=2, better=1, worse=1, unknown=1, missed=0, steps=1800)
+    found = score_trials.advice(score.cells(records), trials, seeds=3)
+    assert found == score_trials.Advice(trials=4, advised=2, better=1, worse=1, unknown=1, missed=0, steps=1800)
 
 
 def test_the_interval_over_tasks_is_wider_than_over_cells():

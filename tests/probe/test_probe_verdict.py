@@ -8,7 +8,7 @@ from torch import nn
 
 import rectified
 from rectified import Probe
-from rectified.probe.verdict import SHARE, SHORT
+from rectified.probe.probe_verdict import SHARE, SHORT
 from rectified.warmup import Linear
 
 EVEN, UNEVEN = torch.ones(8, dtype=torch.float64), torch.logspace(-3, 3, 8, dtype=torch.float64)

@@ -17,8 +17,8 @@ import drawn
 from browser import CHROMIUM, browse
 from rectified import Probe
 from rectified.probe import Arm, Difference, Observation, Signals, TrialResult, Verdict
+from rectified.probe.probe_verdict import reaches
 from rectified.probe.report import as_json, as_table, page, plots, write_files, write_tensorboard
-from rectified.probe.verdict import reaches
 
 SIGNALS = [field.name for field in fields(Signals)]
 DRAWN = {

@@ -10,10 +10,10 @@ from torch import nn
 
 import rectified
 from rectified.probe import Probe, TrialRun, Verdict, trial, watch
+from rectified.probe.probe_verdict import SHARE, SHORT
 from rectified.probe.snapshot import Snapshot
 from rectified.probe.trial import _batches, _lengths, _scaled_lr, _train, _without_own_warmup
 from rectified.probe.trial_result import AS_IS, Arm, difference, result_of
-from rectified.probe.verdict import SHARE, SHORT
 from rectified.warmup import Linear, UntunedLinear
 
 

@@ -2,10 +2,10 @@
 
 from .check import check
 from .finding import Finding
+from .probe_verdict import Verdict
 from .signals import Observation, Signals, StepSums
 from .trial import TrialProgress, TrialRun, trial, watch
 from .trial_result import Arm, Difference, TrialResult
-from .verdict import Verdict
 from .watch import Probe
 
 __all__ = [

@@ -16,9 +16,9 @@ from ..figures.plot import Line, Mark, Plot
 from ..figures.style import Style
 from ..figures.table import Table
 from ..files import write
+from .probe_verdict import FIRST_STEPS, MINIMUM, Verdict, reaches
 from .signals import Observation, Signals
 from .trial_result import TrialResult
-from .verdict import FIRST_STEPS, MINIMUM, Verdict, reaches
 from .watch import Probe
 
 _FAR = 1000.0  # a signal whose largest value is so many times its smallest is drawn on a logarithmic axis

@@ -24,9 +24,9 @@ from ..optim.step.options import value_of
 from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
 from ..warmup import Linear
+from .probe_verdict import SHARE, SHORT, Verdict
 from .snapshot import Snapshot, generators, kept_generators, set_generators
 from .trial_result import AS_IS, Arm, TrialResult, result_of
-from .verdict import SHARE, SHORT, Verdict
 from .watch import Probe
 
 SHARES = (0.05, 0.2, SHARE)  # of the run; SHORT takes the place of the first where that is advised

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from statistics import mean, stdev
 
-from .verdict import Verdict
+from .probe_verdict import Verdict
 from .watch import Probe
 
 CONFIDENCE = 0.95  # of all arms' intervals together

@@ -28,9 +28,9 @@ from .adam_state import (
 )
 from .assumptions import Clipping, StepCheck
 from .play.own_warmup import omega_function
+from .probe_verdict import Verdict, verdict_of
 from .signals import Observation, StepSums, signals
 from .snapshot import Buffers, kept_generators
-from .verdict import Verdict, verdict_of
 
 _CHECKED = 8  # observed steps that are compared with the moments
 _PENDING = 256  # losses that may wait on a device before they are read

@@ -1,6 +1,6 @@
 """The rules of a check. Each file opens with what its rules find and when they are wrong.
 
-A rule is a function of a :class:`~rectified.probe.play.Played` that yields findings. `RULES` is the whole list.
+A rule is a function of a :class:`~rectified.probe.play.played.Played` that yields findings. `RULES` is the whole list.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,13 +9,12 @@ from ..finding import Finding
 from ..play.played import Played
 from . import (
     clocks,
-    doubled,
     end,
     first_step,
+    how_many,
     length,
     lr_values,
     memory,
-    missing,
     parameters,
     precision,
     schedulers,
@@ -37,9 +36,9 @@ RULES: tuple[Rule, ...] = (
     length.outlives_run,
     length.large_part_of_run,
     length.peak_not_reached,
-    doubled.two_warmups,
-    doubled.two_schedulers,
-    missing.no_warmup,
+    how_many.two_warmups,
+    how_many.two_schedulers,
+    how_many.no_warmup,
     first_step.zero,
     first_step.spike,
     end.past_its_end,
