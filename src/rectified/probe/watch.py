@@ -59,7 +59,7 @@ class _Open:
 
 
 class Probe:
-    r"""Watches a run with Adam, AdamW, RAdam or another torch optimizer that keeps Adam's moments.
+    r"""Watches a run with Adam, AdamW, RAdam or another torch optimizer that steps by Adam's moments.
 
     On a log-spaced schedule of steps it reads parameters, gradients and moments, and computes the signals of
     :class:`~rectified.probe.signals.Signals`. It changes nothing: a run with a probe is equal bit for bit to one
