@@ -5,7 +5,7 @@ ENV = .venv-torch-$(VERSION)
 ENV_PYTHON = $(ENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # What needs neither the study nor a trainer.
 OPTIM_TESTS := tests/optim tests/theory $(patsubst %,tests/test_%.py,warmup clocks files import links) \
-	src/rectified/optim src/rectified/theory src/rectified/warmup.py
+	src/rectified/optim src/rectified/theory src/rectified/warmup
 # What is read, in American English.
 SPELLED := src tests docs benchmarks tools examples $(wildcard *.md)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -19,6 +19,7 @@ from rectified import cli, optim, warmup
 from rectified.study.config import methods
 from rectified.study.config.method import PartOfRun
 from rectified.warmup import Constant, Warmup
+from rectified.warmup.plain import KINDS
 from rectified.workloads import tasks
 from rectified.workloads.tasks import TASKS, BaseTask
 
@@ -106,8 +107,8 @@ def places_of_a_warmup(name, kind):
     in_help = short is not None and re.search(rf"\+{short}(?![a-z])", help_of_study()) is not None
     plain = kind is Constant  # no warmup at all: a study calls it adam
     return {
-        f"src/rectified/warmup.py, __all__: {name}": name in warmup.__all__,
-        f"src/rectified/warmup.py, KINDS: {name}, so that a checkpoint can hold it": kind in warmup.KINDS,
+        f"src/rectified/warmup/__init__.py, __all__: {name}": name in warmup.__all__,
+        f"src/rectified/warmup/plain.py, KINDS: {name}, so that a checkpoint can hold it": kind in KINDS,
         f"src/rectified/study/config/methods.py, _WARMUPS or _LONG_WARMUPS: a name for {name}": plain
         or short is not None,
         f"src/rectified/cli/study_command.py, the help of --methods: adam+{short or 'its name'}": plain or in_help,

@@ -17,10 +17,9 @@ from rectified.warmup import (
     UntunedLinear,
     Warmup,
     effective_period,
-    from_plain,
     steps_until,
-    to_plain,
 )
+from rectified.warmup.plain import from_plain, to_plain
 
 ULP = 2.0**-52
 

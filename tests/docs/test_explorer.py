@@ -13,6 +13,7 @@ from browser import CHROMIUM, QUIET
 from pages import DOCS
 from rectified import theory
 from rectified.warmup import effective_period
+from rectified.warmup.plain import KINDS
 
 STATIC = DOCS / "site" / "static"
 BETAS = (0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
@@ -125,7 +126,7 @@ def test_it_has_every_warmup_and_its_numbers_are_pythons(tmp_path):
     found, said = browse(tmp_path, NUMBERS)
     assert said == []
     there = [made(name) for name in found[0]["warmups"]]
-    assert {type(warmup) for warmup in there} == set(warmups.KINDS)
+    assert {type(warmup) for warmup in there} == set(KINDS)
     assert {warmup.variance for warmup in there if isinstance(warmup, warmups.Rectified)} == set(warmups.VARIANCES)
     for beta2, here in zip(BETAS, found, strict=True):
         for kind, values in here["variances"].items():

@@ -258,6 +258,16 @@ def test_a_warmup_in_a_save_that_is_not_ours_loads_with_weights_only(warmup):
     assert all(type(x) in (int, float, str) for x in vars(warmup).values())
 
 
+def test_a_warmup_that_was_saved_when_the_warmups_were_one_module_loads(monkeypatch):
+    monkeypatch.setattr(Linear, "__module__", "rectified.warmup")  # as in 0.1.0
+    file = io.BytesIO()
+    torch.save(Linear(5), file)
+    monkeypatch.undo()
+    file.seek(0)
+    assert b"rectified.warmup.formulas" not in file.getvalue()
+    assert torch.load(file, weights_only=True) == Linear(5)
+
+
 @everyone
 def test_numbers_of_numpys_are_saved_as_pythons_own(make):
     numbers = {"weight_decay": np.float64(0.0)} | ({"lr": np.float32(0.01)} if has_lr(make) else {})

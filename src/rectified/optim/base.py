@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..warmup import Warmup, from_plain
+from ..warmup import Warmup
+from ..warmup.plain import from_plain
 from ._torch import (
     Optimizer,
     TensorList,

@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..warmup import Rectified, to_plain
+from ..warmup import Rectified
+from ..warmup.plain import to_plain
 from .step.low_precision import NARROW
 
 __all__ = ["from_optimi", "from_pytorch_optimizer", "from_radam"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..warmup import first_at
+from ..warmup.period import first_at
 from .base import BaseOptimizer
 from .step.clock import number_in
 from .step.options import Group, value_of

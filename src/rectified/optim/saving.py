@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..warmup import KINDS, to_plain
+from ..warmup.plain import KINDS, to_plain
 from .step.clock import number_in, refuse_count
 from .step.options import CLOCK, Group
 
 if TYPE_CHECKING:
     from .base import BaseOptimizer
 
-# So that torch.load(weights_only=True) accepts states with warmup objects, which other code may have saved.
-torch.serialization.add_safe_globals(list(KINDS))
+# So that torch.load(weights_only=True) accepts states with warmup objects, which other code may have saved, also with
+# 0.1.0, in which rectified.warmup was one module.
+torch.serialization.add_safe_globals([*KINDS, *((kind, f"rectified.warmup.{kind.__name__}") for kind in KINDS)])
 
 
 def save_warmup(group: Group) -> Group:

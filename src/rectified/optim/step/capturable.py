@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...warmup import Warmup, to_plain
+from ...warmup import Warmup
+from ...warmup.plain import to_plain
 from .. import _torch
 from .._torch import TensorList
 from .kernels import Tensors, step_on

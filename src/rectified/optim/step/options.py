@@ -7,7 +7,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ...warmup import Rectified, Warmup, as_warmup
+from ...warmup import Rectified, Warmup
+from ...warmup.base import as_warmup
 from .._torch import has_values
 from .low_precision import Rounding
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup, as_warmup
+from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup
+from ...warmup.base import as_warmup
 from ..step.clock import number_in
 from ..step.options import Group
 

@@ -6,7 +6,9 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakMethod, finalize, ref
 import torch
 from torch import Tensor
 
-from ...warmup import Warmup, as_warmup, steps_until, to_plain
+from ...warmup import Warmup, steps_until
+from ...warmup.base import as_warmup
+from ...warmup.plain import to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
 from ..step.options import CLOCK, Group, omega_at, undebiased

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...warmup import first_at
+from ...warmup.period import first_at
 
 SAME = 1e-6  # a share of the peak: smaller differences are rounding
 NEARLY = 0.9  # of the peak: no warmup, or one that only approaches its end has ended

@@ -12,7 +12,8 @@ import torch
 from ...messages import shown
 from ...optim import Adam, RAdam, rectify
 from ...optim.explain import omegas_of
-from ...warmup import Warmup, first_at
+from ...warmup import Warmup
+from ...warmup.period import first_at
 from ...workloads.numbers import learning_rate
 from ...workloads.user_code import users_code
 from .controls import MeanOmega, SmallerLr, control_name

@@ -55,8 +55,8 @@ from ...warmup import (
     UntunedExponential,
     UntunedLinear,
     Warmup,
-    as_warmup,
 )
+from ...warmup.base import as_warmup
 from ...workloads.numbers import learning_rate
 from ...workloads.specs import check_length, read_arguments, read_options
 from ...workloads.user_code import imported, users_code

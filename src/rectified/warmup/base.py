@@ -1,0 +1,74 @@
+"""What a warmup is, and any object with an omega as one."""
+
+from typing import Any, Literal, get_args
+
+#: What a step does while omega is 0, ``"momentum"`` (theta <- theta - lr * m_hat) or ``"hold"`` (theta stands still).
+Start = Literal["momentum", "hold"]
+
+
+class Warmup:
+    """A factor omega(t; beta2) in [0, 1] in front of step t's update; a subclass defines :meth:`omega`.
+
+    Attributes:
+        start: what a step does while omega is 0. ``"hold"``: m and v move, the parameters stand still; ``"momentum"``:
+            theta <- theta - lr * m_hat.
+        m_delay: number of first steps in which only v moves; m's bias correction counts from their end.
+
+    >>> import math
+    >>> from rectified.warmup import effective_period
+    >>> class Cosine(Warmup):
+    ...     def omega(self, t, beta2):
+    ...         return 0.5 - 0.5 * math.cos(math.pi * min(t / 100, 1))
+    >>> round(Cosine().omega(50, beta2=0.999), 3), Cosine().start, round(effective_period(Cosine(), beta2=0.999), 3)
+    (0.5, 'hold', 49.5)
+    """
+
+    start: Start = "hold"
+    m_delay: int = 0
+
+    def omega(self, t: int, beta2: float) -> float:
+        """The factor omega of step t = 1, 2, ..."""
+        raise NotImplementedError(f"{type(self).__name__} is a Warmup without omega(t, beta2): define it")
+
+    def check(self, beta2: float) -> None:
+        """Raise ValueError for a beta2 at which this warmup cannot work; called when an optimizer is created."""
+
+    def period(self, beta2: float) -> float | None:
+        """The effective warmup period in closed form; None if there is none (see :func:`effective_period`)."""
+        return None
+
+
+class _Adapted(Warmup):
+    """Adapts a user's object with an omega to a :class:`Warmup`, with defaults for what it lacks."""
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+        self.omega = own.omega  # type: ignore[method-assign]
+        for name in ("start", "m_delay", "check", "period"):
+            if hasattr(own, name):
+                setattr(self, name, getattr(own, name))
+
+    def __repr__(self) -> str:
+        return repr(self.own)
+
+
+def as_warmup(given: Any) -> Warmup:
+    """Convert what an optimizer was given to a :class:`Warmup`: a warmup, or any object with an omega.
+
+    Raises:
+        TypeError: it has no ``omega(t, beta2)``, or is a class instead of an object.
+        ValueError: its ``start`` is unknown.
+
+    >>> as_warmup("linear")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    TypeError: warmup is 'linear'; it must be a rectified.warmup.Warmup, such as Linear(500) ...
+    """
+    if isinstance(given, type) or not (isinstance(given, Warmup) or callable(getattr(given, "omega", None))):
+        raise TypeError(
+            f"warmup is {given!r}; it must be a rectified.warmup.Warmup, such as Linear(500) or Rectified(), or an "
+            "object of your own with omega(t, beta2)"
+        )
+    warmup = given if isinstance(given, Warmup) else _Adapted(given)
+    if warmup.start not in get_args(Start):
+        raise ValueError(f"warmup.start is {warmup.start!r}; it must be 'momentum' or 'hold'")
+    return warmup
