@@ -12,6 +12,7 @@ import rectified.warmup as warmups
 from browser import CHROMIUM, QUIET
 from pages import DOCS
 from rectified import theory
+from rectified.theory.rectification_term import VARIANCES
 from rectified.warmup import effective_period
 from rectified.warmup.plain import KINDS
 
@@ -127,7 +128,7 @@ def test_it_has_every_warmup_and_its_numbers_are_pythons(tmp_path):
     assert said == []
     there = [made(name) for name in found[0]["warmups"]]
     assert {type(warmup) for warmup in there} == set(KINDS)
-    assert {warmup.variance for warmup in there if isinstance(warmup, warmups.Rectified)} == set(warmups.VARIANCES)
+    assert {warmup.variance for warmup in there if isinstance(warmup, warmups.Rectified)} == set(VARIANCES)
     for beta2, here in zip(BETAS, found, strict=True):
         for kind, values in here["variances"].items():
             *at, limit = (float(value.replace("Infinity", "inf")) for value in values)
