@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..optim.base import BaseOptimizer
+from ..optim.observe.packs import Pack, local_of, packs, real_and_flat
 from ..optim.step.clock import number_in
-from ..optim.step.dtensor import is_sharded, local
+from ..optim.step.dtensor import is_sharded
 from ..optim.step.options import Group, value_of
 from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
@@ -17,8 +18,6 @@ from ..warmup import Warmup
 from .play.own_warmup import rectification_of
 from .signals import StepSums
 
-_CHUNK = 2**16  # elements per chunk on a CPU: a few MB of temporary tensors
-_CHUNK_ELSEWHERE = 2**22
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -205,41 +204,12 @@ def _direction(m_hat: Tensor, v_hat: Tensor, f: Factors) -> Tensor:
     return m_hat if f.momentum else m_hat / (v_hat.sqrt() + (f.eps or torch.finfo(v_hat.dtype).tiny))
 
 
-Pack = tuple[list[int], list[int], list[Tensor]]
 _COLUMNS = ("theta", "g", "m", "v")
 
 
 def _packs(several: Sequence[Watched], names: Sequence[str] = _COLUMNS) -> Iterator[Pack]:
-    """Tensors, gradients and moments as flat chunks of bounded size: small tensors together, large ones in pieces.
-
-    Yields:
-        The indexes of the tensors in a chunk, the number of elements of each, and one chunk for each name.
-    """
-    whose: list[int] = []
-    pieces: list[list[Tensor]] = []
-    filled = 0
-    for index, one in enumerate(several):
-        columns = _columns(one, names)
-        size = _CHUNK if columns[0].is_cpu else _CHUNK_ELSEWHERE
-        for begin in range(0, columns[0].numel(), size):
-            piece = [x[begin : begin + size] for x in columns]
-            if whose and filled + piece[0].numel() > size:
-                yield _packed(whose, pieces)
-                whose, pieces, filled = [], [], 0
-            whose.append(index)
-            pieces.append(piece)
-            filled += piece[0].numel()
-    if whose:
-        yield _packed(whose, pieces)
-
-
-def _packed(whose: list[int], pieces: list[list[Tensor]]) -> Pack:
-    dtype = torch.float64 if any(piece[0].dtype is torch.float64 for piece in pieces) else torch.float32
-    columns = [
-        torch.cat([x.to(dtype) for x in column]) if len(column) > 1 else column[0].to(dtype)
-        for column in zip(*pieces, strict=True)
-    ]
-    return whose, [piece[0].numel() for piece in pieces], columns
+    """Tensors, gradients and moments in chunks: one column for each name."""
+    return packs(_columns(one, names) for one in several)
 
 
 def _columns(one: Watched, names: Sequence[str] = _COLUMNS) -> list[Tensor]:
@@ -252,16 +222,6 @@ def _columns(one: Watched, names: Sequence[str] = _COLUMNS) -> list[Tensor]:
         "v": one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"]),
     }
     return [real_and_flat(local_of(found[name].detach())) for name in names]
-
-
-def real_and_flat(x: Tensor) -> Tensor:
-    """A tensor without dimensions; complex numbers as pairs of reals, which torch's Adam averages separately."""
-    return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).flatten()
-
-
-def local_of(x: Tensor) -> Tensor:
-    """This rank's part of a tensor."""
-    return local(x) if is_sharded(x) else x
 
 
 def reduced(rows: Tensor, several: Sequence[Watched], largest: bool = False) -> Tensor:

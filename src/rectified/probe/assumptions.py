@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..optim._torch import after_backward
-from .adam_state import Factors, Watched, before_step, flat_copy, local_of
+from ..optim.observe.packs import local_of
+from .adam_state import Factors, Watched, before_step, flat_copy
 
 _AMBIGUOUS = 1024.0  # a GradScaler's scale, or a gradient clipped to a thousandth of its norm
 _LARGE = 2**16  # elements of a parameter that is not copied

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...optim.base import BaseOptimizer
-from ..adam_state import local_of, real_and_flat
+from ...optim.observe.packs import local_of, real_and_flat
 from ..finding import Finding
 from ..play.own_warmup import number_of
 from ..play.played import Played, PlayedGroup

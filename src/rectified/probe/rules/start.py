@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from ...optim.observe.packs import real_and_flat
 from ...theory import rho_inf
-from ..adam_state import real_and_flat
 from ..finding import Finding
 from ..play.own_warmup import rectification_of
 from ..play.played import Played
