@@ -7,11 +7,12 @@ import torch
 
 import rectified
 from rectified.optim import contrib
-from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear
+from rectified.warmup import GuardedLinear, Linear, Rectified, SecondMomentOnly, UntunedLinear
 
 EVERYONE = {
     "Adam": rectified.Adam,
     "Adam, linear": partial(rectified.Adam, warmup=Linear(9)),
+    "Adam, guarded": partial(rectified.Adam, warmup=GuardedLinear(9)),
     "Adam-2k": partial(rectified.Adam, warmup=SecondMomentOnly(2), amsgrad=True),
     "AdamW": partial(rectified.AdamW, warmup=UntunedLinear()),
     "RAdam": rectified.RAdam,

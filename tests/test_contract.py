@@ -106,6 +106,8 @@ def places_of_a_warmup(name, kind):
     short = next((short for short, found in names_in_studies().items() if found is kind), None)
     in_help = short is not None and re.search(rf"\+{short}(?![a-z])", help_of_study()) is not None
     plain = kind is Constant  # no warmup at all: a study calls it adam
+    drawn = not kind.observes  # what depends on a run has no curve of its own, nor a twin that is a function of t
+    tests = "tests/roster.py, METHODS" if drawn else "tests/everyone.py, EVERYONE"
     return {
         f"src/rectified/warmup/__init__.py, __all__: {name}": name in warmup.__all__,
         f"src/rectified/warmup/plain.py, KINDS: {name}, so that a checkpoint can hold it": kind in KINDS,
@@ -117,11 +119,12 @@ def places_of_a_warmup(name, kind):
             re.search(rf"^\| `{name}\(", text("docs/choosing-a-warmup.md"), re.MULTILINE) is not None
         ),
         f"docs/reference/warmups.md: an autoclass of {name}": in_file("docs/reference/warmups.md", name),
-        f"docs/site/static/warmups.js, all: {name} for the explorer": in_file("docs/site/static/warmups.js", name),
+        f"docs/site/static/warmups.js, all: {name} for the explorer": not drawn
+        or in_file("docs/site/static/warmups.js", name),
         f"tests/test_warmup.py, WARMUPS: {name} with its twin from tests/reference.py": in_file(
             "tests/test_warmup.py", name
         ),
-        f"tests/roster.py, METHODS: an optimizer with {name}": in_file("tests/roster.py", name),
+        f"{tests}: an optimizer with {name}": in_file(tests.split(",")[0], name),
         f"CHANGELOG.md: {name}": in_file("CHANGELOG.md", name),
     }
 

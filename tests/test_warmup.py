@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import reference
 from rectified.warmup import (
     Constant,
+    GuardedLinear,
     Linear,
     Rectified,
     SecondMomentOnly,
@@ -36,6 +37,7 @@ WARMUPS = [
     (UntunedExponential(), reference.untuned_exponential, 0.0),
     (Linear(1), lambda t, b: reference.linear(t, b, 1), 0.0),
     (Linear(700), lambda t, b: reference.linear(t, b, 700), 0.0),
+    (GuardedLinear(700), lambda t, b: reference.linear(t, b, 700), 0.0),  # where nothing is observed
     (SecondMomentOnly(0), lambda t, b: reference.hold(t, b, 0), 0.0),
     (SecondMomentOnly(2000), lambda t, b: reference.hold(t, b, 2000), 0.0),
 ]

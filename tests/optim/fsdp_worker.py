@@ -19,13 +19,14 @@ from torch.distributed.tensor import DTensor
 import rectified
 from rectified.optim import contrib
 from rectified.optim.step.kernels import fused
-from rectified.warmup import Rectified, UntunedLinear
+from rectified.warmup import GuardedLinear, Rectified, UntunedLinear
 from trajectories import FusedCalls
 
 METHODS = {
     "radam": lambda params: rectified.RAdam(params, lr=0.01),
     "radam-hold": lambda params: rectified.RAdam(params, lr=0.01, start="hold", weight_decay=0.1),
     "adamw": lambda params: rectified.AdamW(params, lr=0.01, warmup=UntunedLinear(), amsgrad=True),
+    "guarded": lambda params: rectified.AdamW(params, lr=0.3, warmup=GuardedLinear(5)),
     "capturable": lambda params: rectified.RAdam(params, lr=0.01, capturable=True),
 }
 # Of the others some need a whole tensor's norm, or the whole model's.
@@ -40,6 +41,7 @@ OTHERS = {
     "adam-hd": lambda params: contrib.AdamHD(params, lr=0.01, hyper_lr=1e-4),
     "cocob": lambda params: contrib.COCOB(params),
     "yellowfin": lambda params: contrib.YellowFin(params, first_lr=0.01, beta=0.9, clip=True),
+    "guarded": lambda params: rectified.rectify(torch.optim.AdamW(params, lr=0.3), GuardedLinear(5)),
     "wrapped": lambda params: rectified.rectify(torch.optim.NAdam(params, lr=0.01)),
 }
 STEPS, HALF = 14, 8

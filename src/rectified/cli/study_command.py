@@ -32,8 +32,8 @@ Comma-separated methods, with options in parentheses: adam, adamw, sgd, radam, r
 radam-ema, radam-hold, radam-4hold, radam-4adam, radam-4momentum-4adam, adam-eps, rmsprop, nadam, adadelta, lamb,
 gi-adam, random-v0-adam, stable-adamw, sgd-hd, adam-hd, cocob, yellowfin, adam(beta2=0.95), sgd(lr=0.1). With a
 warmup: adam+untuned-linear, adam+untuned-exponential, adam+linear-500 (steps), adam+linear-10% (of the run),
-adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Without the warmup, at its average
-learning rate: matched-lr(radam). Any other optimizer by its import path:
+adam+guarded-linear-10%, adam+second-moment-only-500, rmsprop+rectified, adam+my_warmups.Cosine(100). Without the
+warmup, at its average learning rate: matched-lr(radam). Any other optimizer by its import path:
 "torch.optim.NAdam(betas=(0.9,0.99))", torch.optim.NAdam+linear-500, pytorch_optimizer.AdaBound,
 schedulefree.RAdamScheduleFree.
 """)

@@ -8,16 +8,21 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import Rectified, Warmup
+from ..warmup.base import as_warmup
 from ._torch import TensorList
 from .base import BaseOptimizer, Work
+from .observe.feedback import Part, observe
+from .observe.memory import observing
+from .observe.slopes import LastStep
 from .step.capturable import Row, capturable_step, foreach_on_device, fused_on_device
 from .step.chunking import in_parts
+from .step.clock import number_in
 from .step.differentiable import differentiable_step
 from .step.kernels import Kernel, Tensors, alike, foreach, fused, why_not_fused
 from .step.low_precision import NARROW, Rounding
-from .step.options import Group, check_rounding, options_from
+from .step.options import Group, check_rounding, options_from, value_of
 from .step.plan import Found
-from .step.update import Coefficients, Numbers, coefficients, numbers, omega_of
+from .step.update import Coefficients, Numbers, coefficients, correction, numbers, omega_of
 from .step.warn import warn_of_huge_start
 
 
@@ -86,6 +91,7 @@ class Adam(BaseOptimizer):
     Reference: arXiv:1412.6980; for the warmups see :mod:`rectified.warmup`.
     """
 
+    OBSERVABLE = True
     STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "compensation")  # torch's names, in the order of Tensors
     DEPENDS_ON = (*BaseOptimizer.DEPENDS_ON, "amsgrad", "state_dtype", "rounding")
 
@@ -115,6 +121,7 @@ class Adam(BaseOptimizer):
         """Take the planned steps: compute the numbers of every bucket first, which may raise, then run the kernels."""
         self._refuse_capture()
         grad_scale, found_inf = self._from_scaler()
+        self._observe(work, grad_scale)
         numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
         warn_of_huge_start(self, numbered)
         for (group, plan, found), pairs in zip(work, numbered, strict=True):
@@ -129,6 +136,41 @@ class Adam(BaseOptimizer):
             plan.advance()
             if pairs:
                 group["omega"] = pairs[0][1].omega  # for the parameters with the most steps
+
+    def _observe(self, work: list[Work], grad_scale: Tensor | None) -> None:
+        """Pass what the last step did to the warmups that observe the run; omega of this step depends on it."""
+        parts, idle = [], set()
+        for group, plan, found in work:
+            if not self.observes(group, found):
+                continue
+            warmup = as_warmup(group["warmup"])
+            for here in found:
+                before = here.bucket.t - here.bucket.again
+                # A parameter that is listed twice counts once.
+                knows = before and not here.bucket.again
+                last = [self._last_step(group, warmup, here, before, grad_scale)] if knows else []
+                parts.append(Part(group, warmup, here.t, before, group["lr"], last))
+            for i in plan.idle:
+                idle.add((id(group), int(number_in(self.state.get(group["params"][i], {}).get("step", 0)))))
+        if parts:
+            observe(parts, self.__dict__.get("_loss"), idle)
+
+    def _last_step(self, group: Group, warmup: Warmup, here: Found, t: int, grad_scale: Tensor | None) -> LastStep:
+        """The last step of a bucket, which was its step t."""
+        beta1, beta2 = map(value_of, group["betas"])
+        root_c2 = correction(beta2, t) ** 0.5
+        m, v, v_max, _ = here.states
+        return LastStep(
+            owners=here.owners,
+            grads=here.grads,
+            m=m,
+            v=v_max or v,
+            c1=correction(beta1, max(1, t - warmup.m_delay)),
+            root_c2=root_c2,
+            eps=group["eps"] if group["eps_hat"] else group["eps"] * root_c2,
+            maximize=group["maximize"],
+            grad_scale=grad_scale,
+        )
 
     def _numbers(self, group: Group, found: list[Found], grad_scale: Tensor | None) -> list[tuple[Found, Numbers]]:
         """Each bucket of a group with the numbers of its step; empty for a group that is counted on the device."""
@@ -161,6 +203,11 @@ class Adam(BaseOptimizer):
     def check(self, group: Group) -> None:
         super().check(group)
         check_rounding(group)
+        if group["capturable"] and observing(group.get("warmup")):
+            raise ValueError(
+                f"{group['warmup']!r} observes the run, whose sums the host reads at every step, and capturable steps "
+                "never wait for the host: use capturable=False, or a warmup that is a function of t, such as Linear"
+            )
         for name in ("variance", "threshold", "start"):
             if name in group and "warmup" in group:
                 raise ValueError(

@@ -23,11 +23,12 @@ from ._torch import (
     set_grad_enabled,
     version_of,
 )
+from .observe.memory import FromMemory, memories, observing
 from .saving import read_save, save_warmup
 from .step.capturable import Row
 from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
 from .step.make_plan import make_plan
-from .step.options import Group, check_options, check_paths, check_warmup, plain
+from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
 from .step.plan import Found, Plan
 from .step.update import omega_of
 from .step.warn import log_fallback_reasons
@@ -51,8 +52,11 @@ class BaseOptimizer(Optimizer):
     """Whether the step is elementwise, so that each rank may step its own shards of a DTensor."""
     DEPENDS_ON: ClassVar[tuple[str, ...]] = ("foreach", "fused", "differentiable", "capturable")
     """Options that affect states and kernels: a change of one rebuilds the plan."""
+    OBSERVABLE: ClassVar[bool] = False
+    """Whether a warmup may observe the run: the step is Adam's, so that the moments show what it was."""
 
     _plans: list[Plan]
+    _loss: Loss | None = None
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         takes = _keywords(type(self))
@@ -70,6 +74,11 @@ class BaseOptimizer(Optimizer):
         check_options(group)
         check_paths(group)
         check_warmup(group.get("warmup"), self.beta2(group))
+        if not self.OBSERVABLE and observing(group.get("warmup")):
+            raise ValueError(
+                f"{group['warmup']!r} observes Adam's steps, and {type(self).__name__} takes others: use it with Adam "
+                "or AdamW, or a warmup that is a function of t, such as Linear"
+            )
 
     def beta2(self, group: Group) -> Any:
         """The decay rate of the second moment, on which the warmup depends; NaN if there is none."""
@@ -78,7 +87,14 @@ class BaseOptimizer(Optimizer):
     def warmup(self, group: Group) -> Warmup | None:
         """The group's warmup, or None."""
         given = group.get("warmup")
-        return given if given is None or isinstance(given, Warmup) else check_warmup(given, self.beta2(group))
+        found = given if given is None or isinstance(given, Warmup) else check_warmup(given, self.beta2(group))
+        return FromMemory(found, memories(group)) if found is not None and found.observes else found
+
+    def observes(self, group: Group, found: list[Found]) -> bool:
+        """Whether a group has a warmup that observes the run and is not over for all of these parameters."""
+        if not observing(group.get("warmup")):
+            return False
+        return bool(group.get(OBSERVED)) or any(here.bucket.t == 0 for here in found)
 
     def omega(self, group: Group, t: int) -> float:
         """The warmup's factor for step t."""
@@ -146,6 +162,7 @@ class BaseOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+            self._loss = loss
         graded = torch.is_grad_enabled()
         set_grad_enabled(self.defaults.get("differentiable", False))
         try:
@@ -153,6 +170,7 @@ class BaseOptimizer(Optimizer):
                 self.take(self._planned())
         finally:
             set_grad_enabled(graded)
+            self._loss = None  # which may hold a graph
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
@@ -161,6 +179,10 @@ class BaseOptimizer(Optimizer):
     @disable_dynamo
     def _untraced_step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         return self._hooked_step(closure) if type(self).step is BaseOptimizer.step else self._step(closure)
+
+    def observe_loss(self, loss: Loss) -> None:
+        """Pass the loss to a warmup that observes it, before the next step; not needed if that step has a closure."""
+        self._loss = loss
 
     def skips(self) -> bool:
         """Whether a GradScaler requires this step to be skipped."""
@@ -239,6 +261,8 @@ class BaseOptimizer(Optimizer):
         group.update({name: plain(x) for name, x in group.items() if name != "params"})
         for name, x in {**self._fixed, "omega": None}.items():
             group.setdefault(name, x)
+        if observing(group.get("warmup")):
+            group.setdefault(OBSERVED, ())
 
     def restart_warmup(self, group: int | None = None) -> None:
         """Restart the warmup of one group or of every group, for an lr restart, new data or fine-tuning.
@@ -266,6 +290,8 @@ class BaseOptimizer(Optimizer):
             for p in chosen["params"]:
                 if self.state.get(p):
                     self._restart(p, chosen)
+            if chosen.get(OBSERVED):
+                chosen[OBSERVED] = ()
 
     @torch.no_grad()
     def _restart(self, p: Tensor, group: Group) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from ..warmup.period import first_at
 from .base import BaseOptimizer
+from .observe.memory import observing
 from .step.clock import number_in
 from .step.options import Group, value_of
 from .wrap.compat import unwrapped
@@ -28,9 +29,10 @@ class Explanation:
         phase: ``"start: hold"``, in which parameters do not move, ``"start: momentum"``, ``"warmup"`` or ``"full"``
             (omega = 1).
         start_left: the steps left in the start, including this one; None if it never ends.
-        until_09: the steps before the first one with omega >= 0.9; None if there is none.
+        until_09: the steps before the first one with omega >= 0.9; None if there is none, or it depends on the run.
         until_full: the steps before the first one with omega = 1 or, if omega only approaches 1, omega >= 0.999; None
-            if there is none.
+            if there is none, or it depends on the run.
+        observes: whether the warmup observes the run and is not over; omega is then that of the last step.
     """
 
     group: int
@@ -43,6 +45,7 @@ class Explanation:
     start_left: int | None
     until_09: int | None
     until_full: int | None
+    observes: bool = False
 
     def __str__(self) -> str:
         taken = "no step taken" if self.t == 1 else "1 step taken" if self.t == 2 else f"{self.t - 1} steps taken"
@@ -50,7 +53,9 @@ class Explanation:
         line += f", lr {self.lr:.3g} * omega {self.omega:.3g}"
         if self.start_left:
             line += f"; {self.start_left} step{'s' if self.start_left > 1 else ''} of start left"
-        if self.until_full:
+        if self.observes:
+            line += "; the next omegas depend on the run"
+        elif self.until_full:
             line += f"; the warmup ends in {self.until_full} steps, at step {self.t + self.until_full}"
         elif self.until_full is None and self.until_09:
             line += f"; omega reaches 0.9 in {self.until_09} steps, but never 1"
@@ -100,6 +105,9 @@ def explain(optimizer: Any) -> list[Explanation]:
                 effective = lr if momentum else 0.0
             left, until = (first_at(omega_at, level, after=t - 1) for level in (5e-324, 0.9))
             full = _end(omega_at, after=t - 1)
+            observes = omega < 1 and observing(group.get("warmup") if scaling is None else scaling.warmup)
+            if observes:
+                until = full = None
             found.append(
                 Explanation(
                     group=index,
@@ -112,6 +120,7 @@ def explain(optimizer: Any) -> list[Explanation]:
                     start_left=None if left is None else left - t,
                     until_09=None if until is None else until - t,
                     until_full=None if full is None else full - t,
+                    observes=observes,
                 )
             )
     return found
@@ -129,7 +138,7 @@ def omegas_of(optimizer: torch.optim.Optimizer, index: int) -> Callable[[int], f
     group = optimizer.param_groups[index]
     if scaling is not None:
         moment = scaling.moment(optimizer, index, group)
-        return lambda t: scaling.omega(t, moment)
+        return lambda t: scaling.omega(t, moment, group)
     if isinstance(optimizer, BaseOptimizer):
         return lambda t: optimizer.omega(group, t)
     return lambda t: 1.0

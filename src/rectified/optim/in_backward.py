@@ -11,6 +11,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from .adam import Adam
+from .observe.memory import observing
 from .step.dtensor import is_sharded
 from .step.plan import Plan
 from .wrap.compat import unwrapped
@@ -41,8 +42,8 @@ class StepInBackward:
 
     Raises:
         TypeError: the optimizer is not an Adam, AdamW or RAdam of rectified.
-        ValueError: max_norm is not positive, the optimizer is differentiable, or there are several processes and a
-            parameter is neither sharded by FSDP2 nor `unshared`.
+        ValueError: max_norm is not positive, the optimizer is differentiable, its warmup observes the run, or there
+            are several processes and a parameter is neither sharded by FSDP2 nor `unshared`.
         RuntimeError: from a GradScaler's ``step``, unless it raises itself because it found no gradients.
 
     >>> import torch, rectified
@@ -64,6 +65,11 @@ class StepInBackward:
             raise ValueError(f"max_norm is {max_norm!r}; it must be a positive number, or None for no clipping")
         if optimizer.defaults["differentiable"]:
             raise ValueError("a differentiable step cannot be taken during backward: its gradients are still needed")
+        if any(observing(group.get("warmup")) for group in optimizer.param_groups):
+            raise ValueError(
+                "a warmup that observes the run sums over all gradients of a step, and during backward they are never "
+                "there at once: step after backward, or use a warmup that is a function of t, such as Linear"
+            )
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if several and not unshared and not all(map(is_sharded, params)):

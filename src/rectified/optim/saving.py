@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..warmup.plain import KINDS, to_plain
+from .observe.memory import refuse_memories
 from .step.clock import number_in, refuse_count
-from .step.options import CLOCK, Group
+from .step.options import CLOCK, OBSERVED, Group
 
 if TYPE_CHECKING:
     from .base import BaseOptimizer
@@ -43,9 +44,10 @@ def read_save(optimizer: "BaseOptimizer", state_dict: dict[str, Any]) -> tuple[l
             )
         keys.update(zip(saved["params"], ours["params"], strict=True))
         options = {name: deepcopy(x) for name, x in saved.items() if name not in ("params", "param_names")}
-        rest = {name: x for name, x in ours.items() if name not in options and name != CLOCK}
+        rest = {name: x for name, x in ours.items() if name not in options and name not in (CLOCK, OBSERVED)}
         if CLOCK in options:
             refuse_count(options[CLOCK], f"group {len(groups)}", ValueError)
+        refuse_memories(options.get(OBSERVED, ()), f"group {len(groups)}")
         group = {**rest, **optimizer.adopt(options)}
         optimizer.check(group)
         groups.append(group)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..optim.base import BaseOptimizer
+from ..optim.observe.foreign import has_moments
 from ..optim.observe.packs import Pack, local_of, packs, real_and_flat
 from ..optim.step.clock import number_in
 from ..optim.step.dtensor import is_sharded
@@ -17,8 +18,6 @@ from ..optim.wrap.scaling import active
 from ..warmup import Warmup
 from .play.own_warmup import rectification_of
 from .signals import StepSums
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,9 @@ def watched(optimizer: torch.optim.Optimizer) -> Iterator[Watched]:
             name = place if known in seen else known  # torch lets two groups use the same names
             seen.add(name)
             state = optimizer.state.get(p, {})
-            if p.grad is None or p.grad.is_sparse or not _has_moments(p, state):
+            if p.grad is None or p.grad.is_sparse or not has_moments(p, state):
                 continue
             yield Watched(index, name, p, state, int(number_in(state.get("step", group.get("step", 0)))))
-
-
-def _has_moments(p: Tensor, state: dict[str, Any]) -> bool:
-    """Whether a state has both of Adam's moments, one number per parameter: some optimizers keep smaller ones."""
-    return all(isinstance(m := state.get(name), Tensor) and m.shape == p.shape for name in MOMENTS)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,17 @@ which it is interpolated, up to 16.8 million, where it must have settled. It has
 True
 """
 
-from .base import Start, Warmup
+from .base import Feedback, Observable, Start, Warmup
 from .formulas import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
+from .guarded import GuardedLinear
 from .period import effective_period, steps_until
 
 __all__ = [
     "Constant",
+    "Feedback",
+    "GuardedLinear",
     "Linear",
+    "Observable",
     "Rectified",
     "SecondMomentOnly",
     "Start",

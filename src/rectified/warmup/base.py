@@ -1,9 +1,38 @@
 """What a warmup is, and any object with an omega as one."""
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 #: What a step does while omega is 0, ``"momentum"`` (theta <- theta - lr * m_hat) or ``"hold"`` (theta stands still).
 Start = Literal["momentum", "hold"]
+
+
+#: What a warmup may see of a run: ``"slopes"``, the inner products of a step with the gradients before and after it, or
+#: ``"loss"``.
+Observable = Literal["slopes", "loss"]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    r"""What is known of a run when a step is about to be taken.
+
+    With d_t = m_hat_t / (sqrt(v_hat_t) + eps), the direction of step t, and the gradient g_(t+1) after it:
+
+    Attributes:
+        t: the step that is about to be taken, from 1.
+        slope_before: <m_hat, d> of step t - 1, in units of the loss per unit of lr: the slope along the step before it
+            was taken, from the average of the gradients. None at the first step, or if lr was 0.
+        slope_after: <g, d>, d of step t - 1 and g the gradient at hand: the slope along the same step after it. Smaller
+            than slope_before where the loss is convex, negative where the step went beyond its minimum.
+        loss: the loss, if the warmup observes it.
+
+    Both slopes are sums over every parameter whose warmup is not over, each group's part in proportion to lr * omega.
+    """
+
+    t: int
+    slope_before: float | None = None
+    slope_after: float | None = None
+    loss: float | None = None
 
 
 class Warmup:
@@ -13,6 +42,7 @@ class Warmup:
         start: what a step does while omega is 0. ``"hold"``: m and v move, the parameters stand still; ``"momentum"``:
             theta <- theta - lr * m_hat.
         m_delay: number of first steps in which only v moves; m's bias correction counts from their end.
+        observes: what omega depends on besides t and beta2, such as ``("slopes",)``; see :meth:`observe`.
 
     >>> import math
     >>> from rectified.warmup import effective_period
@@ -25,10 +55,24 @@ class Warmup:
 
     start: Start = "hold"
     m_delay: int = 0
+    observes: tuple[Observable, ...] = ()
 
     def omega(self, t: int, beta2: float) -> float:
-        """The factor omega of step t = 1, 2, ..."""
+        """The factor omega of step t = 1, 2, ...; of a warmup that observes, the one if nothing is observed."""
         raise NotImplementedError(f"{type(self).__name__} is a Warmup without omega(t, beta2): define it")
+
+    def observe(self, memory: tuple[float, ...], feedback: Feedback) -> tuple[float, ...]:
+        """What to remember of the run. Its first number is omega of the step that is about to be taken.
+
+        An optimizer calls it before every step of a warmup that observes, until omega is 1, from when on it stays 1. It
+        keeps the numbers in the group, from where they are saved: per step count, since parameters that begin later
+        have a warmup of their own.
+
+        Args:
+            memory: what the last call returned; empty at step 1.
+            feedback: what is known of the run.
+        """
+        raise NotImplementedError(f"{type(self).__name__} observes {', '.join(self.observes)}: define observe")
 
     def check(self, beta2: float) -> None:
         """Raise ValueError for a beta2 at which this warmup cannot work; called when an optimizer is created."""
@@ -44,7 +88,7 @@ class _Adapted(Warmup):
     def __init__(self, own: Any) -> None:
         self.own = own
         self.omega = own.omega  # type: ignore[method-assign]
-        for name in ("start", "m_delay", "check", "period"):
+        for name in ("start", "m_delay", "observes", "observe", "check", "period"):
             if hasattr(own, name):
                 setattr(self, name, getattr(own, name))
 

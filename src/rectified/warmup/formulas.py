@@ -66,7 +66,7 @@ class Rectified(Warmup):
             raise ValueError(f"start is {self.start!r}; it must be 'momentum' or 'hold'")
         least = 5.0 if self.variance == "first-order" else 2.0
         threshold = (
-            least if self.threshold is None else float(_number("threshold", self.threshold, "Rectified(threshold=4)"))
+            least if self.threshold is None else float(number("threshold", self.threshold, "Rectified(threshold=4)"))
         )
         object.__setattr__(self, "threshold", threshold)
         least = VARIANCES[self.variance]
@@ -162,9 +162,9 @@ class Linear(Warmup):
     steps: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", _number("steps", self.steps, "Linear(500)"))
+        object.__setattr__(self, "steps", number("steps", self.steps, f"{type(self).__name__}(500)"))
         if not 1 <= self.steps < math.inf:
-            raise ValueError(f"steps is {self.steps!r}; Linear needs at least 1")
+            raise ValueError(f"steps is {self.steps!r}; {type(self).__name__} needs at least 1")
 
     def omega(self, t: int, beta2: float) -> float:
         return min(1.0, t / self.steps)
@@ -195,7 +195,7 @@ class SecondMomentOnly(Warmup):
     steps: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", _number("steps", self.steps, "SecondMomentOnly(2000)"))
+        object.__setattr__(self, "steps", number("steps", self.steps, "SecondMomentOnly(2000)"))
         if not 0 <= self.steps < math.inf:
             raise ValueError(f"steps is {self.steps!r}; SecondMomentOnly needs 0 or more")
 
@@ -210,7 +210,7 @@ class SecondMomentOnly(Warmup):
         return self.steps
 
 
-def _number(name: str, value: Any, example: str) -> int | float:
+def number(name: str, value: Any, example: str) -> int | float:
     """Convert a number, possibly numpy's, to Python's own, so that checkpoints hold plain values."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; it must be a number, as in {example}")

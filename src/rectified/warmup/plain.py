@@ -5,8 +5,9 @@ from typing import Any
 
 from .base import Warmup
 from .formulas import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
+from .guarded import GuardedLinear
 
-KINDS = (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, SecondMomentOnly)
+KINDS = (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, SecondMomentOnly, GuardedLinear)
 _BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in KINDS}
 
 

@@ -11,7 +11,7 @@ import rectified
 from rectified import optim
 from rectified.study.config.ablation import Unrectified
 from rectified.study.config.methods import known, parse, read_method
-from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
+from rectified.warmup import GuardedLinear, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from rectified.workloads.specs import split
 
 
@@ -34,6 +34,7 @@ from rectified.workloads.specs import split
         ("adam+untuned-linear", rectified.Adam, {"warmup": UntunedLinear()}),
         ("adam+untuned-exponential", rectified.Adam, {"warmup": UntunedExponential()}),
         ("adam+linear-500", rectified.Adam, {"warmup": Linear(500)}),
+        ("adam+guarded-linear-9", rectified.Adam, {"warmup": GuardedLinear(9)}),
         ("adam+second-moment-only-7", rectified.Adam, {"warmup": SecondMomentOnly(7)}),
         ("adamw+linear-3", rectified.AdamW, {"warmup": Linear(3), "decoupled_weight_decay": True}),
         ("adam+rectified", rectified.Adam, {"warmup": Rectified(), "eps_hat": False}),

@@ -13,6 +13,7 @@ from .._torch import has_values
 from .low_precision import Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
+OBSERVED = "warmup_observed"  # the key of what a warmup that observes the run remembers
 CLOCK = "warmup_clock"  # the key of the step count in a group that rectify or WarmupLR warms up
 
 # Nonnegative numbers, with torch.optim's words for them if it has some.

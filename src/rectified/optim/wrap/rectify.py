@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ...warmup import Rectified, Warmup
 from .._torch import Optimizer, disable_dynamo
+from ..observe.memory import refuse_memories
 from ..step.clock import refuse_count
-from ..step.options import CLOCK, Group
+from ..step.options import CLOCK, OBSERVED, Group
 from .compat import unwrapped
 from .scaling import OnZero, Scaling
 
@@ -171,6 +172,10 @@ class Warmed(Optimizer):
     def _untraced_step(self, closure: Callable[[], Any] | None = None) -> Any:
         return self._step(closure)
 
+    def observe_loss(self, loss: float | Tensor) -> None:
+        """Pass the loss to a warmup that observes it, before each step."""
+        self.scaling.loss = loss
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients of the wrapped optimizer's parameters."""
         self.optimizer.zero_grad(set_to_none)
@@ -257,6 +262,7 @@ def _refuse_counts(state_dict: Any) -> None:
     for index, group in enumerate(state_dict["param_groups"]):
         if CLOCK in group:
             refuse_count(group[CLOCK], f"group {index}", ValueError)
+        refuse_memories(group.get(OBSERVED, ()), f"group {index}")
     for key, entry in state_dict["state"].items():
         step = entry.get("step") if isinstance(entry, dict) else None
         if isinstance(step, int | float) or (isinstance(step, Tensor) and step.numel() == 1):

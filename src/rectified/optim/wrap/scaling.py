@@ -11,7 +11,10 @@ from ...warmup.base import as_warmup
 from ...warmup.plain import to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
-from ..step.options import CLOCK, Group, omega_at, undebiased
+from ..observe.feedback import Part, observe
+from ..observe.foreign import last_steps, refuse_other_steps
+from ..observe.memory import FromMemory, memories, observing
+from ..step.options import CLOCK, OBSERVED, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
 OnZero = Literal["hold", "skip"]
@@ -71,6 +74,7 @@ class Scaling:
         # group, omega, lr before, lr meanwhile, its version
         self._scaled: list[tuple[Group, float, Any, Any, int]] = []
         self._hooks: list[Any] = []
+        self.loss: Any = None  # of the next step, if it is known
 
     def attach(self, optimizer: torch.optim.Optimizer, taken: int = 0) -> None:
         """Start scaling this optimizer's steps; groups without a known count have taken `taken` steps.
@@ -122,7 +126,9 @@ class Scaling:
         if "lr" not in group:
             raise ValueError(f"group {index} of {type(optimizer).__name__} has no lr to scale")
         refuse(optimizer, group, self.warmup)
-        self.omega(1, self.moment(optimizer, index, group))
+        if "slopes" in as_warmup(self.warmup).observes:
+            refuse_other_steps(optimizer, group, isinstance(optimizer, BaseOptimizer) and not optimizer.OBSERVABLE)
+        self.omega(1, self.moment(optimizer, index, group), group)
 
     def clock(self, optimizer: torch.optim.Optimizer, group: Group) -> int:
         """The step count of a group; a group that was added or loaded since gets its count here."""
@@ -135,12 +141,14 @@ class Scaling:
         """The factor of each group's next step."""
         optimizer = unwrapped(optimizer)
         return [
-            self.omega(self.clock(optimizer, group) + 1, self.moment(optimizer, index, group))
+            self.omega(self.clock(optimizer, group) + 1, self.moment(optimizer, index, group), group)
             for index, group in enumerate(optimizer.param_groups)
         ]
 
-    def omega(self, t: int, of: SecondMoment) -> float:
+    def omega(self, t: int, of: SecondMoment, group: Group) -> float:
         """The factor of step t; many are computed at once, since caches are cold between steps."""
+        if observing(self.warmup):
+            return omega_at(FromMemory(as_warmup(self.warmup), memories(group)), t, of.beta2)
         first, known = self._ahead.get(of, (t, []))
         if 0 <= t - first < len(known):
             return known[t - first]
@@ -181,15 +189,30 @@ class Scaling:
         self.forget()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             _refuse_capture()
+        self._observe(optimizer)
         for group, omega in zip(optimizer.param_groups, self.omegas(optimizer), strict=True):  # may raise
             before = group["lr"]
             group["lr"] = meanwhile = before.detach() * omega if isinstance(before, Tensor) else before * omega
             self._scaled.append((group, omega, before, meanwhile, _version(meanwhile)))
 
+    def _observe(self, optimizer: torch.optim.Optimizer) -> None:
+        """Pass what the last step did to a warmup that observes the run."""
+        warmup, loss = as_warmup(self.warmup), self.loss
+        self.loss = None
+        if not warmup.observes:
+            return
+        parts = []
+        for group in optimizer.param_groups:
+            t = self.clock(optimizer, group) + 1
+            if (group.get(OBSERVED) or t == 1) and any(p.grad is not None for p in group["params"]):
+                last = last_steps(optimizer, group, t - 1) if t > 1 and "slopes" in warmup.observes else ()
+                parts.append(Part(group, warmup, t, t - 1, group["lr"], last))
+        if parts and not _is_skipped(optimizer):
+            observe(parts, loss)
+
     def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Post-step hook: restore the lrs, and count the step for the groups that had a gradient."""
-        found_inf = optimizer.__dict__.get("found_inf")
-        skipped = found_inf is not None and isinstance(found_inf, Tensor) and found_inf.item()  # for a GradScaler
+        skipped = _is_skipped(optimizer)
         for group, omega, before, meanwhile, version in self._scaled:
             _restore(group, omega, before, meanwhile, version)
             if skipped:
@@ -248,6 +271,12 @@ def _restore(group: Group, omega: float, before: Any, meanwhile: Any, version: i
             before.copy_(torch.as_tensor(now / omega))
     else:
         group["lr"] = now / omega
+
+
+def _is_skipped(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a GradScaler that leaves unscaling to the optimizer has found an infinite gradient."""
+    found_inf = optimizer.__dict__.get("found_inf")
+    return isinstance(found_inf, Tensor) and bool(found_inf.item())
 
 
 def _version(lr: Any) -> int:

@@ -87,7 +87,13 @@ class Method:
         """Whether the method has a warmup that a control could leave out."""
         if self.warmup is None:
             return issubclass(self.optimizer, RAdam)
-        return not isinstance(self.warmup, SmallerLr | MeanOmega)
+        return not isinstance(self.warmup, SmallerLr | MeanOmega) and not self.observes
+
+    @property
+    def observes(self) -> bool:
+        """Whether omega depends on the run, so that nothing is known of it before."""
+        kind = self.warmup.kind if isinstance(self.warmup, PartOfRun) else self.warmup
+        return bool(getattr(kind, "observes", ()))
 
     def control(self) -> "Method":
         """The matched-lr control: the method without its warmup, at lr times the warmup's mean omega over the run.
@@ -97,8 +103,13 @@ class Method:
         0.95
 
         Raises:
-            ValueError: the method has no warmup.
+            ValueError: the method has no warmup, or one whose mean omega is known only after the run.
         """
+        if self.observes:
+            raise ValueError(
+                f"method {shown(self.name)} has an omega that depends on the run, so its mean is not known before: "
+                "take the mean of omega in the steps.csv of its runs, and run adam at lr times that"
+            )
         if not self.warms_up:
             raise ValueError(f"method {shown(self.name)} has no warmup, so there is nothing to match")
         warmup = MeanOmega(replace(self, name=""))
@@ -156,7 +167,7 @@ class Method:
         return ours == theirs
 
     def omega(self, t: int) -> float:
-        """The warmup factor at step t; 1 for an optimizer without a warmup."""
+        """The warmup factor at step t; 1 without a warmup. If it depends on the run, its value without observation."""
         return self.omegas([t])[0]
 
     def omegas(self, steps: Iterable[int]) -> list[float]:

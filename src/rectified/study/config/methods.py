@@ -10,6 +10,7 @@ A plus adds a warmup to an optimizer that has none:
 
     adam+untuned-linear   adam+untuned-exponential   adam+rectified
     adam+linear-500   adam+linear-10%   adam+second-moment-only-500       for N steps, or a fraction of the run
+    adam+guarded-linear-10%                                               the same, but it falls back if steps overshoot
     adam+my_warmups.Cosine(100)                                           your own, by its import path
 
 :func:`rectified.rectify` adds it to other libraries' optimizers, as in torch.optim.NAdam+linear-500.
@@ -49,6 +50,7 @@ from ...optim import (
     YellowFin,
 )
 from ...warmup import (
+    GuardedLinear,
     Linear,
     Rectified,
     SecondMomentOnly,
@@ -94,7 +96,11 @@ _WARMUPS: dict[str, Callable[[], Warmup]] = {
     "untuned-exponential": UntunedExponential,
     "rectified": Rectified,
 }
-_LONG_WARMUPS: dict[str, Callable[[int], Warmup]] = {"linear": Linear, "second-moment-only": SecondMomentOnly}
+_LONG_WARMUPS: dict[str, Callable[[int], Warmup]] = {
+    "linear": Linear,
+    "guarded-linear": GuardedLinear,
+    "second-moment-only": SecondMomentOnly,
+}
 _RENAMED = {"adam-2k": "adam+second-moment-only-2000"}
 
 _OPTIMIZER = re.compile(r"[A-Za-z0-9_.-]+")
@@ -276,7 +282,16 @@ def _is_bare(name: str) -> bool:
 def known() -> list[str]:
     """Every method name; N stands for a number of steps, N% for a fraction of the run."""
     warmups = [*_WARMUPS, *_long_names()]
-    return [*_OPTIMIZERS, *(f"{name}+{warmup}" for name in _OPTIMIZERS if _is_bare(name) for warmup in warmups)]
+    return [
+        *_OPTIMIZERS,
+        *(f"{name}+{warmup}" for name in _OPTIMIZERS if _is_bare(name) for warmup in warmups if _fits(name, warmup)),
+    ]
+
+
+def _fits(name: str, warmup: str) -> bool:
+    """Whether an optimizer takes a warmup: one that observes Adam's steps is not for all."""
+    kind = _LONG_WARMUPS.get(warmup.split("-N")[0])
+    return not getattr(kind, "observes", ()) or getattr(_OPTIMIZERS[name][0], "OBSERVABLE", False)
 
 
 def _long_names() -> list[str]:

@@ -281,7 +281,7 @@ class _Board:
         draw_steps(self.writer, (each for each in training.steps if each.step > self.drawn))
         self.drawn = training.step
         if row is not None:
-            draw_epoch(self.writer, row, training.run.method.omega(int(row["step"])), training.model)
+            draw_epoch(self.writer, row, training.omega, training.model)
 
     def finish(self, training: Training, row: Row) -> None:
         self.draw(training)

@@ -101,7 +101,7 @@ class Training:
         self.optimizer.step()
         self.step += 1
         if is_recorded(self.step):
-            self.steps.append(StepRecord(self.step, whole, self._omega_at(self.step), lr))
+            self.steps.append(StepRecord(self.step, whole, self.omega, lr))
         return True
 
     def _set_lr(self) -> float:
@@ -116,10 +116,14 @@ class Training:
                 group["lr"] = lr
         return lr
 
-    def _omega_at(self, step: int) -> float:
+    @property
+    def omega(self) -> float:
+        """The warmup's factor of the last step."""
+        if self.run.method.observes:
+            return float(self.optimizer.param_groups[0]["omega"])
         if self._omega is None:
             self._omega = self.run.method.omega_function()
-        return self._omega(step)
+        return self._omega(self.step)
 
     def switch(self, training: bool) -> None:
         """Switch model and optimizer to training or evaluation; schedule-free optimizers use different weights."""

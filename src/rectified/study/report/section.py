@@ -227,9 +227,9 @@ class Section:
         return omega_lines(known, self.steps) if known else []
 
     def _known(self, names: Sequence[str]) -> list[Method]:
-        """The methods whose omega is known without importing other people's code."""
+        """The methods whose omega is known without importing other people's code, and the same in every run."""
         found = [read_method(name) for name in names] if self.steps else []
-        return [method.over(self.steps) for method in found if method is not None]
+        return [method.over(self.steps) for method in found if method is not None and not method.observes]
 
     @property
     def unfinished(self) -> list[OmegaLine]:
@@ -238,7 +238,13 @@ class Section:
     @property
     def unknown(self) -> list[str]:
         known = {name for line in self.lines for name in line.methods}
-        return [method for method in self.methods if method not in known]
+        return [method for method in self.methods if method not in known and method not in self.observed]
+
+    @cached_property
+    def observed(self) -> list[str]:
+        """The methods whose omega depends on the run."""
+        found = {name: read_method(name) for name in self.methods}
+        return [name for name, method in found.items() if method is not None and method.observes]
 
     @property
     def omegas(self) -> Drawing | None:

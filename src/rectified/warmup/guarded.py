@@ -1,0 +1,82 @@
+"""A warmup that follows a formula for as long as the run allows it."""
+
+import math
+from dataclasses import dataclass
+
+from .base import Feedback
+from .formulas import Linear, number
+
+_EMA = 0.7  # decay rate of the averages of both slopes: about three steps
+_RATE = 0.15  # by which log omega falls per unit of the slope ratio below its threshold
+_FALL = 0.5  # the most by which log omega falls in a step
+
+
+@dataclass(frozen=True)
+class GuardedLinear(Linear):
+    r"""Linear warmup that falls back while steps overshoot: ``Linear(steps)`` in a run where none does.
+
+    After each step the slope of the loss along it is compared with the slope before. The ratio c is 1 for a step that
+    is far too short, 0 for one that ends at the minimum along its line, -1 for one at the edge of stability, which
+    undoes itself:
+
+    .. math::
+        c_t &= \frac{\mathrm{EMA}(\langle g_{t+1}, d_t \rangle)}{\mathrm{EMA}(\langle \hat m_t, d_t \rangle)},
+            \qquad d_t = \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} \\
+        \omega_{t+1} &= \begin{cases}
+            \min(1, \omega_t + 1 / T_w) & c_t \ge c_* \\
+            \omega_t\, e^{\max(-0.5,\ 0.15 (c_t - c_*))} & c_t < c_*
+        \end{cases}
+
+    from omega_1 = 1 / T_w until omega is 1, where it stays. The averages decay by 0.7 a step.
+
+    It costs a pass over gradients and moments, and one read of two numbers from the device, at each step until omega is
+    1, and nothing after that. Gradients are taken as the step sees them: clipped, if they are. It works in Adam, AdamW,
+    and other optimizers with Adam's moments through :func:`rectified.rectify`. ``omega(t, beta2)``, with which
+    ``effective_period`` and ``check`` compute, is that of ``Linear(steps)``, the largest that it can be.
+
+    Args:
+        steps: T_w, at least 1: the length if no step overshoots.
+        threshold: c_*, from -1 to 1.
+
+    Raises:
+        TypeError: steps or threshold is not a number.
+        ValueError: it is out of range.
+
+    >>> import torch, rectified
+    >>> p = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = rectified.Adam([p], lr=1.0, warmup=GuardedLinear(10))
+    >>> for step in range(8):
+    ...     p.grad = p.data.clone()  # of p^2 / 2
+    ...     optimizer.step()
+    >>> round(optimizer.param_groups[0]["omega"], 2), round(optimizer.param_groups[0]["warmup"].omega(8, 0.999), 2)
+    (0.69, 0.8)
+
+    Reference: this package, docs/mathematics.md; the ratio is that of Wolfe's curvature condition.
+    """
+
+    threshold: float = -0.15
+    observes = ("slopes",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "threshold", number("threshold", self.threshold, "GuardedLinear(500, threshold=-0.2)"))
+        if not -1 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold!r}; it must be from -1 (the edge) to 1 (no progress)")
+
+    def observe(self, memory: tuple[float, ...], feedback: Feedback) -> tuple[float, ...]:
+        """omega and the two averages."""
+        if not memory:
+            return 1 / self.steps, 0.0, 0.0
+        before, after = feedback.slope_before, feedback.slope_after
+        if before is None or after is None:  # no step was taken that could show anything
+            return memory
+        omega, *averages = memory
+        if not math.isfinite(before) or not math.isfinite(after):  # they would stay in the averages
+            return omega * math.exp(-_FALL), *averages
+        before, after = (_EMA * old + (1 - _EMA) * new for old, new in zip(averages, (before, after), strict=True))
+        ratio = after / before if before > 0 else -1.0  # a direction that was not downhill
+        if ratio >= self.threshold:
+            omega = min(1.0, omega + 1 / self.steps)
+        else:
+            omega *= math.exp(max(-_FALL, _RATE * (ratio - self.threshold)))
+        return omega, before, after
