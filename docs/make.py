@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import draw
+import guarded
 import lengths
 import need
 import tables
@@ -88,6 +89,7 @@ def main() -> None:
     insert("reproduction.md", {"fashion-mnist control": tables.beyond_lr(store)})
     make_lengths()
     make_truth_set()
+    make_guarded()
     make_reproduction()
 
 
@@ -111,6 +113,11 @@ def make_truth_set() -> None:
     trials = need.read(HERE.parent / "benchmarks" / "results" / "trials.jsonl")
     insert("probe.md", {name: make(found) for name, make in made.items()} | {"trials": need.tried(found, trials)})
     write(HERE / "pictures" / "need.svg", need.picture(found))
+
+
+def make_guarded() -> None:
+    """The tables of the warmup that observes the run."""
+    insert("guarded-warmup.md", guarded.page_tables())
 
 
 def make_reproduction() -> None:

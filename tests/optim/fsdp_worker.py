@@ -1,6 +1,6 @@
 """What each rank does in test_dtensor.py: FSDP2 and DDP training against one process, and checkpoints across both.
 
-torchrun --nproc-per-node N fsdp_worker.py {train,others,ddp,save,load} FOLDER
+torchrun --nproc-per-node N fsdp_worker.py {train,tensor-parallel,others,ddp,save,load} FOLDER
 """
 
 import os
@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import rectified
 from rectified.optim import contrib
@@ -47,9 +48,9 @@ OTHERS = {
 STEPS, HALF = 14, 8
 
 
-def model():
+def model(width=9):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))  # 9 and 3 rows: shards of unequal size
+    return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 3))  # 9 and 3 rows: shards of unequal size
 
 
 def sharded():
@@ -58,6 +59,14 @@ def sharded():
     for layer in (net[0], net[2]):
         fully_shard(layer, mesh=mesh)
     return fully_shard(net, mesh=mesh)
+
+
+def tensor_parallel():
+    """Both layers in halves over one dimension of the mesh, and these sharded over the other."""
+    net = model(8)  # which tensor parallelism can halve
+    mesh = init_device_mesh("cpu", (dist.get_world_size() // 2, 2), mesh_dim_names=("data", "tensor"))
+    parallelize_module(net, mesh["tensor"], {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    return fully_shard(net, mesh=mesh["data"])
 
 
 def train(net, optimizer, steps, rank=0, ranks=1):
@@ -75,13 +84,16 @@ def check(net, straight):
         torch.testing.assert_close(p.full_tensor().detach(), q.detach(), rtol=1e-5, atol=1e-6)
 
 
+MODELS = {"tensor-parallel": tensor_parallel}
+
+
 def main(what, folder):
     dist.init_process_group("gloo")
     rank, ranks = dist.get_rank(), dist.get_world_size()
     for name, method in (OTHERS if what == "others" else METHODS).items():
-        straight = model()
+        straight = model(8 if what == "tensor-parallel" else 9)
         optimizer = method(straight.parameters())
-        net = nn.parallel.DistributedDataParallel(model()) if what == "ddp" else sharded()
+        net = nn.parallel.DistributedDataParallel(model()) if what == "ddp" else MODELS.get(what, sharded)()
         ours = method(net.parameters())
         if what == "load":
             state = dict(zip(("model", "optimizer"), get_state_dict(net, ours), strict=True))
@@ -100,9 +112,10 @@ def main(what, folder):
             train(net, ours, range(STEPS), rank, ranks)
             for p, q in zip(net.parameters(), straight.parameters(), strict=True):
                 torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
-        elif what == "others":
+        elif what in ("others", "tensor-parallel"):
             train(straight, optimizer, range(STEPS))
-            train(net, ours, range(STEPS), rank, ranks)
+            here = (rank, ranks) if what == "others" else (rank // 2, ranks // 2)
+            train(net, ours, range(STEPS), *here)
             check(net, straight)
         else:
             train(straight, optimizer, range(STEPS))

@@ -39,6 +39,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 
 @pytest.mark.slow
 @on_cpus
+def test_four_processes_with_tensor_parallelism_take_the_steps_of_one(tmp_path):
+    torchrun(4, "tensor-parallel", tmp_path)
+
+
+@pytest.mark.slow
+@on_cpus
 def test_so_it_is_with_the_other_methods(tmp_path):
     torchrun(2, "others", tmp_path)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .. import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop
-from ..warmup import Linear, SecondMomentOnly, UntunedExponential, UntunedLinear
+from ..warmup import GuardedLinear, Linear, SecondMomentOnly, UntunedExponential, UntunedLinear
 
 Params = list[torch.nn.Parameter]
 Make = Callable[[Params], torch.optim.Optimizer]
@@ -93,6 +93,7 @@ ENTRIES = [
     _ours("AdamW + untuned linear", AdamW, warmup=UntunedLinear()),
     _ours("AdamW + untuned exponential", AdamW, warmup=UntunedExponential()),
     _ours("AdamW + Linear(500)", AdamW, warmup=Linear(500)),
+    _ours("AdamW + GuardedLinear(1e6), observing", AdamW, warmup=GuardedLinear(10**6)),
     _ours("RMSprop", RMSprop),
     _ours("NAdam", NAdam),
     _ours("LAMB", LAMB),

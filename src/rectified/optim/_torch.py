@@ -107,6 +107,13 @@ def fans(x: Tensor) -> tuple[int, int]:
     return x.shape[1] * receptive, x.shape[0] * receptive
 
 
+def flattened(xs: TensorList) -> Tensor:
+    """Several tensors of one dtype as one flat tensor."""
+    flatten = getattr(torch._utils, "_flatten_dense_tensors", None)  # without a call per tensor
+    flat: Tensor = torch.cat([x.flatten() for x in xs]) if flatten is None else flatten(xs)
+    return flat
+
+
 def has_step_hooks(optimizer: torch.optim.Optimizer) -> bool:
     """Whether step hooks can be registered on an optimizer; not if a wrapper skipped Optimizer's constructor."""
     return hasattr(optimizer, "_optimizer_step_pre_hooks")

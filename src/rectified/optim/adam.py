@@ -8,15 +8,11 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import Rectified, Warmup
-from ..warmup.base import as_warmup
 from ._torch import TensorList
 from .base import BaseOptimizer, Work
-from .observe.feedback import Part, observe
-from .observe.memory import observing
-from .observe.slopes import LastStep
+from .observe.slopes import LastStep, refuse_flattened
 from .step.capturable import Row, capturable_step, foreach_on_device, fused_on_device
 from .step.chunking import in_parts
-from .step.clock import number_in
 from .step.differentiable import differentiable_step
 from .step.kernels import Kernel, Tensors, alike, foreach, fused, why_not_fused
 from .step.low_precision import NARROW, Rounding
@@ -121,7 +117,6 @@ class Adam(BaseOptimizer):
         """Take the planned steps: compute the numbers of every bucket first, which may raise, then run the kernels."""
         self._refuse_capture()
         grad_scale, found_inf = self._from_scaler()
-        self._observe(work, grad_scale)
         numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
         warn_of_huge_start(self, numbered)
         for (group, plan, found), pairs in zip(work, numbered, strict=True):
@@ -137,39 +132,22 @@ class Adam(BaseOptimizer):
             if pairs:
                 group["omega"] = pairs[0][1].omega  # for the parameters with the most steps
 
-    def _observe(self, work: list[Work], grad_scale: Tensor | None) -> None:
-        """Pass what the last step did to the warmups that observe the run; omega of this step depends on it."""
-        parts, idle = [], set()
-        for group, plan, found in work:
-            if not self.observes(group, found):
-                continue
-            warmup = as_warmup(group["warmup"])
-            for here in found:
-                before = here.bucket.t - here.bucket.again
-                # A parameter that is listed twice counts once.
-                knows = before and not here.bucket.again
-                last = [self._last_step(group, warmup, here, before, grad_scale)] if knows else []
-                parts.append(Part(group, warmup, here.t, before, group["lr"], last))
-            for i in plan.idle:
-                idle.add((id(group), int(number_in(self.state.get(group["params"][i], {}).get("step", 0)))))
-        if parts:
-            observe(parts, self.__dict__.get("_loss"), idle)
-
-    def _last_step(self, group: Group, warmup: Warmup, here: Found, t: int, grad_scale: Tensor | None) -> LastStep:
-        """The last step of a bucket, which was its step t."""
+    def last_step(self, group: Group, here: Found) -> LastStep:
         beta1, beta2 = map(value_of, group["betas"])
+        t, warmup = here.bucket.t, group["warmup"]
         root_c2 = correction(beta2, t) ** 0.5
         m, v, v_max, _ = here.states
         return LastStep(
             owners=here.owners,
             grads=here.grads,
             m=m,
-            v=v_max or v,
-            c1=correction(beta1, max(1, t - warmup.m_delay)),
+            v=torch._foreach_maximum(v_max, v) if v_max else v,  # a new v_max is 0
+            c1=correction(beta1, max(1, t - getattr(warmup, "m_delay", 0))),
             root_c2=root_c2,
             eps=group["eps"] if group["eps_hat"] else group["eps"] * root_c2,
             maximize=group["maximize"],
-            grad_scale=grad_scale,
+            grad_scale=self._from_scaler()[0],
+            l2=0.0 if group["decoupled_weight_decay"] else value_of(group["weight_decay"]),
         )
 
     def _numbers(self, group: Group, found: list[Found], grad_scale: Tensor | None) -> list[tuple[Found, Numbers]]:
@@ -203,11 +181,6 @@ class Adam(BaseOptimizer):
     def check(self, group: Group) -> None:
         super().check(group)
         check_rounding(group)
-        if group["capturable"] and observing(group.get("warmup")):
-            raise ValueError(
-                f"{group['warmup']!r} observes the run, whose sums the host reads at every step, and capturable steps "
-                "never wait for the host: use capturable=False, or a warmup that is a function of t, such as Linear"
-            )
         for name in ("variance", "threshold", "start"):
             if name in group and "warmup" in group:
                 raise ValueError(
@@ -244,6 +217,8 @@ class Adam(BaseOptimizer):
             raise RuntimeError(
                 f"{whose} is torch.float16; rounding='stochastic' is for torch.bfloat16 only, 'kahan' works for both"
             )
+        if "slopes" in getattr(group.get("warmup"), "observes", ()):
+            refuse_flattened(p, whose)
         super().refuse(p, entry, group, whose)
 
     def row(self, group: Group) -> Row:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import Warmup
+from ..warmup.base import as_warmup
 from ..warmup.plain import from_plain
 from ._torch import (
     Optimizer,
@@ -23,9 +24,12 @@ from ._torch import (
     set_grad_enabled,
     version_of,
 )
-from .observe.memory import FromMemory, memories, observing
+from .observe.feedback import Part, Undo, observe, undo
+from .observe.memory import FromMemory, all_over, memories, observing
+from .observe.slopes import LastStep
 from .saving import read_save, save_warmup
 from .step.capturable import Row
+from .step.clock import number_in
 from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
 from .step.make_plan import make_plan
 from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
@@ -74,10 +78,21 @@ class BaseOptimizer(Optimizer):
         check_options(group)
         check_paths(group)
         check_warmup(group.get("warmup"), self.beta2(group))
-        if not self.OBSERVABLE and observing(group.get("warmup")):
+        if observing(group.get("warmup")):
+            self.refuse_observation(group)
+
+    def refuse_observation(self, group: Group) -> None:
+        """Raise for a warmup that observes the run where it cannot."""
+        warmup = group["warmup"]
+        if group.get("capturable"):
             raise ValueError(
-                f"{group['warmup']!r} observes Adam's steps, and {type(self).__name__} takes others: use it with Adam "
-                "or AdamW, or a warmup that is a function of t, such as Linear"
+                f"{warmup!r} observes the run, which the host reads at every step, and capturable steps never wait for "
+                "the host: use capturable=False, or a warmup that is a function of t, such as Linear"
+            )
+        if "slopes" in warmup.observes and not self.OBSERVABLE:
+            raise ValueError(
+                f"{warmup!r} observes Adam's steps, and {type(self).__name__} takes others: use it with Adam or AdamW, "
+                "or a warmup that is a function of t, such as Linear"
             )
 
     def beta2(self, group: Group) -> Any:
@@ -88,13 +103,7 @@ class BaseOptimizer(Optimizer):
         """The group's warmup, or None."""
         given = group.get("warmup")
         found = given if given is None or isinstance(given, Warmup) else check_warmup(given, self.beta2(group))
-        return FromMemory(found, memories(group)) if found is not None and found.observes else found
-
-    def observes(self, group: Group, found: list[Found]) -> bool:
-        """Whether a group has a warmup that observes the run and is not over for all of these parameters."""
-        if not observing(group.get("warmup")):
-            return False
-        return bool(group.get(OBSERVED)) or any(here.bucket.t == 0 for here in found)
+        return FromMemory(found, memories(group, found)) if found is not None and found.observes else found
 
     def omega(self, group: Group, t: int) -> float:
         """The warmup's factor for step t."""
@@ -162,12 +171,19 @@ class BaseOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-            self._loss = loss
+            self._loss = self._loss if loss is None else loss
         graded = torch.is_grad_enabled()
         set_grad_enabled(self.defaults.get("differentiable", False))
+        observed: Undo = []
         try:
             if not self.skips():
-                self.take(self._planned())
+                work = self._planned()
+                if any(observing(group.get("warmup")) for group, *_ in work):
+                    observed = self._observe(work)
+                self.take(work)
+        except BaseException:
+            undo(observed)
+            raise
         finally:
             set_grad_enabled(graded)
             self._loss = None  # which may hold a graph
@@ -197,6 +213,30 @@ class BaseOptimizer(Optimizer):
 
     def move(self, group: Group, found: list[Found]) -> None:
         """Step the buckets of a group."""
+        raise NotImplementedError
+
+    def _observe(self, work: list[Work]) -> Undo:
+        """Pass what the last step did to the warmups that observe the run; omega of this step depends on it."""
+        parts, idle = [], set()
+        for group, plan, found in work:
+            if not observing(group.get("warmup")):
+                continue
+            warmup = as_warmup(group["warmup"])
+            if all_over(memories(group, warmup)) and all(here.bucket.t for here in found):
+                continue
+            self.refuse_observation(group)
+            for here in found:
+                before = here.bucket.t - here.bucket.again
+                # A parameter that is listed twice counts once.
+                knows = before and not here.bucket.again and "slopes" in warmup.observes
+                last = [self.last_step(group, here)] if knows else []
+                parts.append(Part(group, warmup, here.t, before, float(self.beta2(group)), last))
+            for i in plan.idle:
+                idle.add((id(group), int(number_in(self.state.get(group["params"][i], {}).get("step", 0)))))
+        return observe(parts, self._loss, idle)
+
+    def last_step(self, group: Group, here: Found) -> LastStep:
+        """The last step of a bucket, for the slopes along it; for optimizers that are ``OBSERVABLE``."""
         raise NotImplementedError
 
     def _planned(self) -> list[Work]:
@@ -290,7 +330,7 @@ class BaseOptimizer(Optimizer):
             for p in chosen["params"]:
                 if self.state.get(p):
                     self._restart(p, chosen)
-            if chosen.get(OBSERVED):
+            if OBSERVED in chosen:
                 chosen[OBSERVED] = ()
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 
 from ..warmup.period import first_at
 from .base import BaseOptimizer
-from .observe.memory import observing
+from .observe.memory import is_over_at, observing
 from .step.clock import number_in
 from .step.options import Group, value_of
 from .wrap.compat import unwrapped
@@ -95,9 +95,11 @@ def explain(optimizer: Any) -> list[Explanation]:
         for t in sorted(counts, reverse=True):
             omega = effective = omega_at(t)
             effective = lr * omega
-            if omega == 1:
+            given = group.get("warmup") if scaling is None else scaling.warmup
+            observes = observing(given) and not is_over_at(group, given, t)
+            if omega == 1 and not observes:
                 phase = "full"
-            elif omega:
+            elif omega or observes:
                 phase = "warmup"
             else:
                 momentum = scaling is None and inner.has_momentum_step(group, t)
@@ -105,9 +107,8 @@ def explain(optimizer: Any) -> list[Explanation]:
                 effective = lr if momentum else 0.0
             left, until = (first_at(omega_at, level, after=t - 1) for level in (5e-324, 0.9))
             full = _end(omega_at, after=t - 1)
-            observes = omega < 1 and observing(group.get("warmup") if scaling is None else scaling.warmup)
             if observes:
-                until = full = None
+                left = until = full = None
             found.append(
                 Explanation(
                     group=index,

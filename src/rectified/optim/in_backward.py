@@ -67,8 +67,8 @@ class StepInBackward:
             raise ValueError("a differentiable step cannot be taken during backward: its gradients are still needed")
         if any(observing(group.get("warmup")) for group in optimizer.param_groups):
             raise ValueError(
-                "a warmup that observes the run sums over all gradients of a step, and during backward they are never "
-                "there at once: step after backward, or use a warmup that is a function of t, such as Linear"
+                "a warmup that observes the run does so before a step, and during backward there is no such moment: "
+                "step after backward, or use a warmup that is a function of t, such as Linear"
             )
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -203,19 +203,23 @@ _COLUMNS = ("theta", "g", "m", "v")
 
 def _packs(several: Sequence[Watched], names: Sequence[str] = _COLUMNS) -> Iterator[Pack]:
     """Tensors, gradients and moments in chunks: one column for each name."""
-    return packs(_columns(one, names) for one in several)
+    return packs([[local_of(_column(one, name)) for one in several] for name in names])
 
 
 def _columns(one: Watched, names: Sequence[str] = _COLUMNS) -> list[Tensor]:
     """A tensor, its gradient and its moments, flat; complex numbers as pairs of reals."""
-    assert one.p.grad is not None
-    found = {
-        "theta": one.p,
-        "g": one.p.grad,
-        "m": one.state["exp_avg"],
-        "v": one.state.get("max_exp_avg_sq", one.state["exp_avg_sq"]),
-    }
-    return [real_and_flat(local_of(found[name].detach())) for name in names]
+    return [real_and_flat(local_of(_column(one, name))) for name in names]
+
+
+def _column(one: Watched, name: str) -> Tensor:
+    if name == "theta":
+        return one.p.detach()
+    if name == "g":
+        assert one.p.grad is not None
+        return one.p.grad.detach()
+    second = "max_exp_avg_sq" if "max_exp_avg_sq" in one.state else "exp_avg_sq"
+    moment: Tensor = one.state["exp_avg" if name == "m" else second]
+    return moment.detach()
 
 
 def reduced(rows: Tensor, several: Sequence[Watched], largest: bool = False) -> Tensor:
@@ -226,7 +230,7 @@ def reduced(rows: Tensor, several: Sequence[Watched], largest: bool = False) -> 
         import torch.distributed as dist
 
         for dim, placement in enumerate(one.p.placements):  # type: ignore[attr-defined]
-            if placement.is_shard():
+            if not placement.is_replicate():  # FSDP2 with tensor parallelism has shards of another class
                 op = dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM
                 dist.all_reduce(row, op=op, group=one.p.device_mesh.get_group(dim))  # type: ignore[attr-defined]
     return rows

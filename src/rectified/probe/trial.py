@@ -256,6 +256,7 @@ def _train(run: TrialRun, arm: Arm, batches: Sequence[Any], probe: Probe | None)
     if run.evaluate is not None and not math.isfinite(before):
         raise ValueError(f"evaluate gives {before} before training; it must be a finite loss")
     warmup = Linear(arm.warmup) if arm.warmup else None
+    observe_loss = getattr(run.optimizer, "observe_loss", getattr(inner, "observe_loss", None))
     with _without_own_warmup(inner) if arm.warmup is not None else nullcontext():
         for step, batch in enumerate(batches, start=1):
             state = generators() if probe is not None else {}
@@ -272,6 +273,8 @@ def _train(run: TrialRun, arm: Arm, batches: Sequence[Any], probe: Probe | None)
                 if run.scaler is not None:
                     run.scaler.unscale_(inner)
                 norm = nn.utils.clip_grad_norm_(params, min(run.clip, arm.clip))
+            if observe_loss is not None:
+                observe_loss(losses[-1])
             with _scaled_lr(inner, arm.factor * (warmup.omega(step, 0.0) if warmup else 1.0)):
                 if run.scaler is None:
                     run.optimizer.step()

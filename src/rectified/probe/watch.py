@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..optim._torch import has_step_hooks
+from ..optim.observe.feedback import after_closure
 from ..optim.step.dtensor import is_sharded, whole
 from ..optim.step.options import value_of
 from .adam_state import (
@@ -246,21 +247,10 @@ class Probe:
 
     def _pre_hook(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: if a closure makes the gradients, look right after it; else now."""
-        closure = kwargs.get("closure") or (
-            args[1] if len(args) > 1 and args[0] is optimizer else next(iter(args), None)
-        )
-        if not callable(closure):
+        replaced = after_closure(optimizer, args, kwargs, lambda loss: self._before())
+        if replaced is None:
             self._before()
-            return None
-
-        def observed() -> Any:
-            loss = closure()
-            self._before()
-            return loss
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": observed}
-        return (*(args[:-1]), observed), kwargs
+        return replaced
 
     def _before(self) -> None:
         """Gradients are there, moments have not moved."""

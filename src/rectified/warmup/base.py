@@ -101,7 +101,7 @@ def as_warmup(given: Any) -> Warmup:
 
     Raises:
         TypeError: it has no ``omega(t, beta2)``, or is a class instead of an object.
-        ValueError: its ``start`` is unknown.
+        ValueError: its ``start`` is unknown, or what it observes.
 
     >>> as_warmup("linear")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -113,6 +113,19 @@ def as_warmup(given: Any) -> Warmup:
             "object of your own with omega(t, beta2)"
         )
     warmup = given if isinstance(given, Warmup) else _Adapted(given)
+    if warmup.observes:
+        _check_observation(given, warmup)
     if warmup.start not in get_args(Start):
         raise ValueError(f"warmup.start is {warmup.start!r}; it must be 'momentum' or 'hold'")
     return warmup
+
+
+def _check_observation(given: Any, warmup: Warmup) -> None:
+    """Raise for a warmup that observes something unknown, or does not say what it makes of it."""
+    known = get_args(Observable)
+    if not isinstance(warmup.observes, tuple | list) or any(name not in known for name in warmup.observes):
+        raise ValueError(
+            f"observes of {given!r} is {warmup.observes!r}; it must be a tuple of {' and '.join(map(repr, known))}"
+        )
+    if not callable(getattr(given, "observe", None)) or getattr(type(given), "observe", None) is Warmup.observe:
+        raise TypeError(f"{given!r} observes {', '.join(warmup.observes)}, and has no observe(memory, feedback)")

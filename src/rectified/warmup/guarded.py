@@ -9,11 +9,12 @@ from .formulas import Linear, number
 _EMA = 0.7  # decay rate of the averages of both slopes: about three steps
 _RATE = 0.15  # by which log omega falls per unit of the slope ratio below its threshold
 _FALL = 0.5  # the most by which log omega falls in a step
+_GUARDED = 2  # times `steps` is how long it may fall: longer, it would hold a run that lives at its edge down for good
 
 
 @dataclass(frozen=True)
 class GuardedLinear(Linear):
-    r"""Linear warmup that falls back while steps overshoot: ``Linear(steps)`` in a run where none does.
+    r"""Linear warmup that falls back while its steps overshoot: ``Linear(steps)`` in a run where none does.
 
     After each step the slope of the loss along it is compared with the slope before. The ratio c is 1 for a step that
     is far too short, 0 for one that ends at the minimum along its line, -1 for one at the edge of stability, which
@@ -27,7 +28,8 @@ class GuardedLinear(Linear):
             \omega_t\, e^{\max(-0.5,\ 0.15 (c_t - c_*))} & c_t < c_*
         \end{cases}
 
-    from omega_1 = 1 / T_w until omega is 1, where it stays. The averages decay by 0.7 a step.
+    from omega_1 = 1 / T_w until omega is 1, where it stays. The averages decay by 0.7 a step. After 2 T_w steps omega
+    rises whatever c is, so that the warmup ends after 3 T_w steps at the latest.
 
     It costs a pass over gradients and moments, and one read of two numbers from the device, at each step until omega is
     1, and nothing after that. Gradients are taken as the step sees them: clipped, if they are. It works in Adam, AdamW,
@@ -68,15 +70,20 @@ class GuardedLinear(Linear):
         if not memory:
             return 1 / self.steps, 0.0, 0.0
         before, after = feedback.slope_before, feedback.slope_after
-        if before is None or after is None:  # no step was taken that could show anything
-            return memory
         omega, *averages = memory
+        if before is None or after is None or before == 0:  # no step was taken that could show anything
+            return memory
         if not math.isfinite(before) or not math.isfinite(after):  # they would stay in the averages
             return omega * math.exp(-_FALL), *averages
         before, after = (_EMA * old + (1 - _EMA) * new for old, new in zip(averages, (before, after), strict=True))
-        ratio = after / before if before > 0 else -1.0  # a direction that was not downhill
-        if ratio >= self.threshold:
-            omega = min(1.0, omega + 1 / self.steps)
+        ratio = after / before
+        if ratio >= self.threshold or feedback.t > _GUARDED * self.steps:
+            omega = min(1.0, self._grown(omega))
         else:
             omega *= math.exp(max(-_FALL, _RATE * (ratio - self.threshold)))
         return omega, before, after
+
+    def _grown(self, omega: float) -> float:
+        """omega + 1 / steps; the very numbers of Linear, for as long as omega is one of them."""
+        taken = round(omega * self.steps)
+        return (taken + 1) / self.steps if abs(omega * self.steps - taken) < 1e-6 else omega + 1 / self.steps

@@ -1,23 +1,23 @@
 """Passing what the last step did to the warmups that observe it, before omega of the next one is used."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 from ...warmup import Feedback, Warmup
-from ..step.options import Group, value_of
-from .memory import Memories, Memory, is_over, memories, remember
+from ..step.options import OBSERVED, Group, value_of
+from .memory import OVER, Memories, Memory, is_over, memories, remember
 from .slopes import LastStep, slopes
 
+Undo = list[tuple[Group, Any]]
 
-@dataclass(frozen=True)
-class Part:
+
+class Part(NamedTuple):
     """Parameters of a group that are about to take the same step.
 
     Attributes:
         t: the number of that step.
         before: the number of their last step; 0 if this is their first.
-        lr: of the group, without omega.
+        beta2: of the group.
         last: their last step, in lists of those with the same numbers.
     """
 
@@ -25,54 +25,80 @@ class Part:
     warmup: Warmup
     t: int
     before: int
-    lr: Any
+    beta2: float
     last: Sequence[LastStep] = ()
 
 
-def observe(parts: Sequence[Part], loss: Any, idle: Collection[tuple[int, int]] = ()) -> None:
+def observe(parts: Sequence[Part], loss: Any, idle: Collection[tuple[int, int]] = ()) -> Undo:
     """Let the warmup of each part observe, and keep in its group what it remembers.
 
     Args:
         loss: a number or a one-element tensor; None if it is unknown.
         idle: which step counts parameters without a gradient have: the id of their group, and the count.
 
+    Returns:
+        What the groups had before, for :func:`undo`.
+
     Raises:
-        RuntimeError: a warmup observes the loss, which is unknown. Nothing is changed then.
+        RuntimeError: a warmup observes the loss, which is unknown.
+        TypeError: a warmup returned no numbers.
+        ValueError: it returned none, or an omega outside [0, 1]. Nothing is changed in these cases.
     """
-    known = {id(part.group): memories(part.group) for part in parts}
-    slope_before, slope_after = _slopes(parts, known)
-    seen = Feedback(0, slope_before, slope_after, _loss(parts, loss))
-    kept: dict[int, Memories] = {key: {} for key in known}
-    for part in parts:
-        memory = _next(part, known[id(part.group)], seen)
-        if memory is not None:
-            kept[id(part.group)][part.t] = memory
+    known = {id(part.group): memories(part.group, part.warmup) for part in parts}
+    previous = [_previous(part, known[id(part.group)]) for part in parts]
+    active = [(part, memory) for part, memory in zip(parts, previous, strict=True) if memory is not None]
+    slope_before, slope_after = _slopes(active)
+    seen = Feedback(0, slope_before, slope_after, _loss(active, loss))
+    kept: dict[int, Memories] = {key: {OVER: x[OVER]} if OVER in x else {} for key, x in known.items()}
+    for part, memory in zip(parts, previous, strict=True):
+        mine = kept[id(part.group)]
+        if memory is None:
+            mine[OVER] = (1.0,)
+        else:
+            mine[part.t] = _next(part, memory, seen)
+    old = {id(part.group): (part.group, part.group.get(OBSERVED)) for part in parts}
     for part in parts:
         key = id(part.group)
         waiting = {t: memory for t, memory in known[key].items() if (key, t) in idle}
-        remember(part.group, waiting | kept[key])
+        remember(part.group, part.warmup, waiting | kept[key])
+    return list(old.values())
 
 
-def _next(part: Part, known: Memories, seen: Feedback) -> Memory | None:
-    """What to remember at a part's step; None if its warmup is over."""
-    if part.t in known:  # others have taken as many steps, or this one was tried before and raised
-        return known[part.t]
-    if part.before == 0:
-        memory: Memory = ()
-    elif part.before in known and not is_over(known[part.before]):
-        memory = known[part.before]
-    else:
-        return None
-    return tuple(map(float, part.warmup.observe(memory, replace(seen, t=part.t))))
+def undo(observed: Undo) -> None:
+    """Forget what was observed before a step that was not taken."""
+    for group, before in observed:
+        group[OBSERVED] = () if before is None else before
 
 
-def _slopes(parts: Sequence[Part], known: dict[int, Memories]) -> tuple[float, float] | tuple[None, None]:
+def _previous(part: Part, known: Memories) -> Memory | None:
+    """What the warmup remembers of a part's last step: nothing if it begins here; None if it is over."""
+    if part.before == 0 or not known:
+        return ()
+    memory = known.get(part.before, known.get(OVER, ()))
+    return None if memory and is_over(memory) else memory
+
+
+def _next(part: Part, memory: Memory, seen: Feedback) -> Memory:
+    """What to remember at a part's step."""
+    warmup, t = part.warmup, part.t
+    returned = warmup.observe(memory, Feedback(t, seen.slope_before, seen.slope_after, seen.loss))
+    if not isinstance(returned, tuple | list) or not all(isinstance(x, int | float) for x in returned):
+        raise TypeError(f"{warmup!r} observed {returned!r}; it must return a tuple of numbers, omega first")
+    if not returned or not 0 <= returned[0] <= 1:
+        gave = f"omega = {returned[0]!r}" if returned else "no omega"
+        raise ValueError(f"{warmup!r} gave {gave} at t = {t}; it must be in [0, 1]")
+    omega, *rest = map(float, returned)
+    if not memory and part.before:  # in the middle of a run it begins where it would be without observation
+        omega = max(omega, warmup.omega(t, part.beta2))
+    return omega, *rest
+
+
+def _slopes(active: Sequence[tuple[Part, Memory]]) -> tuple[float, float] | tuple[None, None]:
     """The slopes along the last step, in which each part's weight is its lr * omega over the largest one."""
     found: list[tuple[float, LastStep]] = []
-    for part in parts:
-        memory = known[id(part.group)].get(part.before)
-        if memory is not None and "slopes" in part.warmup.observes and not is_over(memory):
-            moved = value_of(part.lr) * memory[0]
+    for part, memory in active:
+        if memory and "slopes" in part.warmup.observes:
+            moved = value_of(part.group["lr"]) * memory[0]
             found += [(moved, last) for last in part.last]
     largest = max((moved for moved, _ in found), default=0.0)
     if not largest:
@@ -80,13 +106,42 @@ def _slopes(parts: Sequence[Part], known: dict[int, Memories]) -> tuple[float, f
     return slopes((moved / largest, last) for moved, last in found)
 
 
-def _loss(parts: Sequence[Part], loss: Any) -> float | None:
-    for part in parts:
+def _loss(active: Sequence[tuple[Part, Memory]], loss: Any) -> float | None:
+    for part, _ in active:
         if "loss" in part.warmup.observes:
             if loss is None:
                 raise RuntimeError(
-                    f"{part.warmup!r} observes the loss, which is unknown: pass a closure to step(), or call "
-                    "optimizer.observe_loss(loss) before each step"
+                    f"{part.warmup!r} observes the loss, which is unknown: call observe_loss(loss) before each step, "
+                    "or pass a closure that returns it to step()"
                 )
             return value_of(loss)
     return None
+
+
+def after_closure(
+    optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[[Any], None]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a step whose closure is followed by a call with its loss, the first time it is called.
+
+    Args:
+        args: as a step's pre-hook gets them, with the optimizer first.
+
+    Returns:
+        New arguments; None if there is no closure.
+    """
+    closure = kwargs.get("closure") or (args[1] if len(args) > 1 and args[0] is optimizer else next(iter(args), None))
+    if not callable(closure):
+        return None
+    called = False
+
+    def observed() -> Any:
+        nonlocal called
+        loss = closure()
+        if not called:
+            called = True
+            call(loss)
+        return loss
+
+    if "closure" in kwargs:
+        return args, {**kwargs, "closure": observed}
+    return (*(args[:-1]), observed), kwargs

@@ -3,21 +3,33 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...warmup import Warmup
+from ...warmup import Feedback, Warmup
+from ...warmup.base import as_warmup
 from ..step.options import OBSERVED, Group
 
 Memory = tuple[float, ...]  # its first number is omega
 Memories = dict[int, Memory]  # by the number of the last step
 
-
-def memories(group: Group) -> Memories:
-    """What a group's warmup remembers, by the number of steps that the parameters have taken."""
-    return {int(t): tuple(memory) for t, *memory in group.get(OBSERVED, ())}
+OVER = 0
+"""The key of a memory that says: of parameters without one of their own, the warmup is over."""
 
 
-def remember(group: Group, known: Mapping[int, Memory]) -> None:
+def memories(group: Group, warmup: Warmup) -> Memories:
+    """What a group's warmup remembers, by the number of steps that the parameters have taken.
+
+    Nothing, if it is another warmup's.
+    """
+    name, *rows = group.get(OBSERVED) or ("",)
+    return {t: tuple(memory) for t, *memory in rows} if name == _name(warmup) else {}
+
+
+def remember(group: Group, warmup: Warmup, known: Mapping[int, Memory]) -> None:
     """Keep in the group what is known, as plain values."""
-    group[OBSERVED] = tuple((t, *memory) for t, memory in known.items())
+    group[OBSERVED] = (_name(warmup), *((t, *memory) for t, memory in known.items()))
+
+
+def _name(warmup: Warmup) -> str:
+    return type(getattr(warmup, "own", warmup)).__name__
 
 
 def is_over(memory: Memory) -> bool:
@@ -25,23 +37,40 @@ def is_over(memory: Memory) -> bool:
     return memory[0] >= 1
 
 
+def all_over(known: Memories) -> bool:
+    """Whether the warmup of all parameters that have stepped is over."""
+    return known.keys() == {OVER}
+
+
+def is_over_at(group: Group, given: Any, t: int) -> bool:
+    """Whether the warmup of parameters that are about to take step t is over."""
+    known = memories(group, as_warmup(given))
+    memory = known.get(t - 1 or -1) or (known.get(OVER) if t > 1 else None)
+    return memory is not None and is_over(memory)
+
+
 def refuse_memories(saved: Any, whose: str) -> None:
     """Raise for a saved group that remembers something else.
 
     Raises:
-        ValueError: it is not a list of step counts with numbers.
+        ValueError: it is not a name and step counts with numbers.
 
-    >>> refuse_memories([[3, "much"]], "group 0")
+    >>> refuse_memories(["GuardedLinear", [3, "much"]], "group 0")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: what the warmup of group 0 has observed is [[3, 'much']]; it must be step counts, each with numbers
+    ValueError: what the warmup of group 0 has observed is ['GuardedLinear', [3, 'much']]; it must be its name, and ...
     """
-    rows = saved if isinstance(saved, tuple | list) else [saved]
-    for row in rows:
-        numbers = isinstance(row, tuple | list) and all(isinstance(x, int | float) for x in row)
-        if not numbers or len(row) < 2 or not isinstance(row[0], int) or not 0 <= row[1] <= 1:
-            raise ValueError(
-                f"what the warmup of {whose} has observed is {saved!r}; it must be step counts, each with numbers"
-            )
+    if not saved and isinstance(saved, tuple | list):
+        return
+    name, *rows = saved if isinstance(saved, tuple | list) else (saved,)
+    if not isinstance(name, str) or not isinstance(saved, tuple | list) or not all(map(_is_row, rows)):
+        raise ValueError(
+            f"what the warmup of {whose} has observed is {saved!r}; it must be its name, and step counts with numbers"
+        )
+
+
+def _is_row(row: Any) -> bool:
+    numbers = isinstance(row, tuple | list) and len(row) > 1 and all(isinstance(x, int | float) for x in row)
+    return numbers and isinstance(row[0], int) and row[0] >= 0 and 0 <= row[1] <= 1
 
 
 class FromMemory(Warmup):
@@ -54,9 +83,12 @@ class FromMemory(Warmup):
     def __repr__(self) -> str:
         return repr(self.warmup)
 
+    def observe(self, memory: Memory, feedback: Feedback) -> Memory:
+        return self.warmup.observe(memory, feedback)
+
     def omega(self, t: int, beta2: float) -> float:
         """The omega of step t, or until that is known, of the step before it."""
-        memory = self.known.get(t) or self.known.get(t - 1)
+        memory = self.known.get(t) or self.known.get(t - 1 or -1) or (self.known.get(OVER) if t > 1 else None)
         return memory[0] if memory else self.warmup.omega(t, beta2)
 
 

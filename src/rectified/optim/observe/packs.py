@@ -1,10 +1,11 @@
 """Many tensors as flat chunks of bounded size: small ones together, large ones in pieces."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from .._torch import TensorList, flattened
 from ..step.dtensor import is_sharded, local
 
 _CHUNK = 2**16  # elements per chunk on a CPU: a few MB of temporary tensors
@@ -13,41 +14,47 @@ _CHUNK_ELSEWHERE = 2**22
 Pack = tuple[list[int], list[int], list[Tensor]]
 
 
-def packs(rows: Iterable[Sequence[Tensor]]) -> Iterator[Pack]:
-    """Rows of equally long flat tensors, such as a gradient and its moments, in chunks.
+def packs(columns: Sequence[TensorList]) -> Iterator[Pack]:
+    """Columns of equally many tensors, such as gradients and both moments, in chunks.
+
+    Args:
+        columns: lists of tensors on one device; the i-th tensors of all lists have one shape.
 
     Yields:
-        The indexes of the rows in a chunk, the number of elements of each, and one chunk for each column, in float32 or
-        float64. A chunk may be a view: it must not be modified.
+        The indexes of the tensors in a chunk, the number of elements of each, and one flat chunk for each column, in
+        float32 or float64. A chunk may be a view: it must not be modified.
 
-    >>> rows = [[torch.ones(2), torch.zeros(2)], [torch.ones(3), torch.zeros(3)]]
-    >>> [(whose, sizes, [len(column) for column in columns]) for whose, sizes, columns in packs(rows)]
+    >>> gradients, moments = [torch.ones(2), torch.ones(3)], [torch.zeros(2), torch.zeros(3)]
+    >>> [(whose, sizes, [len(chunk) for chunk in chunks]) for whose, sizes, chunks in packs([gradients, moments])]
     [([0, 1], [2, 3], [5, 5])]
     """
+    if not columns[0]:
+        return
+    dtype = torch.float64 if any(x.dtype in (torch.float64, torch.complex128) for x in columns[0]) else torch.float32
+    columns = [[x if x.dtype is dtype else real_and_flat(x).to(dtype) for x in column] for column in columns]
+    size = _CHUNK if columns[0][0].is_cpu else _CHUNK_ELSEWHERE
     whose: list[int] = []
-    pieces: list[list[Tensor]] = []
-    filled = 0
-    for index, columns in enumerate(rows):
-        size = _CHUNK if columns[0].is_cpu else _CHUNK_ELSEWHERE
-        for begin in range(0, columns[0].numel(), size):
-            piece = [x[begin : begin + size] for x in columns]
-            if whose and filled + piece[0].numel() > size:
-                yield _packed(whose, pieces)
-                whose, pieces, filled = [], [], 0
+    sizes: list[int] = []
+    for index, count in enumerate(map(Tensor.numel, columns[0])):
+        if whose and sum(sizes) + count > size:
+            yield whose, sizes, _together(columns, whose)
+            whose, sizes = [], []
+        if count > size:
+            flat = [column[index].flatten() for column in columns]
+            for begin in range(0, count, size):
+                pieces = [x[begin : begin + size] for x in flat]
+                yield [index], [pieces[0].numel()], pieces
+        elif count:
             whose.append(index)
-            pieces.append(piece)
-            filled += piece[0].numel()
+            sizes.append(count)
     if whose:
-        yield _packed(whose, pieces)
+        yield whose, sizes, _together(columns, whose)
 
 
-def _packed(whose: list[int], pieces: list[list[Tensor]]) -> Pack:
-    dtype = torch.float64 if any(piece[0].dtype is torch.float64 for piece in pieces) else torch.float32
-    columns = [
-        torch.cat([x.to(dtype) for x in column]) if len(column) > 1 else column[0].to(dtype)
-        for column in zip(*pieces, strict=True)
-    ]
-    return whose, [piece[0].numel() for piece in pieces], columns
+def _together(columns: Sequence[TensorList], whose: list[int]) -> list[Tensor]:
+    if len(whose) == 1:
+        return [column[whose[0]].flatten() for column in columns]
+    return [flattened([column[index] for index in whose]) for column in columns]
 
 
 def real_and_flat(x: Tensor) -> Tensor:

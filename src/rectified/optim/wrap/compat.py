@@ -68,7 +68,7 @@ def second_moment(
     """
     key, found = _read(optimizer, group)
     beta2 = found.beta2 if given is None else given
-    if math.isnan(beta2) and not isinstance(warmup, Constant | SecondMomentOnly | Linear):
+    if math.isnan(beta2) and not isinstance(warmup, Constant | SecondMomentOnly | Linear) and not _observes(warmup):
         raise ValueError(
             f"{type(warmup).__name__} needs beta2, the decay rate of v, which the groups of {type(optimizer).__name__} "
             f"({', '.join(key for key in group if key != 'params')}) do not have: pass beta2=. {_PLAIN}"
@@ -103,6 +103,10 @@ def refuse(optimizer: torch.optim.Optimizer, group: Group, warmup: Warmup) -> No
                 f"{type(optimizer).__name__} with {flag}=True cannot be rectified: it divides by the largest v so far, "
                 f"which no chi-square law describes. {_PLAIN}"
             )
+
+
+def _observes(warmup: Warmup) -> bool:
+    return bool(as_warmup(warmup).observes)  # omega is the run's, not beta2's
 
 
 def lacks_v(optimizer: torch.optim.Optimizer) -> bool:

@@ -11,10 +11,10 @@ from ...warmup.base import as_warmup
 from ...warmup.plain import to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
-from ..observe.feedback import Part, observe
+from ..observe.feedback import Part, Undo, after_closure, observe, undo
 from ..observe.foreign import last_steps, refuse_other_steps
-from ..observe.memory import FromMemory, memories, observing
-from ..step.options import CLOCK, OBSERVED, Group, omega_at, undebiased
+from ..observe.memory import FromMemory, all_over, memories, observing
+from ..step.options import CLOCK, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
 OnZero = Literal["hold", "skip"]
@@ -75,6 +75,7 @@ class Scaling:
         self._scaled: list[tuple[Group, float, Any, Any, int]] = []
         self._hooks: list[Any] = []
         self.loss: Any = None  # of the next step, if it is known
+        self._observed: Undo = []
 
     def attach(self, optimizer: torch.optim.Optimizer, taken: int = 0) -> None:
         """Start scaling this optimizer's steps; groups without a known count have taken `taken` steps.
@@ -127,7 +128,7 @@ class Scaling:
             raise ValueError(f"group {index} of {type(optimizer).__name__} has no lr to scale")
         refuse(optimizer, group, self.warmup)
         if "slopes" in as_warmup(self.warmup).observes:
-            refuse_other_steps(optimizer, group, isinstance(optimizer, BaseOptimizer) and not optimizer.OBSERVABLE)
+            refuse_other_steps(optimizer, group)
         self.omega(1, self.moment(optimizer, index, group), group)
 
     def clock(self, optimizer: torch.optim.Optimizer, group: Group) -> int:
@@ -148,7 +149,8 @@ class Scaling:
     def omega(self, t: int, of: SecondMoment, group: Group) -> float:
         """The factor of step t; many are computed at once, since caches are cold between steps."""
         if observing(self.warmup):
-            return omega_at(FromMemory(as_warmup(self.warmup), memories(group)), t, of.beta2)
+            warmup = as_warmup(self.warmup)
+            return omega_at(FromMemory(warmup, memories(group, warmup)), t, of.beta2)
         first, known = self._ahead.get(of, (t, []))
         if 0 <= t - first < len(known):
             return known[t - first]
@@ -184,12 +186,30 @@ class Scaling:
             self._skipped[beta2] = first - 1
         return self._skipped[beta2]
 
-    def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def before(self, optimizer: torch.optim.Optimizer, args: Any = (), kwargs: Any = None) -> Any:
         """Pre-step hook: scale the lrs. A tensor lr is replaced temporarily, since it may be shared."""
         self.forget()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             _refuse_capture()
-        self._observe(optimizer)
+        if not observing(self.warmup):
+            self._scale(optimizer)
+            return None
+
+        def observed(loss: Any) -> None:
+            self._restore_lrs()
+            self.loss = self.loss if loss is None else loss
+            self._observe(optimizer)
+            self._scale(optimizer)
+
+        # A closure makes the gradients that the warmup observes.
+        replaced = after_closure(optimizer, args, kwargs or {}, observed)
+        if replaced is None:
+            observed(None)
+        else:
+            self._scale(optimizer)
+        return replaced
+
+    def _scale(self, optimizer: torch.optim.Optimizer) -> None:
         for group, omega in zip(optimizer.param_groups, self.omegas(optimizer), strict=True):  # may raise
             before = group["lr"]
             group["lr"] = meanwhile = before.detach() * omega if isinstance(before, Tensor) else before * omega
@@ -199,16 +219,17 @@ class Scaling:
         """Pass what the last step did to a warmup that observes the run."""
         warmup, loss = as_warmup(self.warmup), self.loss
         self.loss = None
-        if not warmup.observes:
+        if _is_skipped(optimizer):
             return
         parts = []
-        for group in optimizer.param_groups:
+        for index, group in enumerate(optimizer.param_groups):
             t = self.clock(optimizer, group) + 1
-            if (group.get(OBSERVED) or t == 1) and any(p.grad is not None for p in group["params"]):
+            is_over = t > 1 and all_over(memories(group, warmup))
+            if not is_over and any(p.grad is not None for p in group["params"]):
                 last = last_steps(optimizer, group, t - 1) if t > 1 and "slopes" in warmup.observes else ()
-                parts.append(Part(group, warmup, t, t - 1, group["lr"], last))
-        if parts and not _is_skipped(optimizer):
-            observe(parts, loss)
+                beta2 = self.moment(optimizer, index, group).beta2
+                parts.append(Part(group, warmup, t, t - 1, beta2, last))
+        self._observed = observe(parts, loss)
 
     def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Post-step hook: restore the lrs, and count the step for the groups that had a gradient."""
@@ -223,13 +244,19 @@ class Scaling:
                     group["omega"] = omega
                     break
         self._scaled.clear()
+        self._observed = []
 
     def lr_before(self, group: Group) -> Any:
         """The lr of a group without omega, also during a step."""
         return next((before for scaled, _, before, _, _ in self._scaled if scaled is group), group["lr"])
 
     def forget(self, *_: Any) -> None:
-        """Restore the lrs after a step that was not taken."""
+        """Restore the lrs and what the warmup remembers, after a step that was not taken."""
+        self._restore_lrs()
+        undo(self._observed)
+        self._observed = []
+
+    def _restore_lrs(self) -> None:
         for scaled in self._scaled:
             _restore(*scaled)
         self._scaled.clear()
@@ -241,10 +268,9 @@ class _WhileAlive:
     def __init__(self, method: Any) -> None:
         self._method = WeakMethod(method)
 
-    def __call__(self, *args: Any) -> None:
+    def __call__(self, *args: Any) -> Any:
         method = self._method()
-        if method is not None:
-            method(*args)
+        return None if method is None else method(*args)
 
 
 def _remove(hooks: list[Any]) -> None:

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
+from ..observe.memory import observing, refuse_memories
 from ..step.clock import refuse_count
-from ..step.options import CLOCK
+from ..step.options import CLOCK, OBSERVED
 from .compat import unwrapped
 from .scaling import OnZero, Scaling
 
@@ -87,7 +88,13 @@ class WarmupLR(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """The step counts of the groups, and torch's own entries."""
         kept = {key: x for key, x in super().state_dict().items() if key != "scaling"}
-        return {**kept, "counts": [self.scaling.clock(self.optimizer, group) for group in self.optimizer.param_groups]}
+        groups = self.optimizer.param_groups
+        saved = {**kept, "counts": [self.scaling.clock(self.optimizer, group) for group in groups]}
+        return {**saved, "observed": [group.get(OBSERVED, ()) for group in groups]} if self._observes else saved
+
+    @property
+    def _observes(self) -> bool:
+        return observing(self.scaling.warmup)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -103,9 +110,18 @@ class WarmupLR(LRScheduler):
             )
         for index, count in enumerate(counts):
             refuse_count(count, f"group {index}", ValueError)
-        for group, count in zip(groups, counts, strict=True):
+        observed = state_dict.get("observed", [()] * len(groups))
+        for index, memory in enumerate(observed):
+            refuse_memories(memory, f"group {index}")
+        for group, count, memory in zip(groups, counts, observed, strict=True):
             group[CLOCK] = count
-        super().load_state_dict({key: x for key, x in state_dict.items() if key != "counts"})
+            if self._observes:
+                group[OBSERVED] = memory
+        super().load_state_dict({key: x for key, x in state_dict.items() if key not in ("counts", "observed")})
+
+    def observe_loss(self, loss: float | Tensor) -> None:
+        """Pass the loss to a warmup that observes it, before each step of the optimizer."""
+        self.scaling.loss = loss
 
     def remove(self) -> None:
         """End the warmup: lr is no longer scaled."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...optim._torch import has_values
 from ...optim.base import BaseOptimizer
 from ...optim.explain import omegas_of
+from ...optim.observe.memory import observing
 from ...optim.step.options import Group, value_of
 from ...optim.wrap.compat import lacks_v, steps_taken
 from ...optim.wrap.scaling import active
@@ -54,6 +55,12 @@ def rectification_of(optimizer: torch.optim.Optimizer, group: Group) -> Rectifie
     if any("RAdam" in name for name in names) or _asks_to_rectify(optimizer, group):
         return Rectified(start="momentum" if getattr(optimizer, "degenerated_to_sgd", True) else "hold")
     return None
+
+
+def observes_run(optimizer: torch.optim.Optimizer, group: Group) -> bool:
+    """Whether a group's warmup observes the run, so that nothing is known of its omegas before."""
+    scaling = active(optimizer)
+    return observing(group.get("warmup") if scaling is None else scaling.warmup)
 
 
 def _asks_to_rectify(optimizer: torch.optim.Optimizer, group: Group) -> bool:

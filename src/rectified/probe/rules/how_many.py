@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ..finding import Finding
 from ..play.curve import NEARLY, warmup_length
-from ..play.own_warmup import rectification_of
+from ..play.own_warmup import observes_run, rectification_of
 from ..play.played import Played, PlayedGroup
 from ..play.schedule_tree import together
 
@@ -80,6 +80,8 @@ def no_warmup(run: Played) -> Iterator[Finding]:
         if betas is None or not LEAST_BETA2 <= betas[1] < 1 or group.taken or not group.peak or run.steps < 10:
             continue
         if group.effective(1) < NEARLY * group.peak or rectification_of(run.optimizer, group.options) is not None:
+            continue
+        if observes_run(run.optimizer, group.options):
             continue
         untuned = 2 / (1 - betas[1])
         # A twentieth of the run, but not so short that it is over before v rests on a tenth of its memory.

@@ -98,6 +98,8 @@ class Training:
         if task.clip < math.inf:
             nn.utils.clip_grad_norm_(self.model.parameters(), task.clip)
         lr = self._set_lr()
+        if self.run.method.observes:
+            self.optimizer.observe_loss(whole)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.step += 1
         if is_recorded(self.step):
