@@ -25,7 +25,7 @@ RIVALS = ("adam", "adam+linear-24", "adam+untuned-linear", "radam")  # of the st
 def page_tables() -> dict[str, str]:
     """Every table of the page, from the committed results."""
     truth = read(RESULTS / "truth_set.jsonl.gz")
-    found = with_guarded(truth, read(RESULTS / "guarded_first.jsonl.gz"))
+    found = with_guarded(truth, *(read(RESULTS / f"{name}.jsonl.gz") for name in ("guarded", "guarded_first")))
     rows = _csv(Path(__file__).parent / "studies" / "alternatives" / "results.csv")
     rows += [{**row, "method": FIRST} for row in _csv(RESULTS / "guarded_first_fashion_mnist.csv")]
     rows += [{**row, "method": NOW} for row in _csv(RESULTS / "guarded_fashion_mnist.csv")]

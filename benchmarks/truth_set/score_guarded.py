@@ -1,6 +1,7 @@
 """GuardedLinear against the warmups that were swept on the truth set.
 
-    PYTHONPATH=src python benchmarks/truth_set/score_guarded.py truth_set.jsonl.gz guarded_first.jsonl.gz
+    cd benchmarks/results; PYTHONPATH=../../src python ../truth_set/score_guarded.py \\
+        truth_set.jsonl.gz guarded.jsonl.gz guarded_first.jsonl.gz
 
 Every number is about whole runs at the same lr, beta2 and seeds. A regret is what a warmup loses to the best of the six
 that were swept in the same cell (or none), as a share of what that one gains over no training.
@@ -18,7 +19,8 @@ from score import HELD_OUT, SWEPT, Cell, Record, cells, over_tasks, read
 
 from rectified.study.analysis.stats import holm, t_interval
 
-GUARDED, CONTROL = "guarded-linear-64", "its matched-lr control"
+GUARDED, CONTROL = "guarded-linear-64", "matched-lr"
+FIRST, FIRST_CONTROL = "guarded-linear-64, first version", "matched-lr, first version"
 RIVALS = {
     "no warmup": "none",
     "linear, a tenth of the run": "linear-64",
@@ -26,16 +28,19 @@ RIVALS = {
     "linear, 512 steps": "linear-512",
     "untuned linear": "untuned-linear",
     "RAdam's": "rectified",
-    "its matched-lr control": CONTROL,
+    "guarded, without an end": FIRST,
+    "that version's matched-lr control": FIRST_CONTROL,
 }
 DEAD = 0.5  # of what training gains
 NEAR = 0.05  # of it: a learning rate that does
 
 
-def with_guarded(records: Iterable[Record], guarded: Iterable[Record]) -> list[Cell]:
-    """The cells of the truth set, with the guarded runs and their controls among their losses."""
-    own = [{**r, "warmup": GUARDED if r["omega"] is None else CONTROL, "pilot": False, "signals": {}} for r in guarded]
-    return [cell for cell in cells([*records, *own]) if all(s in cell.losses.get(GUARDED, {}) for s in cell.seeds)]
+def with_guarded(records: Iterable[Record], guarded: Iterable[Record], first: Iterable[Record]) -> list[Cell]:
+    """The cells of the truth set, with the guarded runs, those of the first version, and the controls of both."""
+    own = [{**r, "warmup": GUARDED if r["omega"] is None else CONTROL} for r in guarded]
+    own += [{**r, "warmup": FIRST if r["omega"] is None else FIRST_CONTROL} for r in first]
+    found = cells([*records, *({**r, "pilot": False, "signals": {}} for r in own)])
+    return [cell for cell in found if all(s in cell.losses.get(GUARDED, {}) for s in cell.seeds)]
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,7 @@ def compared(cell: Cell, rival: str, found: Sequence[Cell]) -> tuple[float, floa
 
 def standings(found: Sequence[Cell]) -> list[Standing]:
     """The guarded warmup, its rivals and the best swept warmup of each cell, the best first."""
-    rows = [
-        standing(found, name, warmup) for name, warmup in {"guarded, a tenth of the run": GUARDED, **RIVALS}.items()
-    ]
+    rows = [standing(found, name, warmup) for name, warmup in {"guarded, with an end": GUARDED, **RIVALS}.items()]
     return sorted(rows, key=lambda row: row.regret)
 
 
@@ -164,8 +167,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("truth_set", type=Path)
     parser.add_argument("guarded", type=Path)
+    parser.add_argument("first_version", type=Path)
     asked = parser.parse_args()
-    every = with_guarded(read(asked.truth_set), read(asked.guarded))
+    every = with_guarded(read(asked.truth_set), read(asked.guarded), read(asked.first_version))
     for name, some in (
         ("held out", [c for c in every if is_held_out(c)]),
         ("rule-making", [c for c in every if not is_held_out(c)]),

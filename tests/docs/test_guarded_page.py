@@ -14,7 +14,7 @@ import guarded
 import score
 import score_guarded
 
-WARMUPS = ("none", *score.SWEPT, "linear-64", score_guarded.GUARDED, score_guarded.CONTROL)
+WARMUPS = ("linear-8", "linear-32", score_guarded.GUARDED, *score_guarded.RIVALS.values())
 
 
 def test_the_page_has_the_tables_of_the_committed_results():
