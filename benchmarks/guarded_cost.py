@@ -14,12 +14,11 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
+import probe_cost
 import torch
 from probe_cost import MODELS
-from torch.nn import functional as F
 
 from rectified import Adam
 from rectified.figures.table import markdown
@@ -32,24 +31,12 @@ TURN = 10
 WARMUPS = {"linear": Linear(LONG), "observing": GuardedLinear(LONG), "ended": Linear(1), "after": GuardedLinear(1)}
 
 
-class Training:
-    """A model that is trained, and the seconds that its steps took."""
+class Training(probe_cost.Training):
+    """A model that is trained with one of the warmups, and the seconds that its steps took."""
 
     def __init__(self, name: str, warmup: str) -> None:
-        make, batch, _ = MODELS[name]
-        torch.manual_seed(0)
-        self.model = make()
-        self.inputs, self.targets = batch()
+        super().__init__(name, "without")
         self.optimizer = Adam(self.model.parameters(), lr=1e-3, warmup=WARMUPS[warmup])
-        self.seconds = 0.0
-
-    def step(self) -> None:
-        began = time.process_time()
-        loss = F.cross_entropy(self.model(self.inputs).flatten(0, -2), self.targets)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.seconds += time.process_time() - began
 
 
 def trained(name: str, steps: int) -> dict[str, float]:

@@ -45,12 +45,22 @@ def _csv(path: Path) -> list[dict[str, str]]:
 
 def stood(found: Sequence[Cell]) -> str:
     """Every warmup over the held-out cells."""
-    heads = ["warmup", "mean regret", "at the best lr", "worst", "dead runs", "within noise", "lrs of 4"]
+    heads = [
+        "warmup",
+        "mean regret",
+        "at the best lr",
+        "at 3 times that",
+        "worst",
+        "dead runs",
+        "within noise",
+        "lrs of 4",
+    ]
     rows = [
         [
             s.name,
             f"{s.regret:.1%} ({s.low:.1%} to {s.high:.1%})",
             f"{s.at_best:.1%}",
+            f"{s.at_three:.1%}",
             f"{s.worst:.0%}",
             f"{s.dead} of {s.runs}",
             f"{s.near} of {s.cells}",

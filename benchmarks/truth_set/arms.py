@@ -36,8 +36,7 @@ class Rule:
 
     Attributes:
         growth: the largest factor of omega per step; None for 1 / `steps` more at each step with c above the threshold.
-        norm: what c is divided by: ``<m_hat, d>``, ``<g, d>`` with the step's own gradient, or the first without the
-            part of it that is noise.
+        norm: what c is divided by: ``<m_hat, d>``, or ``<g, d>`` with the step's own gradient.
         until: the step after which omega rises whatever c is; None for none.
         after_1: whether it goes on once omega is 1.
         held: whether the first step below the threshold ends all growth.
@@ -50,7 +49,7 @@ class Rule:
     rate: float = 0.15
     ema: float = 0.7
     first: float = 0.01
-    norm: Literal["m", "g", "signal"] = "m"
+    norm: Literal["m", "g"] = "m"
     until: int | None = None
     after_1: bool = False
     held: bool = False
@@ -112,14 +111,9 @@ class Observed:
         rule, here = self.rule, self.moments()
         after = sum(float((g * (m / root)).sum()) for g, m, root in here)
         before = self.last if rule.norm == "g" else sum(float((m * (m / root)).sum()) for _, m, root in here)
-        if rule.norm == "signal":
-            if self.t == 1:  # one sample does not show what of it is noise
-                return
-            part = (1 - BETA1) / (1 + BETA1) * (1 + BETA1**self.t) / (1 - BETA1**self.t)
-            before = (before - part * sum(float(root.sum()) for *_, root in here)) / (1 - part)
         self.after = rule.ema * self.after + (1 - rule.ema) * after
         self.before = rule.ema * self.before + (1 - rule.ema) * before
-        ratio = self.after / self.before if self.before > 0 else 0.0 if rule.norm == "signal" else -1.0
+        ratio = self.after / self.before if self.before > 0 else -1.0
         self.omega = min(1.0, self.moved(ratio if math.isfinite(ratio) else -10.0))
 
     def moved(self, ratio: float) -> float:

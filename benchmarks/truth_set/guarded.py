@@ -7,12 +7,8 @@ warmup, and lr times the mean omega that the run with the same seed turned out t
 of truth_set.jsonl.gz, so that score_guarded.py can compare it with the warmups that were swept there.
 """
 
-import argparse
-import json
 import math
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
 from statistics import mean
@@ -21,7 +17,7 @@ from typing import Any, NamedTuple
 import tasks
 import torch
 from score import read
-from sweep import measured, rounded
+from sweep import measured, rounded, sweep
 
 from rectified import Adam
 from rectified.warmup import GuardedLinear, Warmup
@@ -96,22 +92,5 @@ def missing(done: list[dict[str, Any]], names: list[str], seeds: list[int]) -> I
             yield Key(*cell, r["seed"], r["mean_omega"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--tasks", default=",".join(tasks.MAKE))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    asked = parser.parse_args()
-    names, seeds = asked.tasks.split(","), [int(seed) for seed in asked.seeds.split(",")]
-    os.nice(10)
-    with ProcessPoolExecutor(asked.workers) as pool, asked.out.open("a") as out:
-        while todo := list(missing(read(asked.out), names, seeds)):
-            print(f"{len(todo)} runs, from {todo[0]}", flush=True)
-            for future in as_completed([pool.submit(run, key) for key in todo]):
-                out.write(json.dumps(future.result()) + "\n")
-                out.flush()
-
-
 if __name__ == "__main__":
-    main()
+    sweep(__doc__.splitlines()[0], missing, run)

@@ -49,7 +49,7 @@ class Standing:
 
     Attributes:
         regret: the mean over cells; `low` and `high` are its 95 % bootstrap interval over tasks.
-        at_best: the mean over the cells at the best lr of plain Adam.
+        at_best, at_three: the means over the cells at the best lr of plain Adam, and at sqrt(10) times that.
         worst: the largest.
         dead: runs that lose half of what training gains, in cells where the best warmup's do not.
         near: the cells in which it is within the seeds' noise of the best.
@@ -62,6 +62,7 @@ class Standing:
     low: float
     high: float
     at_best: float
+    at_three: float
     worst: float
     dead: int
     near: int
@@ -85,6 +86,7 @@ def standing(found: Sequence[Cell], name: str, warmup: str) -> Standing:
         regret=mean(every),
         **dict(zip(("low", "high"), over_tasks(list(by_task.values())), strict=True)),
         at_best=mean(cell.regret(warmup) for cell in found if cell.rank == 1),
+        at_three=mean(cell.regret(warmup) for cell in found if cell.rank == 2),
         worst=max(every),
         dead=sum(is_dead(cell, cell.losses[warmup][seed]) for cell in found for seed in cell.seeds),
         near=sum(cell.mean(warmup) - cell.best[1] <= cell.threshold for cell in found),

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -214,8 +214,19 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def sweep(
+    about: str,
+    missing: Callable[[list[dict[str, Any]], list[str], list[int]], Iterator[Any]],
+    run: Callable[[Any], Any],
+) -> None:
+    """Run what is missing in a file, as the command line asks, until nothing is.
+
+    Args:
+        about: the first line of --help.
+        missing: the runs that the records of the file lack, for some tasks and seeds.
+        run: makes the record of one of them.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("out", type=Path)
     parser.add_argument("--tasks", default=",".join(tasks.MAKE))
     parser.add_argument("--seeds", default="0,1,2")
@@ -232,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sweep(__doc__.splitlines()[0], missing, run)

@@ -12,7 +12,7 @@ from rectified.optim.adam import adam_row
 from rectified.optim.step import capturable as on_device
 from rectified.optim.step.update import Coefficients, coefficients
 from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear
-from rectified.warmup.base import as_warmup
+from rectified.warmup.interface import as_warmup
 from roster import both_paths, every_method, representatives
 from trajectories import Race, comes_and_goes, gradient, numbers, parameters, race, set_gradients, train
 

@@ -219,6 +219,19 @@ def test_a_scheduler_alone_is_enough_to_resume():
     assert train(inner, parts, range(8, 20)) == pytest.approx(omegas[8:], rel=1e-9)
 
 
+def test_a_scheduler_refuses_anothers_save_and_keeps_what_its_own_lacks():
+    params = parameters()
+    optimizer = scheduled(params)
+    train(optimizer, params, range(5))
+    saved, before = optimizer.kept.state_dict(), [dict(group) for group in optimizer.param_groups]
+    for wrong in ([()], "much", [(), ["GuardedLinear", [1]]]):
+        with pytest.raises(ValueError, match="observ"):
+            optimizer.kept.load_state_dict({**saved, "counts": [1, 1], "observed": wrong})
+        assert [dict(group) for group in optimizer.param_groups] == before
+    optimizer.kept.load_state_dict({name: x for name, x in saved.items() if name != "observed"})
+    assert [group[OBSERVED] for group in optimizer.param_groups] == [group[OBSERVED] for group in before]
+
+
 def test_set_in_the_middle_where_it_cannot_be_it_is_refused_at_the_next_step():
     for optimizer in (
         rectified.RMSprop([nn.Parameter(torch.ones(2))]),

@@ -120,7 +120,7 @@ def test_a_closure_is_enough_and_no_loss_is_an_error():
     assert torch.equal(p, before)
     optimizer.step(lambda: torch.tensor(8.0))
     assert optimizer.param_groups[0]["omega"] == 0.5
-    assert optimizer._loss is None, "it would keep the graph"
+    assert optimizer.observed_loss is None, "it would keep the graph"
 
 
 class Fast(Linear):

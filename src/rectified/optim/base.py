@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..warmup import Warmup
-from ..warmup.base import as_warmup
 from ..warmup.plain import from_plain
 from ._torch import (
     Optimizer,
@@ -24,12 +23,12 @@ from ._torch import (
     set_grad_enabled,
     version_of,
 )
-from .observe.feedback import Part, Undo, observe, undo
-from .observe.memory import FromMemory, all_over, memories, observing
+from .observe.feedback import Undo, undo
+from .observe.own_steps import observe_last_step, refuse_observation
+from .observe.remembered import FromMemory, memories, observing
 from .observe.slopes import LastStep
 from .saving import read_save, save_warmup
 from .step.capturable import Row
-from .step.clock import number_in
 from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
 from .step.make_plan import make_plan
 from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
@@ -60,7 +59,7 @@ class BaseOptimizer(Optimizer):
     """Whether a warmup may observe the run: the step is Adam's, so that the moments show what it was."""
 
     _plans: list[Plan]
-    _loss: Loss | None = None
+    observed_loss: Loss | None = None  # of the next step
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
         takes = _keywords(type(self))
@@ -78,22 +77,7 @@ class BaseOptimizer(Optimizer):
         check_options(group)
         check_paths(group)
         check_warmup(group.get("warmup"), self.beta2(group))
-        if observing(group.get("warmup")):
-            self.refuse_observation(group)
-
-    def refuse_observation(self, group: Group) -> None:
-        """Raise for a warmup that observes the run where it cannot."""
-        warmup = group["warmup"]
-        if group.get("capturable"):
-            raise ValueError(
-                f"{warmup!r} observes the run, which the host reads at every step, and capturable steps never wait for "
-                "the host: use capturable=False, or a warmup that is a function of t, such as Linear"
-            )
-        if "slopes" in warmup.observes and not self.OBSERVABLE:
-            raise ValueError(
-                f"{warmup!r} observes Adam's steps, and {type(self).__name__} takes others: use it with Adam or AdamW, "
-                "or a warmup that is a function of t, such as Linear"
-            )
+        refuse_observation(self, group)
 
     def beta2(self, group: Group) -> Any:
         """The decay rate of the second moment, on which the warmup depends; NaN if there is none."""
@@ -171,7 +155,7 @@ class BaseOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-            self._loss = self._loss if loss is None else loss
+            self.observed_loss = self.observed_loss if loss is None else loss
         graded = torch.is_grad_enabled()
         set_grad_enabled(self.defaults.get("differentiable", False))
         observed: Undo = []
@@ -179,14 +163,14 @@ class BaseOptimizer(Optimizer):
             if not self.skips():
                 work = self._planned()
                 if any(observing(group.get("warmup")) for group, *_ in work):
-                    observed = self._observe(work)
+                    observed = observe_last_step(self, work)
                 self.take(work)
         except BaseException:
             undo(observed)
             raise
         finally:
             set_grad_enabled(graded)
-            self._loss = None  # which may hold a graph
+            self.observed_loss = None  # which may hold a graph
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
@@ -198,7 +182,7 @@ class BaseOptimizer(Optimizer):
 
     def observe_loss(self, loss: Loss) -> None:
         """Pass the loss to a warmup that observes it, before the next step; not needed if that step has a closure."""
-        self._loss = loss
+        self.observed_loss = loss
 
     def skips(self) -> bool:
         """Whether a GradScaler requires this step to be skipped."""
@@ -215,29 +199,9 @@ class BaseOptimizer(Optimizer):
         """Step the buckets of a group."""
         raise NotImplementedError
 
-    def _observe(self, work: list[Work]) -> Undo:
-        """Pass what the last step did to the warmups that observe the run; omega of this step depends on it."""
-        parts, idle = [], set()
-        for group, plan, found in work:
-            if not observing(group.get("warmup")):
-                continue
-            warmup = as_warmup(group["warmup"])
-            if all_over(memories(group, warmup)) and all(here.bucket.t for here in found):
-                continue
-            self.refuse_observation(group)
-            for here in found:
-                before = here.bucket.t - here.bucket.again
-                # A parameter that is listed twice counts once.
-                knows = before and not here.bucket.again and "slopes" in warmup.observes
-                last = [self.last_step(group, here)] if knows else []
-                parts.append(Part(group, warmup, here.t, before, float(self.beta2(group)), last))
-            for i in plan.idle:
-                idle.add((id(group), int(number_in(self.state.get(group["params"][i], {}).get("step", 0)))))
-        return observe(parts, self._loss, idle)
-
     def last_step(self, group: Group, here: Found) -> LastStep:
         """The last step of a bucket, for the slopes along it; for optimizers that are ``OBSERVABLE``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is OBSERVABLE without last_step(group, here): define it")
 
     def _planned(self) -> list[Work]:
         """The work of a step: each group with its plan and the tensors of its buckets."""

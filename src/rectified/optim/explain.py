@@ -8,7 +8,7 @@ import torch
 
 from ..warmup.period import first_at
 from .base import BaseOptimizer
-from .observe.memory import is_over_at, observing
+from .observe.remembered import is_over_at, observing
 from .step.clock import number_in
 from .step.options import Group, value_of
 from .wrap.compat import unwrapped

@@ -11,7 +11,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from .adam import Adam
-from .observe.memory import observing
+from .observe.remembered import observing
 from .step.dtensor import is_sharded
 from .step.plan import Plan
 from .wrap.compat import unwrapped

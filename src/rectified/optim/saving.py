@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..warmup.plain import KINDS, to_plain
-from .observe.memory import refuse_memories
+from .observe.remembered import refuse_memories
 from .step.clock import number_in, refuse_count
 from .step.options import CLOCK, OBSERVED, Group
 

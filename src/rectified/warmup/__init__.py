@@ -13,9 +13,9 @@ which it is interpolated, up to 16.8 million, where it must have settled. It has
 True
 """
 
-from .base import Feedback, Observable, Start, Warmup
 from .formulas import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from .guarded import GuardedLinear
+from .interface import Feedback, Observable, Start, Warmup
 from .period import effective_period, steps_until
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from ..theory.rectification_term import VARIANCES, Variance, rectification_at
 from ..theory.sma import rho, rho_inf
-from .base import Start, Warmup
+from .interface import Start, Warmup
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from .base import Feedback
 from .formulas import Linear, number
+from .interface import Feedback
 
 _EMA = 0.7  # decay rate of the averages of both slopes: about three steps
 _RATE = 0.15  # by which log omega falls per unit of the slope ratio below its threshold

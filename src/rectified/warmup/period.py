@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from ..theory.checks import check_beta2
-from .base import Warmup, as_warmup
+from .interface import Warmup, as_warmup
 
 
 def steps_until(warmup: Warmup, beta2: float, level: float = 0.9, after: int = 0) -> int | None:

@@ -3,9 +3,9 @@
 from dataclasses import asdict, fields
 from typing import Any
 
-from .base import Warmup
 from .formulas import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear
 from .guarded import GuardedLinear
+from .interface import Warmup
 
 KINDS = (Constant, Rectified, UntunedLinear, UntunedExponential, Linear, SecondMomentOnly, GuardedLinear)
 _BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in KINDS}

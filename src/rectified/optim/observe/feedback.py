@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ...warmup import Feedback, Warmup
 from ..step.options import OBSERVED, Group, value_of
-from .memory import OVER, Memories, Memory, is_over, memories, remember
+from .remembered import OVER, Memories, Memory, is_over, memories, remember
 from .slopes import LastStep, slopes
 
 Undo = list[tuple[Group, Any]]

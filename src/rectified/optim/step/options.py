@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...warmup import Rectified, Warmup
-from ...warmup.base import as_warmup
+from ...warmup.interface import as_warmup
 from .._torch import has_values
 from .low_precision import Rounding
 

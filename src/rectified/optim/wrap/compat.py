@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup
-from ...warmup.base import as_warmup
+from ...warmup.interface import as_warmup
 from ..step.clock import number_in
 from ..step.options import Group
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ...warmup import Warmup, steps_until
-from ...warmup.base import as_warmup
+from ...warmup.interface import as_warmup
 from ...warmup.plain import to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
 from ..observe.feedback import Part, Undo, after_closure, observe, undo
 from ..observe.foreign import last_steps, refuse_other_steps
-from ..observe.memory import FromMemory, all_over, memories, observing
+from ..observe.remembered import FromMemory, all_over, memories, observing
 from ..step.options import CLOCK, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
-from ..observe.memory import observing, refuse_memories
+from ..observe.remembered import observing, refuse_memories
 from ..step.clock import refuse_count
 from ..step.options import CLOCK, OBSERVED
 from .compat import unwrapped
@@ -100,7 +100,8 @@ class WarmupLR(LRScheduler):
         """Continue from a saved state.
 
         Raises:
-            ValueError: it has no counts, or for another number of groups; nothing is changed then.
+            ValueError: it has no counts, or is for another number of groups, or what a warmup observed is invalid;
+                nothing is changed then.
         """
         counts, groups = state_dict.get("counts"), self.optimizer.param_groups
         if not isinstance(counts, list) or len(counts) != len(groups):
@@ -110,7 +111,13 @@ class WarmupLR(LRScheduler):
             )
         for index, count in enumerate(counts):
             refuse_count(count, f"group {index}", ValueError)
-        observed = state_dict.get("observed", [()] * len(groups))
+        # A save without what a warmup observed leaves what the optimizer's own save has.
+        observed = state_dict.get("observed", [group.get(OBSERVED, ()) for group in groups])
+        if not isinstance(observed, list) or len(observed) != len(groups):
+            raise ValueError(
+                f"the saved observations are {observed}, but the optimizer has {len(groups)} groups: they belong to "
+                "another scheduler"
+            )
         for index, memory in enumerate(observed):
             refuse_memories(memory, f"group {index}")
         for group, count, memory in zip(groups, counts, observed, strict=True):

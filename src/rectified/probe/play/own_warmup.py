@@ -11,7 +11,7 @@ from torch import Tensor
 from ...optim._torch import has_values
 from ...optim.base import BaseOptimizer
 from ...optim.explain import omegas_of
-from ...optim.observe.memory import observing
+from ...optim.observe.remembered import observing
 from ...optim.step.options import Group, value_of
 from ...optim.wrap.compat import lacks_v, steps_taken
 from ...optim.wrap.scaling import active

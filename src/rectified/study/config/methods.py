@@ -58,7 +58,7 @@ from ...warmup import (
     UntunedLinear,
     Warmup,
 )
-from ...warmup.base import as_warmup
+from ...warmup.interface import as_warmup
 from ...workloads.numbers import learning_rate
 from ...workloads.specs import check_length, read_arguments, read_options
 from ...workloads.user_code import imported, users_code

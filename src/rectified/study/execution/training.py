@@ -99,7 +99,7 @@ class Training:
             nn.utils.clip_grad_norm_(self.model.parameters(), task.clip)
         lr = self._set_lr()
         if self.run.method.observes:
-            self.optimizer.observe_loss(whole)  # type: ignore[attr-defined]
+            self.optimizer.observe_loss(whole)  # type: ignore[attr-defined]  # ours, or rectify's
         self.optimizer.step()
         self.step += 1
         if is_recorded(self.step):

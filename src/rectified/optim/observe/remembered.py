@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...warmup import Feedback, Warmup
-from ...warmup.base import as_warmup
+from ...warmup.interface import as_warmup
 from ..step.options import OBSERVED, Group
 
 Memory = tuple[float, ...]  # its first number is omega
