@@ -68,7 +68,8 @@ def _products(columns: Sequence[TensorList], eps: float) -> Tensor:
     """``<m, q>``, ``<g, q>`` and, with decay in the gradient, ``<theta, q>``, for q = m / (sqrt(v) + eps)."""
     products: list[Tensor] = []
     for _, _, (v, m, *others) in packs(columns):
-        q = v.sqrt().add_(eps or torch.finfo(v.dtype).tiny)
+        # torch's CPU kernel takes the root of a 0 ten times as long as any other, and v of a dead unit is 0.
+        q = v.clamp(min=torch.finfo(v.dtype).tiny).sqrt_().add_(eps)
         torch.div(m, q, out=q)
         products += (x.dot(q) for x in (m, *others))
     width = len(columns) - 1

@@ -225,7 +225,7 @@ def _warmup(what: str, optimizer: str, text: str, imports: bool) -> tuple[Warmup
             f"{what}: {name} needs a length: steps, as in {example}-500, or a fraction of the run, as in {example}-10%"
         )
     near = difflib.get_close_matches(re.sub(r"-[0-9.]+%?$", "", name), [*_WARMUPS, *_LONG_WARMUPS], 1)
-    hint = f"did you mean {near[0]}" if near else f"use one of {', '.join([*_WARMUPS, *_long_names()])}"
+    hint = f"did you mean {near[0]}" if near else f"use one of {', '.join([*_WARMUPS, *_LONG_WARMUPS])}"
     raise ValueError(f"{what}: unknown warmup {shown(name)}; {hint}, or your own, such as my_module.MyWarmup(1)")
 
 
