@@ -47,7 +47,8 @@ class Twin:
     def step(self, grads):
         sign = -1 if self.maximize else 1
         grads = [sign * np.asarray(g, np.float64) for g in grads]
-        if self.t and self.omega < 1:
+        t = self.t + 1
+        if self.t and self.omega < 1 and t % 2 == 0 and t <= 2 * self.steps:
             before = after = 0.0
             for i, g in enumerate(grads):
                 m_hat, d = self.direction(i)
@@ -55,9 +56,10 @@ class Twin:
                 if not self.decoupled:  # decay is part of the function that is minimized
                     g = g + self.weight_decay * self.thetas[i]
                 before, after = before + weight * (m_hat * d).sum(), after + weight * (g * d).sum()
-            self.before, self.after = 0.7 * self.before + 0.3 * before, 0.7 * self.after + 0.3 * after
+            self.before, self.after = (self.before + before) / 2, (self.after + after) / 2
+        if self.t and self.omega < 1:
             ratio = self.after / self.before
-            if ratio >= -0.15 or self.t + 1 > 2 * self.steps:
+            if ratio >= -0.15 or t > 2 * self.steps:
                 self.omega = min(1, self.omega + 1 / self.steps)
             else:
                 self.omega *= math.exp(max(-0.5, 0.15 * (ratio + 0.15)))

@@ -45,7 +45,12 @@ LAYERS = {
 CORE = ("theory", "warmup", "optim", "probe", "messages", "_")
 
 # What a file of the core needs of an extra: imported where it is used.
-EXTRAS = {"probe/trial_result.py": {"scipy"}, "probe/report.py": {"jinja2"}}
+EXTRAS = {
+    "optim/gpu/kernel.py": {"triton"},
+    "optim/gpu/launch.py": {"triton"},
+    "probe/trial_result.py": {"scipy"},
+    "probe/report.py": {"jinja2"},
+}
 
 # The only files that may import a trainer's framework.
 FRAMEWORKS = {

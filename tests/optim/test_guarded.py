@@ -167,10 +167,19 @@ def test_nothing_is_summed_once_omega_is_1_and_never_for_another_warmup(monkeypa
     monkeypatch.setattr(feedback, "slopes", lambda steps: calls.append(len(list(steps))) or (1.0, 1.0))
     params = parameters()
     train(Adam(params, warmup=GuardedLinear(5)), params, range(20))
-    assert len(calls) == 4
+    assert len(calls) == 2
     train(Adam(params, warmup=Linear(5)), params, range(20))
     train(Adam(params), params, range(20))
-    assert len(calls) == 4
+    assert len(calls) == 2
+
+
+def test_nothing_is_summed_after_twice_its_steps(monkeypatch):
+    calls = []
+    monkeypatch.setattr(feedback, "slopes", lambda steps: calls.append(len(list(steps))) or (1.0, -5.0))
+    params = parameters()
+    omegas = train(Adam(params, warmup=GuardedLinear(5)), params, range(20))
+    assert len(calls) == 5
+    assert omegas[9] < omegas[10] < omegas[15] == 1
 
 
 @pytest.mark.parametrize("steps", [1, 4, 10, 25])

@@ -90,7 +90,7 @@ def test_stochastic_rounding_is_unbiased_and_repeats_by_seed():
 
 
 def test_each_value_is_rounded_to_a_neighbour_with_the_right_odds():
-    from rectified.optim.step.low_precision import _round_at_random
+    from rectified.optim.states.low_precision import _round_at_random
 
     torch.manual_seed(3)
     for value in (1.0, 1.001, -3.14159, 1e-30, 65504.0):

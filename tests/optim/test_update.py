@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import rectified
-from rectified.optim.step.clock import number_in
+from rectified.optim.states.clock import number_in
 from rectified.optim.step.update import numbers, update
 from rectified.warmup import Linear, Rectified
 from roster import REPRESENTATIVES

@@ -10,12 +10,15 @@ from torch.optim.optimizer import ParamsT
 from ..warmup import Rectified, Warmup
 from ._torch import TensorList
 from .base import BaseOptimizer, Work
+from .gpu.launch import triton_step, why_not_triton
 from .observe.slopes import LastStep, refuse_flattened
+from .states.create import following
+from .states.eight_bit import decode_m, decode_v, in_eight_bit, is_coded, shape_of_scales, to_codes, to_floats
+from .states.low_precision import EIGHT_BIT, NARROW, Rounding, StateDtype
 from .step.capturable import Row, capturable_step, foreach_on_device, fused_on_device
 from .step.chunking import in_parts
 from .step.differentiable import differentiable_step
-from .step.kernels import Kernel, Tensors, alike, foreach, fused, why_not_fused
-from .step.low_precision import NARROW, Rounding
+from .step.kernels import Kernel, Tensors, alike, foreach, fused, same_layout, why_not_fused
 from .step.options import Group, check_rounding, options_from, value_of
 from .step.plan import Found
 from .step.update import Coefficients, Numbers, coefficients, correction, numbers, omega_of
@@ -54,7 +57,8 @@ class Adam(BaseOptimizer):
             are tensors; omega is computed from beta2's value. Rounding must be to nearest.
         foreach, fused: ``None`` uses torch's fused op, with copies of tensors that it cannot take, and foreach ops for
             tensor subclasses and devices that it does not support; ``foreach=True`` or ``fused=False`` always uses
-            foreach ops.
+            foreach ops. ``fused=True`` on an NVIDIA GPU with triton (``pip install 'rectified[gpu]'``) steps parameters
+            of 16 bits and moments of 8 bits with a kernel of this package, in one launch and without copies.
         decoupled_weight_decay: ``theta *= 1 - lr * weight_decay`` instead, at every step that may move theta; omega
             does not scale it.
         warmup: the factor omega(t; beta2), such as ``Linear(500)`` or ``UntunedLinear()``, see
@@ -62,7 +66,9 @@ class Adam(BaseOptimizer):
         eps_hat: add eps to sqrt(v) before its bias correction (as torch's RAdam and Adam-eps do) instead of after.
         state_dtype: the dtype of the moments of bfloat16 and float16 parameters, in which their step is also computed.
             In the parameter's own dtype v stalls, as in torch, but takes 4 bytes less per parameter (6 with amsgrad).
-            Wider parameters have moments of their own dtype.
+            Wider parameters have moments of their own dtype. ``"8bit"``: both moments take 2.06 bytes per parameter,
+            for float32 too, in parameters of at least two dimensions and 4,096 elements; others have float32 moments.
+            The step is computed in float32. See docs/eight-bit.md.
         rounding: how bfloat16 and float16 parameters are rounded after a step in float32: ``"nearest"``; ``"kahan"``,
             which keeps the rounding error in the state, in 2 bytes per parameter; or ``"stochastic"`` (bfloat16),
             which is unbiased and draws from torch's global generator.
@@ -88,7 +94,14 @@ class Adam(BaseOptimizer):
     """
 
     OBSERVABLE = True
-    STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "compensation")  # torch's names, in the order of Tensors
+    STATES = (  # torch's names, in the order of Tensors
+        "exp_avg",
+        "exp_avg_sq",
+        "max_exp_avg_sq",
+        "compensation",
+        "exp_avg_scale",
+        "exp_avg_sq_scale",
+    )
     DEPENDS_ON = (*BaseOptimizer.DEPENDS_ON, "amsgrad", "state_dtype", "rounding")
 
     def __init__(
@@ -108,7 +121,7 @@ class Adam(BaseOptimizer):
         decoupled_weight_decay: bool = False,
         warmup: Warmup | None = None,
         eps_hat: bool = False,
-        state_dtype: torch.dtype = torch.float32,
+        state_dtype: StateDtype = torch.float32,
         rounding: Rounding = "nearest",
     ) -> None:
         super().__init__(params, options_from(locals()))
@@ -136,7 +149,9 @@ class Adam(BaseOptimizer):
         beta1, beta2 = map(value_of, group["betas"])
         t, warmup = here.bucket.t, group["warmup"]
         root_c2 = correction(beta2, t) ** 0.5
-        m, v, v_max, _ = here.states
+        m, v, v_max, _, m_scale, v_scale = here.states
+        if m_scale:
+            m, v = list(map(decode_m, m, m_scale)), list(map(decode_v, v, v_scale))
         return LastStep(
             owners=here.owners,
             grads=here.grads,
@@ -162,20 +177,26 @@ class Adam(BaseOptimizer):
         return pairs
 
     def kernel(self, group: Group, theta: Tensor, grad: Tensor, states: TensorList, reasons: set[str]) -> Kernel:
+        coded = states[0].dtype is torch.int8
+        rounding = group["rounding"] if theta.dtype in NARROW and states[0].dtype is not theta.dtype else "nearest"
+        if group["fused"] and (coded or theta.dtype in NARROW) and why_not_triton(theta, grad, states) is None:
+            return triton_step(rounding)
         on_device = group["capturable"]
         kernel: Kernel = foreach_on_device if on_device else foreach
         warmup = self.warmup(group)
         delayed = on_device and warmup is not None and warmup.m_delay > 0
         if not (delayed or group["foreach"] or group["fused"] is False or group["differentiable"]):
-            moments = states[: 2 + bool(group["amsgrad"])]
+            moments = [theta.new_empty(0, dtype=torch.float32)] if coded else states[: 2 + bool(group["amsgrad"])]
             if (reason := why_not_fused(theta, grad, moments)) is None:
                 kernel = fused_on_device if on_device else fused
             else:
                 reasons.add(reason)
+        if coded:
+            suits = [x.dtype is torch.float32 and same_layout(x, states[0]) for x in (theta, grad)]
+            return in_eight_bit(kernel, not suits[0], not suits[1], rounding)
         copied = not alike(theta, states[0]), not alike(grad, states[0])
         if kernel in (foreach, foreach_on_device) or any(copied) or theta.is_complex():
-            rounded = states[0].dtype.to_real() is not theta.dtype.to_real()
-            kernel = in_parts(kernel, *copied, group["rounding"] if rounded else "nearest")
+            kernel = in_parts(kernel, *copied, rounding)
         return kernel
 
     def check(self, group: Group) -> None:
@@ -198,18 +219,33 @@ class Adam(BaseOptimizer):
         return bool(coefficients(self.warmup(group), (beta1, beta2), t, 0.0).momentum)
 
     def state_names(self, p: Tensor, group: Group) -> list[str]:
-        kahan = group["rounding"] == "kahan" and p.dtype in NARROW
-        return [*self.STATES[:2], *self.STATES[2:3] * bool(group["amsgrad"]), *self.STATES[3:] * kahan]
+        m, v, v_max, compensation, *scales = self.STATES
+        names = [m, v]
+        names += [v_max] if group["amsgrad"] else []
+        names += [compensation] if group["rounding"] == "kahan" and p.dtype in NARROW else []
+        return names + (scales if group["state_dtype"] == EIGHT_BIT and is_coded(p) else [])
+
+    def make_states(self, p: Tensor, group: Group, entry: dict[str, Any]) -> None:
+        if "exp_avg_scale" not in self.state_names(p, group):
+            to_floats(entry)
+            super().make_states(p, group, entry)
+            return
+        to_codes(p, entry)
+        if "compensation" in self.state_names(p, group):
+            entry["compensation"] = following(p, entry.get("compensation"), p.dtype)
+
+    def state_shape(self, p: Tensor, name: str) -> torch.Size:
+        return shape_of_scales(p) if name.endswith("_scale") and p.ndim > 1 else p.shape
 
     def state_dtype(self, p: Tensor, group: Group, name: str) -> torch.dtype:
-        dtype: torch.dtype = group["state_dtype"]
+        dtype: torch.dtype = torch.float32 if group["state_dtype"] == EIGHT_BIT else group["state_dtype"]
         return dtype if p.dtype in NARROW and name != "compensation" else p.dtype
 
     def required_states(self) -> tuple[str, ...]:
         return ("step", "exp_avg", "exp_avg_sq")
 
     def refuse(self, p: Tensor, entry: Mapping[str, Any], group: Group, whose: str) -> None:
-        if p.dtype in NARROW and group["state_dtype"] not in (torch.float32, p.dtype):
+        if p.dtype in NARROW and group["state_dtype"] not in (torch.float32, p.dtype, EIGHT_BIT):
             raise RuntimeError(
                 f"{whose} is {p.dtype} and state_dtype is {group['state_dtype']}; it must be torch.float32 or {p.dtype}"
             )

@@ -6,7 +6,7 @@ from torch.optim.optimizer import ParamsT
 
 from ..warmup import Warmup
 from .adam import Adam
-from .step.low_precision import Rounding
+from .states.low_precision import Rounding, StateDtype
 from .step.options import Group
 
 
@@ -64,7 +64,7 @@ class AdamW(Adam):
         decoupled_weight_decay: bool = True,
         warmup: Warmup | None = None,
         eps_hat: bool = False,
-        state_dtype: torch.dtype = torch.float32,
+        state_dtype: StateDtype = torch.float32,
         rounding: Rounding = "nearest",
     ) -> None:
         super().__init__(

@@ -28,8 +28,9 @@ from .observe.own_steps import observe_last_step, refuse_observation
 from .observe.remembered import FromMemory, memories, observing
 from .observe.slopes import LastStep
 from .saving import read_save, save_warmup
+from .states.create import following
 from .step.capturable import Row
-from .step.kernels import Kernel, alike, foreach, fused, overlaps, why_not_fused
+from .step.kernels import Kernel, alike, foreach, fused, name_of, overlaps, why_not_fused
 from .step.make_plan import make_plan
 from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
 from .step.plan import Found, Plan
@@ -100,6 +101,15 @@ class BaseOptimizer(Optimizer):
     def state_names(self, p: Tensor, group: Group) -> Sequence[str]:
         """The names of STATES that a parameter has in this group."""
         return self.STATES
+
+    def make_states(self, p: Tensor, group: Group, entry: dict[str, Any]) -> None:
+        """Create the states that are missing, and adapt others to their parameter."""
+        for name in self.state_names(p, group):
+            entry[name] = following(p, entry.get(name), self.state_dtype(p, group, name))
+
+    def state_shape(self, p: Tensor, name: str) -> torch.Size:
+        """The shape of a state of the parameter."""
+        return p.shape
 
     def state_dtype(self, p: Tensor, group: Group, name: str) -> torch.dtype:
         """The dtype of a state of the parameter."""
@@ -248,11 +258,16 @@ class BaseOptimizer(Optimizer):
                 f"{p.stride()}), so it cannot be stepped in place: pass the tensor that was expanded"
             )
         for name in self.STATES:
-            if name in entry and entry[name].shape != p.shape:
+            if name in entry and entry[name].shape != self.state_shape(p, name):
                 raise RuntimeError(
                     f"{whose} has shape {tuple(p.shape)}, but its {name} has {tuple(entry[name].shape)}: it was "
                     "resized after a step. Reset it with `del optimizer.state[parameter]`"
                 )
+
+    def kernels(self, group: int, t: int) -> tuple[str, ...]:
+        """The names of the kernels that took step t of a group's parameters; empty without a plan."""
+        buckets = self._plans[group].buckets if group < len(self._plans) else []
+        return tuple(sorted({name_of(bucket.kernel) for bucket in buckets if bucket.t == t}))
 
     # Groups, copies, saves.
 

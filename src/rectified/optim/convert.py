@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..warmup import Rectified
 from ..warmup.plain import to_plain
-from .step.low_precision import NARROW
+from .states.low_precision import NARROW
 
 __all__ = ["from_optimi", "from_pytorch_optimizer", "from_radam"]
 

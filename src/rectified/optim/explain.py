@@ -9,7 +9,7 @@ import torch
 from ..warmup.period import first_at
 from .base import BaseOptimizer
 from .observe.remembered import is_over_at, observing
-from .step.clock import number_in
+from .states.clock import number_in
 from .step.options import Group, value_of
 from .wrap.compat import unwrapped
 from .wrap.scaling import Scaling, active
@@ -33,6 +33,8 @@ class Explanation:
         until_full: the steps before the first one with omega = 1 or, if omega only approaches 1, omega >= 0.999; None
             if there is none, or it depends on the run.
         observes: whether the warmup observes the run and is not over; omega is then that of the last step.
+        kernels: what took their last step, such as ``("fused",)``, torch's op, ``("foreach",)`` or ``("triton",)``;
+            empty before the first step, after a load, and for other libraries' optimizers.
     """
 
     group: int
@@ -46,6 +48,7 @@ class Explanation:
     until_09: int | None
     until_full: int | None
     observes: bool = False
+    kernels: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         taken = "no step taken" if self.t == 1 else "1 step taken" if self.t == 2 else f"{self.t - 1} steps taken"
@@ -122,6 +125,7 @@ def explain(optimizer: Any) -> list[Explanation]:
                     until_09=None if until is None else until - t,
                     until_full=None if full is None else full - t,
                     observes=observes,
+                    kernels=inner.kernels(index, t - 1) if isinstance(inner, BaseOptimizer) else (),
                 )
             )
     return found

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from .adam import Adam
 from .observe.remembered import observing
-from .step.dtensor import is_sharded
+from .states.dtensor import is_sharded
 from .step.plan import Plan
 from .wrap.compat import unwrapped
 

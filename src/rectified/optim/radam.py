@@ -10,7 +10,7 @@ from ..theory.rectification_term import Variance
 from ..warmup import Rectified, Start
 from .adam import Adam
 from .base import BaseOptimizer
-from .step.low_precision import Rounding
+from .states.low_precision import Rounding, StateDtype
 from .step.options import Group, options_from
 
 
@@ -78,7 +78,7 @@ class RAdam(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        state_dtype: torch.dtype = torch.float32,
+        state_dtype: StateDtype = torch.float32,
         rounding: Rounding = "nearest",
     ) -> None:
         # Not Adam's constructor, since these three options make the warmup.

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..warmup.plain import KINDS, to_plain
 from .observe.remembered import refuse_memories
-from .step.clock import number_in, refuse_count
+from .states.clock import number_in, refuse_count
+from .states.eight_bit import scale_of
 from .step.options import CLOCK, OBSERVED, Group
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
                 raise ValueError(
                     f"the saved {name} of {whose} is {x.layout}, {x.dtype}, but the parameter is {p.dtype}"
                 )
-            if x.shape != p.shape:
+            if x.dtype in (torch.int8, torch.uint8) and scale_of(name) not in entry:
+                raise ValueError(f"the saved {name} of {whose} is {x.dtype}, without {scale_of(name)}")
+            if x.shape != optimizer.state_shape(p, name):
                 raise ValueError(
                     f"the saved {name} of {whose} has shape {tuple(x.shape)}, but the parameter has {tuple(p.shape)}: "
                     "the state belongs to another model, or its parameters have another order"

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..optim.base import BaseOptimizer
 from ..optim.observe.foreign import has_moments
 from ..optim.observe.packs import Pack, local_of, packs, real_and_flat
-from ..optim.step.clock import number_in
-from ..optim.step.dtensor import is_sharded
+from ..optim.states.clock import number_in
+from ..optim.states.dtensor import is_sharded
+from ..optim.states.eight_bit import moment
 from ..optim.step.options import Group, value_of
 from ..optim.wrap.compat import unwrapped
 from ..optim.wrap.scaling import active
@@ -218,8 +219,7 @@ def _column(one: Watched, name: str) -> Tensor:
         assert one.p.grad is not None
         return one.p.grad.detach()
     second = "max_exp_avg_sq" if "max_exp_avg_sq" in one.state else "exp_avg_sq"
-    moment: Tensor = one.state["exp_avg" if name == "m" else second]
-    return moment.detach()
+    return moment(one.state, "exp_avg" if name == "m" else second).detach()
 
 
 def reduced(rows: Tensor, several: Sequence[Watched], largest: bool = False) -> Tensor:

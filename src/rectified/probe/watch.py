@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..optim._torch import has_step_hooks
 from ..optim.observe.feedback import after_closure
-from ..optim.step.dtensor import is_sharded, whole
+from ..optim.states.dtensor import is_sharded, whole
 from ..optim.step.options import value_of
 from .adam_state import (
     Factors,

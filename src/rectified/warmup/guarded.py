@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from .formulas import Linear, number
 from .interface import Feedback
 
-_EMA = 0.7  # decay rate of the averages of both slopes: about three steps
+_EVERY = 2  # steps to an observation, which costs about as much as a step of Adam
+_EMA = 0.5  # decay rate of the averages of both slopes per observation: about three steps
 _RATE = 0.15  # by which log omega falls per unit of the slope ratio below its threshold
 _FALL = 0.5  # the most by which log omega falls in a step
 _GUARDED = 2  # times `steps` is how long it may fall: longer, it would hold a run that lives at its edge down for good
@@ -28,13 +29,14 @@ class GuardedLinear(Linear):
             \omega_t\, e^{\max(-0.5,\ 0.15 (c_t - c_*))} & c_t < c_*
         \end{cases}
 
-    from omega_1 = 1 / T_w until omega is 1, where it stays. The averages decay by 0.7 a step. After 2 T_w steps omega
-    rises whatever c is, so that the warmup ends after 3 T_w steps at the latest.
+    from omega_1 = 1 / T_w until omega is 1, where it stays. c is observed before every second step, and decides the
+    next one too; the averages decay by 0.5 an observation. After 2 T_w steps nothing is observed and omega rises, so
+    that the warmup ends after 3 T_w steps at the latest.
 
-    It costs a pass over gradients and moments, and one read of two numbers from the device, at each step until omega is
-    1, and nothing after that. Gradients are taken as the step sees them: clipped, if they are. It works in Adam, AdamW,
-    and other optimizers with Adam's moments through :func:`rectified.rectify`. ``omega(t, beta2)``, with which
-    ``effective_period`` and ``check`` compute, is that of ``Linear(steps)``, the largest that it can be.
+    It costs a pass over gradients and moments, and one read of two numbers from the device, at every second step until
+    omega is 1, and nothing after that. Gradients are taken as the step sees them: clipped, if they are. It works in
+    Adam, AdamW, and other optimizers with Adam's moments through :func:`rectified.rectify`. ``omega(t, beta2)``, with
+    which ``effective_period`` and ``check`` compute, is that of ``Linear(steps)``, the largest that it can be.
 
     Args:
         steps: T_w, at least 1: the length if no step overshoots.
@@ -65,19 +67,27 @@ class GuardedLinear(Linear):
         if not -1 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold!r}; it must be from -1 (the edge) to 1 (no progress)")
 
+    def observes_at(self, t: int) -> bool:
+        """At every second step, for as long as omega may fall."""
+        return t % _EVERY == 0 and t <= _GUARDED * self.steps
+
     def observe(self, memory: tuple[float, ...], feedback: Feedback) -> tuple[float, ...]:
         """omega and the two averages."""
         if not memory:
             return 1 / self.steps, 0.0, 0.0
-        before, after = feedback.slope_before, feedback.slope_after
-        omega, *averages = memory
-        if before is None or after is None or before == 0:  # no step was taken that could show anything
+        omega, before, after = memory
+        if self.observes_at(feedback.t):
+            if feedback.slope_after is None or not feedback.slope_before:  # no step was taken that could show anything
+                return memory
+            if not math.isfinite(feedback.slope_before + feedback.slope_after):  # it would stay in the averages
+                return omega * math.exp(-_FALL), before, after
+            before = _EMA * before + (1 - _EMA) * feedback.slope_before
+            after = _EMA * after + (1 - _EMA) * feedback.slope_after
+        rises = feedback.t > _GUARDED * self.steps
+        if not before and not rises:  # nothing was observed so far
             return memory
-        if not math.isfinite(before) or not math.isfinite(after):  # they would stay in the averages
-            return omega * math.exp(-_FALL), *averages
-        before, after = (_EMA * old + (1 - _EMA) * new for old, new in zip(averages, (before, after), strict=True))
-        ratio = after / before
-        if ratio >= self.threshold or feedback.t > _GUARDED * self.steps:
+        ratio = 1.0 if rises else after / before
+        if ratio >= self.threshold:
             omega = min(1.0, self._grown(omega))
         else:
             omega *= math.exp(max(-_FALL, _RATE * (ratio - self.threshold)))

@@ -21,7 +21,8 @@ class Feedback:
     Attributes:
         t: the step that is about to be taken, from 1.
         slope_before: <m_hat, d> of step t - 1, in units of the loss per unit of lr: the slope along the step before it
-            was taken, from the average of the gradients. None at the first step, or if lr was 0.
+            was taken, from the average of the gradients. None at the first step, if lr was 0, or if the warmup does not
+            ask for it at this step.
         slope_after: <g, d>, d of step t - 1 and g the gradient at hand: the slope along the same step after it. Smaller
             than slope_before where the loss is convex, negative where the step went beyond its minimum.
         loss: the loss, if the warmup observes it.
@@ -74,6 +75,10 @@ class Warmup:
         """
         raise NotImplementedError(f"{type(self).__name__} observes {', '.join(self.observes)}: define observe")
 
+    def observes_at(self, t: int) -> bool:
+        """Whether it needs the slopes before step t; if not, they are not computed, and ``observe`` gets None."""
+        return True
+
     def check(self, beta2: float) -> None:
         """Raise ValueError for a beta2 at which this warmup cannot work; called when an optimizer is created."""
 
@@ -88,7 +93,7 @@ class _Adapted(Warmup):
     def __init__(self, own: Any) -> None:
         self.own = own
         self.omega = own.omega  # type: ignore[method-assign]
-        for name in ("start", "m_delay", "observes", "observe", "check", "period"):
+        for name in ("start", "m_delay", "observes", "observe", "observes_at", "check", "period"):
             if hasattr(own, name):
                 setattr(self, name, getattr(own, name))
 

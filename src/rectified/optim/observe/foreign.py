@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._torch import has_values
-from ..step.clock import number_in
+from ..states.clock import number_in
 from ..step.options import Group, value_of
 from .slopes import LastStep, refuse_flattened
 

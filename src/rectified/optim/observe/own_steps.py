@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from ...warmup.interface import as_warmup
-from ..step.clock import number_in
+from ..states.clock import number_in
 from ..step.options import Group
 from .feedback import Part, Undo, observe
-from .remembered import all_over, memories, observing
+from .remembered import all_over, memories, needs_slopes, observing
 
 if TYPE_CHECKING:
     from ..base import BaseOptimizer, Work
@@ -50,7 +50,7 @@ def observe_last_step(optimizer: "BaseOptimizer", work: "list[Work]") -> Undo:
         for here in found:
             before = here.bucket.t - here.bucket.again
             # A parameter that is listed twice counts once.
-            knows = before and not here.bucket.again and "slopes" in warmup.observes
+            knows = before and not here.bucket.again and needs_slopes(warmup, here.t)
             last = [optimizer.last_step(group, here)] if knows else []
             parts.append(Part(group, warmup, here.t, before, float(optimizer.beta2(group)), last))
         for i in plan.idle:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList, flattened
-from ..step.dtensor import is_sharded, local
+from ..states.dtensor import is_sharded, local
 
 _CHUNK = 2**16  # elements per chunk on a CPU: a few MB of temporary tensors
 _CHUNK_ELSEWHERE = 2**22

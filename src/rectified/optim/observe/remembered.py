@@ -86,6 +86,9 @@ class FromMemory(Warmup):
     def observe(self, memory: Memory, feedback: Feedback) -> Memory:
         return self.warmup.observe(memory, feedback)
 
+    def observes_at(self, t: int) -> bool:
+        return self.warmup.observes_at(t)
+
     def omega(self, t: int, beta2: float) -> float:
         """The omega of step t, or until that is known, of the step before it."""
         memory = self.known.get(t) or self.known.get(t - 1 or -1) or (self.known.get(OVER) if t > 1 else None)
@@ -95,3 +98,8 @@ class FromMemory(Warmup):
 def observing(given: Any) -> bool:
     """Whether a warmup, or a user's object with an omega, observes the run."""
     return bool(getattr(given, "observes", ()))
+
+
+def needs_slopes(warmup: Warmup, t: int) -> bool:
+    """Whether a warmup observes the slopes along the last step before step t."""
+    return "slopes" in warmup.observes and warmup.observes_at(t)

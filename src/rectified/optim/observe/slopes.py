@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList, has_values
-from ..step.dtensor import is_sharded
+from ..states.dtensor import is_sharded
 from ..step.options import value_of
 from .packs import local_of, packs
 

@@ -102,7 +102,7 @@ class DeviceNumbers(NamedTuple):
     eps: float
     root_c2: Tensor | None  # the factor of eps; None for 1
     m_moves: Tensor
-    step: Tensor
+    t: Tensor
     omega: Tensor
     beta1: float
     beta2: float
@@ -162,7 +162,7 @@ def device_numbers(
         eps=group["eps"],
         root_c2=None if group["eps_hat"] else row.root_c2,
         m_moves=go * row.m_moves,
-        step=count,
+        t=count,
         omega=row.omega,
         beta1=beta1,
         beta2=schedule.beta2,
@@ -188,13 +188,13 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
     The op adds a float eps after its own bias corrections. If eps must be added before them, it gets a count at which
     they are 1, as on the host; otherwise it gets the true count, and a scale without them.
     """
-    params, m, v, v_max, _ = tensors
+    params, m, v, v_max, *_ = tensors
     if n.decay is not None:
         torch._foreach_mul_(params, 1 - n.decay)
     if n.root_c2 is None:
         step, scale = step_on(params[0].device), n.scale
     else:
-        step, scale = n.step.float(), n.lr * n.omega  # on a GPU the op always reads a float32
+        step, scale = n.t.float(), n.lr * n.omega  # on a GPU the op always reads a float32
     _torch.fused_adam(
         params,
         grads,
@@ -217,7 +217,7 @@ def fused_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> No
 
 def foreach_on_device(tensors: Tensors, grads: TensorList, n: DeviceNumbers) -> None:
     """Take the step tensor by tensor, for any layout, device and warmup."""
-    params, m, v, v_max, _ = tensors
+    params, m, v, v_max, *_ = tensors
     if n.decay is not None:
         torch._foreach_mul_(params, 1 - n.decay)
     eps = n.eps if n.root_c2 is None else n.eps * n.root_c2

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList
-from .kernels import Kernel, Tensors
-from .low_precision import Rounding, write_back
+from ..states.low_precision import Rounding, write_back
+from .kernels import Kernel, Tensors, name_of
 
 # Elements per chunk, by measurement: 5 MB of float32 tensors and copies. A thread takes at least 2**15 of them.
 _PART = 2**18
@@ -31,18 +31,19 @@ def in_parts(kernel: Kernel, copy_params: bool, copy_grads: bool, rounding: Roun
     """Wrap a kernel so that it runs in chunks, on copies where needed; rounding applies to narrower parameters."""
 
     def step(tensors: Tensors, grads: TensorList, n: Any) -> None:
-        for (params, m, v, v_max, compensation), some in _parts(tensors, grads):
-            work = _like(m, params) if copy_params else params
+        for (params, m, v, v_max, compensation, *_), some in _parts(tensors, grads):
+            work = like_moments(m, params) if copy_params else params
             if compensation:
                 torch._foreach_add_(work, compensation)
-            kernel(Tensors(work, m, v, v_max), _like(m, some) if copy_grads else some, n)
+            kernel(Tensors(work, m, v, v_max), like_moments(m, some) if copy_grads else some, n)
             if copy_params:
                 write_back(params, work, compensation, rounding)
 
+    step.__name__ = name_of(kernel) + " on copies" * (copy_params or copy_grads)
     return step
 
 
-def _like(moments: TensorList, some: TensorList) -> list[Tensor]:
+def like_moments(moments: TensorList, some: TensorList) -> list[Tensor]:
     """Copy tensors to the moments' dtype and layout."""
     copies = list(map(torch.empty_like, moments))
     torch._foreach_copy_(copies, some)
@@ -65,14 +66,15 @@ def _parts(tensors: Tensors, grads: TensorList) -> Iterator[tuple[Tensors, Tenso
     for row in zip(*columns, strict=True):
         for piece in _cut(row, size):
             if rows and filled + piece[0].numel() > size:
-                yield _columns(rows, tensors)
+                yield columns_of(rows, tensors)
                 rows, filled = [], 0
             rows.append(piece)
             filled += piece[0].numel()
-    yield _columns(rows, tensors)
+    yield columns_of(rows, tensors)
 
 
-def _columns(rows: list[TensorList], tensors: Tensors) -> tuple[Tensors, TensorList]:
+def columns_of(rows: list[TensorList], tensors: Tensors) -> tuple[Tensors, TensorList]:
+    """Rows of a parameter, its states and its gradient as the columns that a kernel takes."""
     columns = map(list, zip(*rows, strict=True))
     return Tensors(*(next(columns) if column else () for column in tensors)), next(columns)
 

@@ -15,7 +15,7 @@ from .update import Numbers, update
 
 def differentiable_step(found: Found, state: dict[Tensor, dict[str, Tensor]], names: Sequence[str], n: Numbers) -> None:
     """Take the reference update parameter by parameter, with new tensors as moments."""
-    _, m_all, v_all, v_max, _ = Tensors(found.params, *found.states)
+    _, m_all, v_all, v_max, *_ = Tensors(found.params, *found.states)
     v_max_all: Sequence[Tensor | None] = v_max or [None] * len(m_all)
     columns = found.owners, found.grads, m_all, v_all, v_max_all
     for p, g, m, v, largest in zip(*columns, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList
-from .dtensor import is_sharded, whole
+from ..states.dtensor import is_sharded, whole
 from .kernels import Kernel, Tensors
 from .options import Group
 from .plan import Found

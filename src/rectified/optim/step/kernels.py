@@ -30,6 +30,19 @@ class Tensors(NamedTuple):
     v: TensorList
     v_max: TensorList = ()  # empty unless amsgrad
     compensation: TensorList = ()  # the rounding errors of the parameters; empty unless rounding is Kahan's
+    m_scale: TensorList = ()  # of moments in 8 bits, as all that follows
+    v_scale: TensorList = ()
+
+
+class BucketKernel:
+    """A kernel that remembers something of the tensors that it steps, and is made again with each plan."""
+
+    def for_bucket(self) -> "BucketKernel":
+        """One that remembers nothing."""
+        raise NotImplementedError(f"{type(self).__name__} is a BucketKernel without for_bucket(): define it")
+
+    def __call__(self, tensors: Tensors, grads: TensorList, n: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} is a BucketKernel without a step: define __call__")
 
 
 Kernel = Callable[[Tensors, TensorList, Any], None]  # with Numbers, or with DeviceNumbers
@@ -40,7 +53,7 @@ def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
     if not n.m_moves:
         _second_moment(tensors, grads, n)
         return
-    params, m, v, v_max, _ = tensors
+    params, m, v, v_max, *_ = tensors
     op, weight_decay = _torch.fused_adam, n.l2
     if n.decay:
         if n.scale > 1e-6 * n.decay:
@@ -69,7 +82,7 @@ def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
 
 def foreach(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
     """Take the step with foreach ops, for any layout and device, in several passes."""
-    params, m, v, v_max, _ = tensors
+    params, m, v, v_max, *_ = tensors
     if n.decay:
         torch._foreach_mul_(params, 1 - n.decay)
     total = _second_moment(tensors, grads, n)
@@ -86,7 +99,7 @@ def foreach(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
 
 def _second_moment(tensors: Tensors, grads: TensorList, n: Numbers) -> TensorList:
     """Update only v; return the gradients with sign and L2 decay, without modifying the user's gradients."""
-    params, _, v, v_max, _ = tensors
+    params, _, v, v_max, *_ = tensors
     total = grads
     if n.grad_scale is not None:
         total = torch._foreach_mul(total, 1 / n.grad_scale)
@@ -99,6 +112,16 @@ def _second_moment(tensors: Tensors, grads: TensorList, n: Numbers) -> TensorLis
     if v_max:
         torch._foreach_maximum_(v_max, v)
     return total
+
+
+def name_of(kernel: Kernel) -> str:
+    """What :func:`rectified.explain` calls a kernel.
+
+    >>> name_of(fused), name_of(foreach)
+    ('fused', 'foreach')
+    """
+    name: str = kernel.__name__ if hasattr(kernel, "__name__") else type(kernel).__name__
+    return name.removesuffix("_on_device")
 
 
 def why_not_fused(param: Tensor, grad: Tensor, states: TensorList) -> str | None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..states.create import create_states
+from ..states.dtensor import local, shards_alike
 from .capturable import Schedule
-from .dtensor import local, shards_alike
+from .kernels import BucketKernel
 from .options import Group
 from .plan import Bucket, Plan
-from .state import create_states
 
 if TYPE_CHECKING:
     from ..base import BaseOptimizer
@@ -42,6 +43,7 @@ def make_plan(optimizer: "BaseOptimizer", group: Group, old: Plan | None, option
     for (again, n, (count, *scalars), kernel, sharded, *_, names), indices in found.items():
         positions = [optimizer.STATES.index(name) for name in names]
         at = None if len(indices) == len(params) else indices
+        kernel = kernel.for_bucket() if isinstance(kernel, BucketKernel) else kernel
         bucket = Bucket(int(count) + again, kernel, at, names, positions, len(optimizer.STATES), sharded)
         bucket.scalars, bucket.again, bucket.times = scalars, again, n
         plan.buckets.append(bucket)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...warmup import Rectified, Warmup
 from ...warmup.interface import as_warmup
 from .._torch import has_values
-from .low_precision import Rounding
+from ..states.low_precision import EIGHT_BIT, Rounding
 
 Group = dict[str, Any]  # one of an optimizer's param_groups
 OBSERVED = "warmup_observed"  # the key of what a warmup that observes the run remembers
@@ -93,9 +93,12 @@ def check_rounding(group: Group) -> None:
     rounding, dtype = group["rounding"], group["state_dtype"]
     if rounding not in get_args(Rounding):
         raise ValueError(f"rounding is {rounding!r}; it must be one of {', '.join(map(repr, get_args(Rounding)))}")
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"state_dtype is {dtype!r}; it must be a torch.dtype, such as torch.float32")
-    if rounding != "nearest" and dtype is not torch.float32:
+    if not isinstance(dtype, torch.dtype) and dtype != EIGHT_BIT:
+        raise TypeError(f"state_dtype is {dtype!r}; it must be a torch.dtype, such as torch.float32, or {EIGHT_BIT!r}")
+    for option in ("amsgrad", "differentiable"):
+        if dtype == EIGHT_BIT and group.get(option):
+            raise ValueError(f"state_dtype is {EIGHT_BIT!r}, which does not support {option}: leave one of them out")
+    if rounding != "nearest" and dtype not in (torch.float32, EIGHT_BIT):
         raise ValueError(
             f"rounding is {rounding!r} and state_dtype is {dtype}; it must be torch.float32, since the step is "
             "computed in float32 before rounding"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList, has_values
-from .clock import Clock
-from .dtensor import local, shards_alike
+from ..states.clock import Clock
+from ..states.dtensor import local, shards_alike
 from .kernels import Kernel
 
 State = dict[Tensor, dict[str, Any]]

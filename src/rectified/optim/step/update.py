@@ -27,6 +27,7 @@ class Numbers(NamedTuple):
     m_moves: bool  # if not, v alone takes in the gradient
     is_first: bool  # whether it is the first step in which m moves
     grad_scale: Tensor | None  # what a GradScaler has multiplied the gradients by
+    t: int = 0  # the number of the step, by which codes of 8 bits are rounded
 
 
 def update(
@@ -117,6 +118,7 @@ def numbers(group: Group, warmup: Warmup | None, t: int, grad_scale: Tensor | No
         m_moves=bool(at.m_moves),
         is_first=t == 1 + (0 if warmup is None else warmup.m_delay),
         grad_scale=grad_scale,
+        t=t,
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...warmup import Constant, Linear, Rectified, SecondMomentOnly, Warmup
 from ...warmup.interface import as_warmup
-from ..step.clock import number_in
+from ..states.clock import number_in
 from ..step.options import Group
 
 _PLAIN = "A plain schedule such as Linear(steps) works anyway"

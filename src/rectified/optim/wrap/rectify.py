@@ -9,7 +9,7 @@ from torch import Tensor
 from ...warmup import Rectified, Warmup
 from .._torch import Optimizer, disable_dynamo
 from ..observe.remembered import refuse_memories
-from ..step.clock import refuse_count
+from ..states.clock import refuse_count
 from ..step.options import CLOCK, OBSERVED, Group
 from .compat import unwrapped
 from .scaling import OnZero, Scaling

@@ -13,7 +13,7 @@ from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
 from ..observe.feedback import Part, Undo, after_closure, observe, undo
 from ..observe.foreign import last_steps, refuse_other_steps
-from ..observe.remembered import FromMemory, all_over, memories, observing
+from ..observe.remembered import FromMemory, all_over, memories, needs_slopes, observing
 from ..step.options import CLOCK, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
 
@@ -226,7 +226,7 @@ class Scaling:
             t = self.clock(optimizer, group) + 1
             is_over = t > 1 and all_over(memories(group, warmup))
             if not is_over and any(p.grad is not None for p in group["params"]):
-                last = last_steps(optimizer, group, t - 1) if t > 1 and "slopes" in warmup.observes else ()
+                last = last_steps(optimizer, group, t - 1) if t > 1 and needs_slopes(warmup, t) else ()
                 beta2 = self.moment(optimizer, index, group).beta2
                 parts.append(Part(group, warmup, t, t - 1, beta2, last))
         self._observed = observe(parts, loss)

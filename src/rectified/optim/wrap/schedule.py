@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
 from ..observe.remembered import observing, refuse_memories
-from ..step.clock import refuse_count
+from ..states.clock import refuse_count
 from ..step.options import CLOCK, OBSERVED
 from .compat import unwrapped
 from .scaling import OnZero, Scaling

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...optim.base import BaseOptimizer
 from ...optim.observe.packs import local_of, real_and_flat
+from ...optim.states.eight_bit import moment
 from ..finding import Finding
 from ..play.own_warmup import number_of
 from ..play.played import Played, PlayedGroup
@@ -84,9 +85,9 @@ def eps_dominates(run: Played) -> Iterator[Finding]:
             continue
         below = total = 0
         for p in _params(run, group):
-            v = run.optimizer.state.get(p, {}).get("exp_avg_sq")
-            if isinstance(v, Tensor):
-                root = _sample(v).sqrt() / (1 - group.betas[1] ** max(1, group.taken)) ** 0.5
+            state = run.optimizer.state.get(p, {})
+            if isinstance(state.get("exp_avg_sq"), Tensor):
+                root = _sample(moment(state, "exp_avg_sq")).sqrt() / (1 - group.betas[1] ** max(1, group.taken)) ** 0.5
             elif p.grad is not None and not p.grad.is_sparse:
                 root = _sample(p.grad).abs()
             else:

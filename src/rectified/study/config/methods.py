@@ -49,6 +49,7 @@ from ...optim import (
     StableAdamW,
     YellowFin,
 )
+from ...optim.states.low_precision import EIGHT_BIT
 from ...warmup import (
     GuardedLinear,
     Linear,
@@ -143,8 +144,11 @@ def parse(text: str, imports: bool = True) -> Method:
     if "lr" in options and "lr" not in takes:
         raise ValueError(f"{what}: {optimizer.__name__} takes no lr")
     for option in options:
-        if isinstance(takes.get(option), torch.dtype):
-            raise ValueError(f"{what}: {option} is not supported here; a study's models are float32, so leave it out")
+        if isinstance(takes.get(option), torch.dtype) and options[option] != EIGHT_BIT:
+            raise ValueError(
+                f"{what}: {option} is {shown(options[option])}; a study's models are float32, so it must be "
+                f"{EIGHT_BIT}, or leave it out"
+            )
     lr = _own_lr(what, options) if "lr" in takes else 1.0
     if ("beta1" in options or "beta2" in options) and "betas" in takes:
         if "betas" in options:

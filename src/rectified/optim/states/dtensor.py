@@ -23,10 +23,26 @@ def shards_alike(param: Tensor, others: Iterable[Tensor]) -> bool:
     )
 
 
+def has_whole_rows(x: Tensor) -> bool:
+    """Whether every rank holds all elements of the rows (first indexes) that it has: always, unless it is a DTensor."""
+    return not is_sharded(x) or all(
+        placement.is_replicate() or (type(placement).__name__ == "Shard" and placement.dim == 0)
+        for placement in x.placements  # type: ignore[attr-defined]
+    )
+
+
 def local(x: Tensor) -> Tensor:
     """This rank's shard of a DTensor."""
     shard: Tensor = x.to_local()  # type: ignore[attr-defined]
     return shard
+
+
+def sharded_like(x: Tensor, shard: Tensor) -> Tensor:
+    """The DTensor whose shard on this rank is given, laid out as another one."""
+    from torch.distributed.tensor import DTensor
+
+    mesh, placements = x.device_mesh, x.placements  # type: ignore[attr-defined]
+    return DTensor.from_local(shard, mesh, placements, run_check=False, shape=x.shape, stride=x.stride())
 
 
 def whole(x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from .._torch import TensorList
 
 Rounding = Literal["nearest", "kahan", "stochastic"]
+EIGHT_BIT = "8bit"
+StateDtype = torch.dtype | Literal["8bit"]
 NARROW = (torch.bfloat16, torch.float16)
 
 

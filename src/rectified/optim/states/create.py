@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..step.kernels import is_dense, same_layout
+from ..step.options import Group
+from ..step.plan import Plan
 from .clock import Clock
-from .kernels import is_dense, same_layout
-from .options import Group
-from .plan import Plan
 
 if TYPE_CHECKING:
     from ..base import BaseOptimizer
@@ -31,8 +31,7 @@ def create_states(
         if not entry:
             # Plain numbers until the clock adopts them; set here so that the keys have torch's order.
             entry.update({"step": 0.0, **optimizer.SCALARS, **optimizer.new_state(p, group)})
-        for name in optimizer.state_names(p, group):
-            entry[name] = following(p, entry.get(name), optimizer.state_dtype(p, group, name))
+        optimizer.make_states(p, group, entry)
     times = Counter(p for p in params if p.grad is not None)
     first = {p: i for i, p in reversed(list(enumerate(params)))}  # a parameter that is listed twice counts there
     on = [p.device if group.get("capturable") else torch.device("cpu") for p in params]

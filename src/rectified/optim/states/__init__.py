@@ -1,0 +1,1 @@
+"""What is kept for a parameter between steps: counts, moments and their dtypes, shards."""
