@@ -1,6 +1,7 @@
 """The code of the pages in docs/ about trainers and migration runs as it stands there."""
 
 import pytest
+import torch
 
 import pages
 from short_runs import BATCH, LIGHTNING_WARNS, network, pictures
@@ -40,7 +41,16 @@ def for_accelerate():
 
 
 def for_migration():
-    return {"model": network(), "train_loader": batches()}
+    model = network()
+    save_as_bitsandbytes(list(model.parameters()), "adamw8bit.pt")
+    return {"model": model, "train_loader": batches()}
+
+
+def save_as_bitsandbytes(params, path):
+    """Save the state of a bitsandbytes run, whose small tensors are not coded."""
+    group = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "params": list(range(len(params)))}
+    state = {i: {"step": 3, "state1": torch.zeros_like(p), "state2": torch.ones_like(p)} for i, p in enumerate(params)}
+    torch.save({"state": state, "param_groups": [group]}, path)
 
 
 # What each page says is the reader's.

@@ -1,4 +1,4 @@
-"""Convert state dicts of other libraries' RAdam to ours, so that a run continues here with the same steps.
+"""Convert state dicts of other libraries' RAdam and 8-bit Adam to ours, so that a run continues with the same steps.
 
     optimizer = rectified.RAdam(model.parameters())
     optimizer.load_state_dict(convert.from_optimi(saved))
@@ -11,62 +11,41 @@ and the warmup. Options that select a kernel (foreach, fused, triton) stay those
 torch.optim's own state dicts need no conversion: ``load_state_dict`` accepts them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from ..warmup import Rectified
 from ..warmup.plain import to_plain
+from .convert_8bit import from_bitsandbytes, from_torchao
+from .convert_format import Format, adam_state, check_name, checked_groups, rebuilt
 from .states.low_precision import NARROW
 
-__all__ = ["from_optimi", "from_pytorch_optimizer", "from_radam"]
+__all__ = ["from_bitsandbytes", "from_optimi", "from_pytorch_optimizer", "from_radam", "from_torchao"]
 
 OptimiName = Literal["RAdam", "Adam", "AdamW"]
 
-# Keys that torch and its schedulers add to the groups of any optimizer.
-_PASSED_ON = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr", "param_names"}
-
-
-@dataclass(frozen=True)
-class _Format:
-    """The format of a source: the keys of its groups and of parameter states; those in ``may`` are optional."""
-
-    whose: str
-    options: frozenset[str]
-    may_options: frozenset[str]
-    state: frozenset[str]
-    may_state: frozenset[str] = frozenset()
-
-
-_RADAM = _Format(
+_RADAM = Format(
     "the authors' RAdam",
     options=frozenset({"lr", "betas", "eps", "weight_decay"}),
     may_options=frozenset({"buffer"}),
     state=frozenset({"step", "exp_avg", "exp_avg_sq"}),
 )
-_PYTORCH_OPTIMIZER = _Format(
+_PYTORCH_OPTIMIZER = Format(
     "pytorch_optimizer's RAdam",
     options=frozenset({"lr", "betas", "eps", "weight_decay", "weight_decouple", "fixed_decay"}),
     may_options=frozenset({"step", "foreach", "adanorm", "adanorm_r", "adam_debias"}),
     state=frozenset({"exp_avg", "exp_avg_sq"}),
     may_state=frozenset({"exp_grad_adanorm"}),
 )
-_OPTIMI = _Format(
+_OPTIMI = Format(
     "optimi's RAdam, Adam or AdamW",
     options=frozenset({"lr", "beta1", "beta2", "eps", "weight_decay", "decouple_wd", "decouple_lr", "kahan_sum"}),
     may_options=frozenset({"step", "setup", "foreach", "triton", "gradient_release"}),
     state=frozenset({"exp_avg", "exp_avg_sq", "kahan_comp"}),
     may_state=frozenset({"step", "group"}),
 )
-_SIGNS = {
-    "buffer": "the authors' RAdam, which from_radam converts",
-    "weight_decouple": "an optimizer of pytorch_optimizer; from_pytorch_optimizer converts its RAdam",
-    "decouple_lr": "an optimizer of optimi; from_optimi converts its RAdam, Adam and AdamW",
-    "capturable": "an optimizer of torch.optim or rectified, which load_state_dict accepts without conversion",
-}
 
 
 def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None = None) -> dict[str, Any]:
@@ -104,7 +83,7 @@ def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None
 
     Reference: github.com/LiyuanLucasLiu/RAdam, radam/radam.py.
     """
-    groups = _groups(state_dict, _RADAM)
+    groups = checked_groups(state_dict, _RADAM)
     if degenerated_to_sgd is None:  # a row is [step, rho_t, step size]; the size is -1 for a held step
         rows = [row for group in groups for row in group.get("buffer", ()) if row[0] is not None]
         degenerated_to_sgd = any(rho < 5 and size > 0 for _, rho, size in rows)
@@ -114,7 +93,7 @@ def from_radam(state_dict: Mapping[str, Any], *, degenerated_to_sgd: bool | None
         "eps_hat": True,
     }
     options = [{"betas": tuple(group["betas"]), "weight_decay": group["weight_decay"], **ours} for group in groups]
-    return _rebuilt(state_dict, _RADAM, options, lambda group, entry: _entry(entry["step"], entry))
+    return rebuilt(state_dict, _RADAM, options, lambda group, entry: adam_state(entry["step"], entry))
 
 
 def from_pytorch_optimizer(
@@ -152,7 +131,7 @@ def from_pytorch_optimizer(
 
     Reference: github.com/kozistr/pytorch_optimizer, pytorch_optimizer/optimizer/radam.py at 4.1.0.
     """
-    groups = _groups(state_dict, _PYTORCH_OPTIMIZER)
+    groups = checked_groups(state_dict, _PYTORCH_OPTIMIZER)
     for i, group in enumerate(groups):
         for name in ("adanorm", "adam_debias"):
             if group.get(name):
@@ -176,7 +155,9 @@ def from_pytorch_optimizer(
         "eps_hat": True,
     }
     options = [{"betas": tuple(group["betas"]), "weight_decay": group["weight_decay"], **ours} for group in groups]
-    return _rebuilt(state_dict, _PYTORCH_OPTIMIZER, options, lambda group, entry: _entry(group.get("step", 0), entry))
+    return rebuilt(
+        state_dict, _PYTORCH_OPTIMIZER, options, lambda group, entry: adam_state(group.get("step", 0), entry)
+    )
 
 
 def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") -> dict[str, Any]:
@@ -213,9 +194,8 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
 
     Reference: github.com/warner-benjamin/optimi, optimi/radam.py at 0.3.3.
     """
-    if optimizer not in get_args(OptimiName):
-        raise ValueError(f"optimizer is {optimizer!r}; it must be one of {', '.join(map(repr, get_args(OptimiName)))}")
-    groups = _groups(state_dict, _OPTIMI)
+    check_name(optimizer, get_args(OptimiName))
+    groups = checked_groups(state_dict, _OPTIMI)
     warmup = to_plain(Rectified()) if optimizer == "RAdam" else None
     options = []
     for i, group in enumerate(groups):
@@ -233,7 +213,7 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
                 "eps_hat": False,
             }
         )
-    ours = _rebuilt(state_dict, _OPTIMI, options, _optimi_entry)
+    ours = rebuilt(state_dict, _OPTIMI, options, _optimi_entry)
     for group in ours["param_groups"]:
         if any("compensation" in ours["state"].get(key, {}) for key in group["params"]):
             group["rounding"] = "kahan"
@@ -242,7 +222,7 @@ def from_optimi(state_dict: Mapping[str, Any], optimizer: OptimiName = "RAdam") 
 
 def _optimi_entry(group: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
     step = entry.get("step", group.get("step", 0))  # with gradient release the group's count is not used
-    ours = _entry(step, entry)
+    ours = adam_state(step, entry)
     for name, beta in (("exp_avg", group["beta1"]), ("exp_avg_sq", group["beta2"])):
         debiased = entry[name]
         if debiased.dtype in NARROW:  # in 16 bits, a small v would round to 0
@@ -258,63 +238,3 @@ def _optimi_entry(group: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[st
 
 def _start(degenerated_to_sgd: bool) -> Literal["momentum", "hold"]:
     return "momentum" if degenerated_to_sgd else "hold"
-
-
-def _entry(step: int | Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "step": torch.tensor(float(step)),
-        "exp_avg": entry["exp_avg"],
-        "exp_avg_sq": entry["exp_avg_sq"],
-    }
-
-
-def _groups(state_dict: Mapping[str, Any], form: _Format) -> list[Mapping[str, Any]]:
-    """Check that a state dict has this format, and return its parameter groups."""
-    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
-        what = f"a dict with {_listed(state_dict)}" if isinstance(state_dict, Mapping) else type(state_dict).__name__
-        raise ValueError(f"this is {what}; an optimizer's state_dict has state and param_groups")
-    groups: list[Mapping[str, Any]] = state_dict["param_groups"]
-    known = form.options | form.may_options
-    for i, group in enumerate(groups):
-        names = group.keys() - {"params"} - _PASSED_ON
-        missing, extra = form.options - names, names - known
-        if not missing and not extra:
-            continue
-        problem = f"lacks {_listed(missing)}" if missing else f"has {_listed(extra)}"
-        hints = [f". It looks like {what}" for sign, what in _SIGNS.items() if sign in extra]
-        if not missing:
-            hints.append(
-                ". If you added that key, remove it: the loading optimizer keeps options that a saved state lacks"
-            )
-        raise ValueError(f"this is not the state of {form.whose}: group {i} {problem}{''.join(hints[:1])}")
-    return groups
-
-
-def _rebuilt(
-    state_dict: Mapping[str, Any],
-    form: _Format,
-    options: list[dict[str, Any]],
-    converted: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]],
-) -> dict[str, Any]:
-    """Build our state dict from options, and from each parameter's state through ``converted(group, state)``."""
-    state, groups = {}, []
-    for group, ours in zip(state_dict["param_groups"], options, strict=True):
-        both = {name: group[name] for name in ("lr", "eps")}
-        passed_on = {name: x for name, x in group.items() if name in _PASSED_ON and x is not None}
-        common = {"amsgrad": False, "maximize": False, "params": list(group["params"])}
-        groups.append({**both, **passed_on, **common, **ours})
-        for key in group["params"]:
-            entry = state_dict["state"].get(key, {})
-            if entry.keys() <= form.may_state:
-                continue  # it has not stepped yet
-            if not form.state <= entry.keys() <= form.state | form.may_state:
-                raise ValueError(
-                    f"this is not the state of {form.whose}: parameter {key!r} has {_listed(entry)}, "
-                    f"instead of {_listed(form.state)}"
-                )
-            state[key] = converted(group, entry)
-    return {"state": state, "param_groups": groups}
-
-
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(sorted(map(str, names))) or "nothing"
