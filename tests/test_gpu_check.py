@@ -21,7 +21,7 @@ def test_a_rehearsal_runs_every_part(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((out / "cpu-rehearsal.json").read_text())
     assert {name: part["exit_status"] for name, part in found["parts"].items()} == dict.fromkeys(
-        ("tests", "step_times", "study"), 0
+        ("tests", "step_times", "image_training", "study"), 0
     )
     assert found["tests"]["counts"]["passed"] > 50
     assert found["tests"]["failed"] == {}
@@ -34,9 +34,12 @@ def test_a_rehearsal_runs_every_part(tmp_path):
     assert len(runs) == 12
     assert all(run["status"] == "done" and run["test_accuracy"] > 5 for run in runs)
     page = (out / "cpu-rehearsal.md").read_text()
-    assert all(title in page for title in ("## In short", "## Tests", "## Step times", "### cnn", "## Study"))
+    assert all(
+        title in page
+        for title in ("## In short", "## Tests", "## Step times", "### cnn", "## Image training", "## Study")
+    )
     files = [path.name for path in out.iterdir()]
-    assert len(files) <= 8
+    assert len(files) <= 10
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in files)
 
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import image_training
 import small_study
 import step_times
 import torch
@@ -50,12 +51,19 @@ def parts(out: Path, cpu: bool) -> list[Part]:
     device = ["--device", "cpu" if cpu else "cuda"]
     small = ["--models", "cnn", "--seconds", "1", "--rounds", "3"] if cpu else []
     short = ["--workers", "2", "--epochs", "1"] if cpu else []
+    brief = ["--seconds", "1"] if cpu else []
     return [
-        Part("tests", pytest, 140, {"RECTIFIED_TEST_DEVICE": "cpu" if cpu else "cuda"}),
+        Part("tests", pytest, 120, {"RECTIFIED_TEST_DEVICE": "cpu" if cpu else "cuda"}),
         Part(
             "step_times",
             [sys.executable, str(HERE / "step_times.py"), str(out / "step_times.json"), *device, *small],
-            110,
+            90,
+            {},
+        ),
+        Part(
+            "image_training",
+            [sys.executable, str(HERE / "image_training.py"), str(out / "image_training.json"), *device, *brief],
+            70,
             {},
         ),
         Part("study", [sys.executable, str(HERE / "small_study.py"), str(out / "study.json"), *device, *short], 75, {}),
@@ -163,6 +171,8 @@ def page(results: dict[str, Any]) -> str:
         lines += [f"- {name}: {why.splitlines()[0] if why else ''}" for name, why in tests["failed"].items()]
     if results.get("step_times"):
         lines += ["", "## Step times", "", step_times.tables(results["step_times"], card).rstrip()]
+    if results.get("image_training"):
+        lines += ["", "## Image training", "", image_training.tables(results["image_training"], card).rstrip()]
     if results.get("study"):
         lines += ["", "## Study", "", small_study.tables(results["study"], card).rstrip()]
     return "\n".join(lines) + "\n"
@@ -179,7 +189,7 @@ def main() -> int:
         return 2
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for old in ("tests.xml", "step_times.json", "study.json"):  # of another call
+    for old in ("tests.xml", "step_times.json", "image_training.json", "study.json"):  # of another call
         (out / old).unlink(missing_ok=True)
     command = "benchmarks/gpu/check.sh OUT_DIR" + " --cpu" * given.cpu
     results: dict[str, Any] = {"command": command, "machine": machine(given.cpu), "parts": {}}

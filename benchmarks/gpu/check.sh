@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything about a GPU in one command, in under six minutes: the CUDA tests, step times, a small study.
+# Everything about a GPU in one command, in under six minutes: the CUDA tests, step times, images, a small study.
 #
 #     benchmarks/gpu/check.sh OUT_DIR          on a machine with an NVIDIA GPU, torch and pytest; no network
 #     benchmarks/gpu/check.sh OUT_DIR --cpu    a rehearsal without one, at small sizes

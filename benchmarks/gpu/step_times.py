@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Entry:
         name: in the tables.
         make: from parameters to the optimizer.
         dtype: of parameters and gradients.
-        state: bytes of the states of a parameter, all of which a step reads and writes.
+        state: bytes of the states of a parameter, all of which a step reads and writes; without scales.
         graphed: the step is captured in a CUDA graph and replayed.
     """
 
@@ -59,6 +60,24 @@ class Entry:
         return 3 * self.dtype.itemsize + 2 * self.state
 
 
+def _peers() -> list[Entry]:
+    """Other libraries' AdamW with moments of 8 bits, where they are installed; wheels can be carried to the machine."""
+    found = []
+    if find_spec("bitsandbytes"):
+        from bitsandbytes.optim import AdamW8bit
+
+        found.append(Entry("bitsandbytes AdamW8bit", AdamW8bit, state=2))
+    if find_spec("torchao"):
+        from torchao.optim import AdamW8bit as AdamWOfTorchao
+
+        found.append(Entry("torchao AdamW8bit", AdamWOfTorchao, state=2))
+    if find_spec("flashoptim"):
+        from flashoptim import FlashAdamW
+
+        found.append(Entry("flashoptim FlashAdamW", FlashAdamW, state=2))
+    return found
+
+
 BF16 = torch.bfloat16
 ENTRIES = [
     Entry(BASE, RAdam),
@@ -71,6 +90,12 @@ ENTRIES = [
     Entry("rectified RAdam bf16 nearest", RAdam, BF16),
     Entry("rectified RAdam bf16 kahan", partial(RAdam, rounding="kahan"), BF16, state=10),
     Entry("rectified RAdam bf16 stochastic", partial(RAdam, rounding="stochastic"), BF16),
+    Entry("rectified RAdam bf16 nearest, Triton", partial(RAdam, fused=True), BF16),
+    Entry("rectified RAdam bf16 kahan, Triton", partial(RAdam, rounding="kahan", fused=True), BF16, state=10),
+    Entry("rectified RAdam bf16 stochastic, Triton", partial(RAdam, rounding="stochastic", fused=True), BF16),
+    Entry("rectified AdamW 8bit, Triton", partial(AdamW, state_dtype="8bit", fused=True), state=2),
+    Entry("rectified AdamW 8bit", partial(AdamW, state_dtype="8bit"), state=2),
+    Entry("rectified AdamW bf16 8bit, Triton", partial(AdamW, state_dtype="8bit", fused=True), BF16, state=2),
     Entry("torch RAdam for-loop", partial(torch.optim.RAdam, foreach=False)),
     Entry("torch RAdam foreach", partial(torch.optim.RAdam, foreach=True)),
     Entry("torch Adam fused", partial(torch.optim.Adam, fused=True)),
@@ -78,6 +103,7 @@ ENTRIES = [
     Entry("torch AdamW foreach", partial(torch.optim.AdamW, foreach=True)),
     Entry("torch AdamW fused in a CUDA graph", partial(torch.optim.AdamW, fused=True, capturable=True), graphed=True),
     Entry("torch AdamW bf16 fused", partial(torch.optim.AdamW, fused=True), BF16, state=4),
+    *_peers(),
 ]
 
 

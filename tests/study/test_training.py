@@ -9,6 +9,7 @@ import torch
 from test_resume import NEVER, STEPS, TINY, a_run, run
 
 from rectified.study.config.methods import parse
+from rectified.study.execution.execute import train
 from rectified.study.execution.gradients import EDGES, parse_histograms
 from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
@@ -156,3 +157,36 @@ def test_a_schedule_free_method_is_evaluated_with_its_averaged_weights():
     training.switch(training=True)
     for p, w in zip(training.model.parameters(), weights, strict=True):
         torch.testing.assert_close(p.detach(), w)
+
+
+class Moved(tuple):
+    """The tiny task's data after a move."""
+
+
+def test_a_task_may_move_its_data_once_for_the_run(monkeypatch):
+    """Batches, evaluation and the last measure then read the moved data, and the model is made from the loaded one."""
+    moves, read = [], []
+    kind = type(TINY)
+
+    def on_device(self, data, device):
+        moves.append(device)
+        return Moved(data)
+
+    def watched(name):
+        original = getattr(kind, name)
+
+        def method(self, *args, **rest):
+            read.append((name, any(isinstance(each, Moved) for each in args)))
+            return original(self, *args, **rest)
+
+        monkeypatch.setattr(kind, name, method)
+
+    monkeypatch.setattr(kind, "on_device", on_device, raising=False)
+    for name in ("model", "batches", "evaluate", "final"):
+        watched(name)
+    this = a_run("adam")
+    training = Training.begin(this, data := this.task.load(None))
+    list(train(training, data, NEVER))
+    assert moves == [torch.device("cpu")]
+    each_epoch = [("batches", True), ("evaluate", True)]
+    assert read == [("model", False), *each_epoch * 2, ("final", True)]

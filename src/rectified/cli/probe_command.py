@@ -83,6 +83,7 @@ class ProbeCommand:
         if self.out is not None:
             expanded(self.out).mkdir(parents=True, exist_ok=True)  # before the training, since it may be impossible
         data = load_data(task, find_data(task, study.data, lambda line: print(line, file=sys.stderr)))
+        data = task.on_device(data, torch.device(self.device))
         make, seeds = RunMaker(run, data, self.device, self.steps), study.seeds or (0,)
         result: TrialResult | None = None
         with users_code(f"task {shown(task.name)} does not run"):

@@ -39,7 +39,7 @@ def test_the_papers_setting(name: str) -> None:
     [
         ("imagenet(images=0)", "images is 0; it must be at least 1"),
         ("imagenet(loaders=0)", "loaders is 0; it must be at least 1"),
-        ("imagenet(subset=5)", "no option 'subset'; it has cpu_tuning, images, loaders, loss_scale, weight_decay"),
+        ("imagenet(subset=5)", "no option 'subset'; it has autocast, cpu_tuning, cuda_graph, images, loaders, "),
         ("tiny-imagenet(images=-1)", "images is -1; it must be at least 1"),
         ("tiny-imagenet(images=9,subset=10)", "subset is 10; it must be from 1 to 9"),
     ],

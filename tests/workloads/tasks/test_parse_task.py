@@ -35,7 +35,10 @@ def test_an_option_becomes_part_of_the_name_and_the_title():
     [
         ("mnist", "unknown task 'mnist'.*fashion-mnist"),
         ("fashion-mnist(", "unknown task"),
-        ("fashion-mnist(images=3)", "no option 'images'; it has cpu_tuning, loss_scale, validation"),
+        (
+            "fashion-mnist(images=3)",
+            "no option 'images'; it has autocast, cpu_tuning, cuda_graph, loss_scale, validation",
+        ),
         ("fashion-mnist(loss_scale=0)", "loss_scale is 0.*positive"),
         ("fashion-mnist(loss_scale=-1)", "loss_scale is -1.*positive"),
         ("fashion-mnist(loss_scale='a')", "loss_scale is 'a'.*number"),

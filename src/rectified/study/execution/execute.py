@@ -147,6 +147,7 @@ def train(training: Training, data: Any, limits: Limits = ANY) -> Iterator[Check
         TimeLimitError: the run has used up its minutes.
     """
     run, task, ranks = training.run, training.run.task, training.ranks
+    data = task.on_device(data, training.device)
     clock = RunClock(limits, training.seconds, ranks.agreed)
 
     def save() -> Iterator[CheckpointDue]:

@@ -35,12 +35,14 @@ class OneDNNFeatures(nn.Sequential):
 
     Two more things save time. Pooling comes before the ReLU: the same to the bit, with a quarter of the work. And
     oneDNN pads channels to a multiple of eight, so the five columns under the first kernel are passed as channels,
-    instead of the image's one. For other devices and dtypes, and without oneDNN, this is the plain nn.Sequential.
+    instead of the image's one. For other devices and dtypes, under autocast and without oneDNN, this is the plain
+    nn.Sequential.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [n, 1, 28, 28] to [n, 12, 4, 4]."""
-        if x.device.type != "cpu" or x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        if plain or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         first, second = self[0], self[3]
         assert isinstance(first, nn.Conv2d)

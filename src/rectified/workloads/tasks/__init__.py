@@ -140,7 +140,7 @@ def _parsed(text: str) -> tuple[BaseTask, dict[str, Any]]:
     for name, value in options.items():
         if name not in task.options:
             raise ValueError(f"{what} has no option {shown(name)}; it has {', '.join(task.options)}")
-        options[name] = _as(type(getattr(task, name)), value, f"{what}: {name}")
+        options[name] = _as(getattr(task, name), value, f"{what}: {name}")
     return task, {name: value for name, value in options.items() if value != getattr(task, name)}
 
 
@@ -150,11 +150,13 @@ def _with_options(task: BaseTask, options: tuple[tuple[str, Any], ...]) -> BaseT
     return replace(task, name=f"{task.name}({spec})", title=task.titled(dict(options)), **dict(options))
 
 
-def _as(kind: type, value: Any, what: str) -> Any:
-    """The value in the option's type: a float may be written without a point; other types must match."""
+def _as(default: Any, value: Any, what: str) -> Any:
+    """The value in the default's type: a float may be written without a point; other types must match."""
+    kind = type(default)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        kinds = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
+        word = f"a word, such as {default}, its default" if default else "a word"
+        kinds = {float: "a number", int: "a whole number", bool: "True or False", str: word}
         raise ValueError(f"{what} is {shown(value)}; it must be {kinds[kind]}")
     return value

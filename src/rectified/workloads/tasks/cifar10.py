@@ -34,7 +34,9 @@ class Augmented(Classification):
         padding: zeros on every side, in pixels.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "subset", "validation", "weight_decay")
+    options: ClassVar[tuple[str, ...]] = (
+        "autocast", "cpu_tuning", "cuda_graph", "loss_scale", "subset", "validation", "weight_decay",
+    )  # fmt: skip
 
     methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003)
@@ -62,9 +64,12 @@ class Augmented(Classification):
         order = trained[torch.randperm(count, generator=generator)]
         moves = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
         flips = torch.randint(2, (count,), generator=generator).bool()
-        for at in torch.split(torch.arange(count), batch_size)[skip:]:
-            images = augmented(data.train_images[order[at]], moves[:, at], flips[at], self.padding)
-            yield self.pictures(images), data.train_labels[order[at]].long()
+        # Drawn on the CPU for any device, and moved once per epoch.
+        device = data.train_images.device
+        drawn = (torch.split(each.to(device), batch_size, dim=-1) for each in (order, moves, flips))
+        for which, moved, flipped in list(zip(*drawn, strict=True))[skip:]:
+            images = augmented(data.train_images[which], moved, flipped, self.padding)
+            yield self.pictures(images), data.train_labels[which].long()
 
 
 def augmented(images: Tensor, moves: Tensor, flips: Tensor, padding: int) -> Tensor:
@@ -72,13 +77,13 @@ def augmented(images: Tensor, moves: Tensor, flips: Tensor, padding: int) -> Ten
 
     Args:
         images: [n, ..., height, width].
-        moves: [2, n], from 0 to 2 `padding`: the crop's first row and column.
-        flips: bool [n]: which are mirrored left to right.
+        moves: [2, n], from 0 to 2 `padding`: the crop's first row and column; on the pictures' device.
+        flips: bool [n]: which are mirrored left to right; on the pictures' device.
     """
     height, width = images.shape[-2:]
-    columns = torch.arange(width).expand(len(images), width)
+    columns = torch.arange(width, device=images.device).expand(len(images), width)
     columns = torch.where(flips[:, None], width - 1 - columns, columns) + moves[1, :, None]
-    rows = torch.arange(height) + moves[0, :, None]
+    rows = torch.arange(height, device=images.device) + moves[0, :, None]
     # One index per pixel for all channels: a seventh of the time of indexing by picture, channel, row and column.
     places = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).reshape(len(images), 1, -1)
     padded = F.pad(images, (padding,) * 4).reshape(len(images), -1, (height + 2 * padding) * (width + 2 * padding))

@@ -3,44 +3,60 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...messages import shown
 from ..data.images.pictures import Pictures
-from ..models import cpu
+from ..models import cpu, cuda_graph
 from .task import BaseTask
 
 Batch = tuple[Tensor, Tensor]
 EVALUATED = 1000  # pictures at once
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(BaseTask):
     """An image classification task with cross entropy and test accuracy, whose pictures are in memory as bytes.
 
+    On a GPU they are in its memory, and batches are made there. What is random is drawn on the CPU in either case, so a
+    seed has the same pictures in the same order on both.
+
     Attributes:
+        autocast: the precision of the model's convolutions and matrix products in training: ``float32``, or
+            ``bfloat16`` by torch.autocast. Weights, the loss and the evaluation stay float32.
         validation: the number of training pictures that are held out, by whose accuracy an lr is chosen; 0 for none.
             They are the same for every seed: pictures 0, n / N, 2 n / N, ... of n, rounded down.
         images: the number of training pictures.
         classes: the number of classes in the published data set.
-        cpu_tuning: whether to use the model's faster form for CPUs, see :mod:`..models.cpu`.
+        cpu_tuning: whether to use the model's faster form for CPUs, see :mod:`..models.cpu`. A ResNet is in
+            channels_last then, also on a GPU.
+        cuda_graph: whether training on a GPU replays a CUDA graph, see :mod:`..models.cuda_graph`.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "loss_scale", "validation")
+    options: ClassVar[tuple[str, ...]] = ("autocast", "cpu_tuning", "cuda_graph", "loss_scale", "validation")
 
     images: int
+    autocast: str = "float32"
     validation: int = 0
     classes: int = 10
     cpu_tuning: bool = True
+    cuda_graph: bool = False
     metric: str = "test_accuracy"
     metric_label: str = "test accuracy, %"
     larger_is_better: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.autocast not in PRECISIONS:
+            raise ValueError(
+                f"autocast is {shown(self.autocast)}; it must be bfloat16, or float32, which is without autocast"
+            )
         if self.images < 1:
             raise ValueError(f"images is {self.images}; it must be at least 1")
         if self.validation and "validation" not in self.options:
@@ -74,14 +90,20 @@ class Classification(BaseTask):
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-self.largest_batch // batch_size)
 
+    def on_device(self, data: Any, device: torch.device) -> Any:
+        """The pictures and labels in the memory of `device` if it is a GPU; unchanged for a CPU."""
+        return Pictures(*(part.to(device) for part in data)) if device.type == "cuda" else data
+
     @abstractmethod
     def reference(self, data: Any) -> nn.Module:
         """The model built from torch.nn modules, initialized from torch's global generator."""
 
     def model(self, data: Any) -> nn.Module:
-        """The :meth:`reference` model, tuned for a CPU if the option is set: same parameters, same function."""
+        """The :meth:`reference` model, as the options ask: same parameters, same function."""
         model = self.reference(data)
-        return cpu.tuned(model) if self.cpu_tuning else model
+        if self.cpu_tuning:
+            model = cpu.tuned(model)
+        return cuda_graph.graphed(model) if self.cuda_graph else model
 
     @abstractmethod
     def pictures(self, images: Tensor) -> Tensor:
@@ -89,13 +111,18 @@ class Classification(BaseTask):
 
     def batches(self, data: Pictures, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
         trained, _ = self.split(len(data.train_labels))
-        order = trained[torch.randperm(len(trained), generator=generator)]
+        order = trained[torch.randperm(len(trained), generator=generator)].to(data.train_labels.device)
         for indices in torch.split(order, batch_size)[skip:]:
             yield self.pictures(data.train_images[indices]), data.train_labels[indices].long()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
-        return F.cross_entropy(model(images), labels)
+        if self.autocast == "float32":
+            return F.cross_entropy(model(images), labels)
+        # Each weight is used once, so a cache of it in bfloat16 saves nothing, and a CUDA graph's capture refuses one.
+        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
+            logits = model(images)
+        return F.cross_entropy(logits.float(), labels)
 
     def evaluation(self, data: Any) -> Iterator[Batch]:
         """The test pictures as bytes and their labels, in batches that fit in memory."""
@@ -135,6 +162,11 @@ def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     Args:
         mean, std: the mean and standard deviation of each channel, where 255 is 1.
     """
-    floats = images.to(torch.float32)
-    middle, unit = (torch.tensor(each, device=images.device).reshape(-1, 1, 1) for each in (mean, std))
-    return floats.div_(255).sub_(middle).div_(unit)
+    floats, device = images.to(torch.float32), images.device
+    return floats.div_(255).sub_(_per_channel(tuple(mean), device)).div_(_per_channel(tuple(std), device))
+
+
+@lru_cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """The values as [channels, 1, 1]; kept, because a copy to a GPU would wait there for all earlier work."""
+    return torch.tensor(values, device=device).reshape(-1, 1, 1)

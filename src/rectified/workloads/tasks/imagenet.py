@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..data.images import imagenet_files
 from ..data.images.image_folder import Files, ImageFolder, decoded, index
@@ -51,7 +50,9 @@ class ImageNet(Classification):
         loaders: the number of decoding threads.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("cpu_tuning", "images", "loaders", "loss_scale", "weight_decay")
+    options: ClassVar[tuple[str, ...]] = (
+        "autocast", "cpu_tuning", "cuda_graph", "images", "loaders", "loss_scale", "weight_decay",
+    )  # fmt: skip
 
     methods: tuple[str, ...] = ("sgd", "adam", "radam")
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)
@@ -79,6 +80,10 @@ class ImageNet(Classification):
     def load(self, folder: Path) -> ImageFolder:
         return index(folder)
 
+    def on_device(self, data: ImageFolder, device: torch.device) -> ImageFolder:
+        """The folder's index, unchanged: pictures are decoded on the CPU."""
+        return data
+
     def reference(self, data: ImageFolder) -> nn.Module:
         return resnet18(len(data.classes))
 
@@ -99,7 +104,7 @@ class ImageNet(Classification):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
-        return F.cross_entropy(model(self.pictures(images)), labels)
+        return super().loss(model, (self.pictures(images), labels))
 
     def _decoded(
         self,
@@ -185,7 +190,7 @@ class TinyImageNet(Augmented):
     """
 
     options: ClassVar[tuple[str, ...]] = (
-        "cpu_tuning", "images", "loss_scale", "subset", "weight_decay",
+        "autocast", "cpu_tuning", "cuda_graph", "images", "loss_scale", "subset", "weight_decay",
     )  # fmt: skip
 
     lrs: tuple[float, ...] = (0.1, 0.03, 0.01, 0.005, 0.003)

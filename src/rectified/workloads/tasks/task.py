@@ -136,6 +136,13 @@ class BaseTask(ABC):
     def load(self, folder: Path) -> Any:
         """Load the data into memory; called once in each worker."""
 
+    def on_device(self, data: Any, device: torch.device) -> Any:
+        """The data where :meth:`batches` and :meth:`evaluate` of a run on `device` read it; here, unchanged.
+
+        A task whose data fits into a GPU's memory moves it there once, so that no step waits for a copy.
+        """
+        return data
+
     @abstractmethod
     def steps_per_epoch(self, batch_size: int) -> int: ...
 
@@ -169,7 +176,7 @@ class BaseTask(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """Measure the metric and ``test_loss`` on the model's device; the data is where `load` put it."""
+        """Measure the metric and ``test_loss`` on the model's device; the data is what :meth:`on_device` returned."""
 
     def final(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Measure the final metrics, once after the last epoch, with the mean weights of the last `averaged` epochs."""
