@@ -38,7 +38,7 @@ def compiled(architecture, param, grad, state, flags):
         name: "constexpr" if name in constants else POINTERS.get(name, "i32" if name in ("t", "seed") else "fp32")
         for name in adam_step.arg_names
     }
-    target, options = GPUTarget("cuda", architecture, 32), {"num_warps": WARPS}
+    target, options = GPUTarget("cuda", architecture, 32), {"num_warps": WARPS, "enable_fp_fusion": True}
     return triton.compile(ASTSource(adam_step, signature=signature, constexprs=constants), target, options).asm
 
 

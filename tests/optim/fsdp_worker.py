@@ -48,7 +48,6 @@ OTHERS = {
     "wrapped": lambda params: rectified.rectify(torch.optim.NAdam(params, lr=0.01)),
 }
 STEPS, HALF = 14, 8
-eight_bit.LEAST = 4  # so that matrices of this model are coded
 CLOSE = {"8bit": {"rtol": 0, "atol": 4e-3}}  # v is rounded by the place in the shard; all move by 0.1
 
 
@@ -139,4 +138,5 @@ def main(what, folder):
 
 
 if __name__ == "__main__":
+    eight_bit.LEAST = 4  # so that the matrices of this model are coded
     main(sys.argv[1], Path(sys.argv[2]))

@@ -58,6 +58,7 @@ def test_kahan_keeps_what_rounding_takes(method, path, dtype):
     assert np.mean(moved) > 5, "to stand still would not do"
 
 
+@pytest.mark.filterwarnings("ignore:step 128 of Adam")
 def test_to_nearest_loses_small_steps_and_kahan_does_not():
     ends = {}
     for rounding in ("nearest", "kahan"):
@@ -209,3 +210,45 @@ def test_what_cannot_be_is_refused_before_anything_moves(options, dtype, error, 
     with pytest.raises(error, match=words):
         rectified.Adam([p], **options).step()
     assert (p == 1).all()
+
+
+# Updates that vanish.
+
+
+def narrow_run(steps=140, lr=1e-5, dtype=torch.bfloat16, **options):
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(64, 64).to(dtype))
+    optimizer = rectified.AdamW([p], lr=lr, **options)
+    for step in range(steps):
+        p.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(step)).to(dtype)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"state_dtype": torch.bfloat16}, {"state_dtype": "8bit"}])
+def test_a_run_whose_updates_round_to_nothing_is_noticed_once(options):
+    with pytest.warns(UserWarning, match=r"step 128 of AdamW at lr 1e-05 changed [0-9]% of the torch.bfloat16") as seen:
+        narrow_run(**options)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+def test_it_is_looked_at_when_the_warmup_is_over():
+    with pytest.warns(UserWarning, match="step 180 of AdamW"):
+        narrow_run(200, warmup=rectified.warmup.Linear(200))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.01},
+        {"rounding": "kahan"},
+        {"rounding": "stochastic"},
+        {"dtype": torch.float32},
+        {"steps": 127},
+        {"lr": 0.0},
+        {"warmup": rectified.warmup.Linear(1000)},
+    ],
+    ids=str,
+)
+def test_no_other_run_is_noticed(options):
+    narrow_run(**options)  # a warning would be an error

@@ -22,7 +22,7 @@ from .step.kernels import Kernel, Tensors, alike, foreach, fused, same_layout, w
 from .step.options import Group, check_rounding, options_from, value_of
 from .step.plan import Found
 from .step.update import Coefficients, Numbers, coefficients, correction, numbers, omega_of
-from .step.warn import warn_of_huge_start
+from .step.warn import sample_narrow, warn_of_huge_start, warn_of_vanishing
 
 
 class Adam(BaseOptimizer):
@@ -132,6 +132,7 @@ class Adam(BaseOptimizer):
         grad_scale, found_inf = self._from_scaler()
         numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
         warn_of_huge_start(self, numbered)
+        samples = sample_narrow(self, zip((group for group, *_ in work), numbered, strict=True))
         for (group, plan, found), pairs in zip(work, numbered, strict=True):
             if group["capturable"]:
                 capturable_step(group, self.warmup(group), plan, found, self.state, grad_scale, found_inf)
@@ -144,6 +145,8 @@ class Adam(BaseOptimizer):
             plan.advance()
             if pairs:
                 group["omega"] = pairs[0][1].omega  # for the parameters with the most steps
+        if samples:
+            warn_of_vanishing(self, samples)
 
     def last_step(self, group: Group, here: Found) -> LastStep:
         beta1, beta2 = map(value_of, group["betas"])

@@ -83,6 +83,7 @@ class TritonStep(BucketKernel):
                 stochastic=self.rounding == "stochastic",
                 block=BLOCK,
                 num_warps=WARPS,
+                enable_fp_fusion=True,  # said, since its default depends on the version
             )
 
 

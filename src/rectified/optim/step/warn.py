@@ -4,11 +4,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from .._torch import has_values
+from ..states.low_precision import NARROW
 from .options import Group, value_of
 from .plan import Found
 from .update import Numbers, is_zero
@@ -17,6 +19,10 @@ log = logging.getLogger("rectified")
 
 # A first momentum step beyond this share of the weights' own norm merits a warning: up to four more follow.
 HUGE = 0.1
+
+# From this step on 16-bit weights are looked at once, and merit a warning if fewer than this share of them move.
+LATE, VANISHING = 128, 0.1
+_SAMPLE = 2**10  # elements of a parameter that are looked at
 
 
 def log_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
@@ -63,6 +69,64 @@ def warn_of_huge_start(optimizer: Any, groups: Iterable[Iterable[tuple[Found, Nu
             f"the first momentum step of {type(optimizer).__name__} moves the parameters by {step / weight:.2g} times "
             f"their norm ({step:.2g} vs {weight:.2g}), and more such steps follow until rectification begins. "
             "Gradients this large can ruin the run: start='hold' keeps the parameters fixed until then",
+            stacklevel=_outside(),
+        )
+
+
+class Sample(NamedTuple):
+    """Some elements of a 16-bit parameter before a step.
+
+    Attributes:
+        now: a view of them.
+        before: their values.
+        m: their first moment; an element whose m is 0 should not move.
+        lr: of the group.
+        t: the number of the step.
+    """
+
+    now: Tensor
+    before: Tensor
+    m: Tensor
+    lr: float
+    t: int
+
+
+def sample_narrow(optimizer: Any, groups: Iterable[tuple[Group, Iterable[tuple[Found, Numbers]]]]) -> list[Sample]:
+    """Look at 16-bit parameters that are rounded to nearest, at the first step whose warmup is nearly over.
+
+    Empty at every other step: it is asked once per optimizer, not before step 128, when a warmup of another kind is
+    likely to have an lr as well.
+    """
+    if optimizer.__dict__.get("_sampled"):
+        return []
+    found = []
+    for group, pairs in groups:
+        for here, n in pairs:
+            if group["rounding"] != "nearest" or n.t < LATE or n.omega < 0.9 or n.scale == 0:
+                continue
+            for p, m in zip(here.params, here.states[0], strict=True):
+                if p.dtype in NARROW and p.numel() and has_values(p) and p.is_contiguous() and m.is_contiguous():
+                    every = max(1, p.numel() // _SAMPLE)
+                    now = p.detach().view(-1)[::every]
+                    found.append(Sample(now, now.clone(), m.view(-1)[::every], value_of(group["lr"]), n.t))
+    if found:
+        optimizer.__dict__["_sampled"] = True
+    return found
+
+
+def warn_of_vanishing(optimizer: Any, samples: Iterable[Sample]) -> None:
+    """Warn if most of what was sampled has not moved in the step."""
+    moved = total = 0
+    for sample in samples:
+        should = sample.m != 0
+        moved += int((should & (sample.now != sample.before)).sum())
+        total += int(should.sum())
+        lr, t, dtype = sample.lr, sample.t, sample.now.dtype
+    if total and moved < VANISHING * total:
+        warnings.warn(
+            f"step {t} of {type(optimizer).__name__} at lr {lr:.3g} changed {moved / total:.0%} of the {dtype} weights "
+            "that have a gradient: the update of the others is less than half a unit in the last place, and rounds to "
+            "nothing. Use rounding='kahan' or 'stochastic', or float32 weights with autocast",
             stacklevel=_outside(),
         )
 
