@@ -5,12 +5,15 @@
 One float32 run of each task of the truth set. Every code averages the gradients of that same run, coded after every
 step, so that its errors add up as in training. At the end the direction with its m, or with its v, is compared with
 the float32 one: the relative error, the mean of the direction (1 is right), and the largest element over the largest
-one. Codes are for lanes of 128 elements, 127 levels and a sign for m, 255 for the root of v:
+one. Codes have 127 levels and a sign for m, 255 levels for v, which is that of the root of v but where it says *v*:
 
-- *linear*; *softsign*, 2 z / (1 + z), as in flashoptim; *dynamic*, bitsandbytes' and torchao's tree of decades;
-- *mu-law*, log(1 + 255 z); *cube root*, which is this package's;
+- *linear*; *softsign*, 2 z / (1 + z); *dynamic*, the tree of decades; *mu-law*, log(1 + 255 z); *cube root*;
+- a scale for so many elements;
 - rounded to *nearest*, or *spread*: up or down such that the mean over steps is right;
-- *with 0*: v may be rounded to 0, as in all of these libraries; otherwise the smallest code of a v above 0 is 1.
+- *with 0*: v may be rounded to 0; otherwise the smallest code of a v above 0 is 1.
+
+flashoptim 0.1.4 has softsign for m and linear with 0 for the root of v, for 32 elements. bitsandbytes 0.50 and torchao
+0.18 have dynamic, with 0, for 256 elements, of v itself. This package has cube root for 128 elements, spread for v.
 
 Expected before the first run: dynamic best, softsign near it, and no difference between nearest and spread.
 """
@@ -69,27 +72,31 @@ class Code:
     moment: str
     values: str
     spread: bool = False
-    keeps_0: bool = False
+    with_0: bool = False
+    lane: int = LANE
+    root: bool = True
 
     def __str__(self) -> str:
-        return f"{self.values}, {'spread' if self.spread else 'nearest'}{', with 0' if self.keeps_0 else ''}"
+        words = [self.values, str(self.lane), "spread" if self.spread else "nearest"]
+        return ", ".join(words + ["with 0"] * self.with_0 + ["v"] * (not self.root))
 
     def stored(self, x: Tensor, t: int) -> Tensor:
         """What is left of a flat moment after it was coded at step t."""
         is_v = self.moment == "v"
-        size = x.abs().sqrt() if is_v else x.abs()
-        lanes = F.pad(size, (0, -len(x) % LANE)).view(-1, LANE)
+        is_root = is_v and self.root
+        size = x.abs().sqrt() if is_root else x.abs()
+        lanes = F.pad(size, (0, -len(x) % self.lane)).view(-1, self.lane)
         tops = lanes.amax(1, keepdim=True).clamp(min=1e-30)
         z, values = lanes / tops, VALUES[self.values](V_LEVELS if is_v else M_LEVELS)
         high = torch.searchsorted(values, z).clamp(1, len(values) - 1)
         below, above = values[high - 1], values[high]
-        if is_v and not self.keeps_0:
+        if is_v and not self.with_0:
             below = torch.where((high == 1) & (z > 0), values[1], below)
-        power = 2 if is_v else 1
+        power = 2 if is_root else 1
         share = (z**power - below**power) / (above**power - below**power).clamp(min=1e-30)
         up = (share > (_spread(z, t) if self.spread else 0.5)) | (z > NEARLY_1)
         kept = (torch.where(up, above, below) * tops).flatten()[: len(x)]
-        return kept * kept if is_v else kept.copysign(x)
+        return kept * kept if is_root else kept.copysign(x)
 
 
 def _spread(z: Tensor, t: int) -> Tensor:
@@ -99,9 +106,18 @@ def _spread(z: Tensor, t: int) -> Tensor:
 
 CODES = [
     *(Code("m", values) for values in VALUES),
+    Code("m", "softsign", lane=32),
+    Code("m", "dynamic", lane=256),
     *(Code("v", values, spread) for values in VALUES for spread in (False, True)),
-    *(Code("v", values, keeps_0=True) for values in ("linear", "softsign", "dynamic")),
+    Code("v", "linear", with_0=True, lane=32),
+    Code("v", "dynamic", with_0=True, lane=256, root=False),
 ]
+# Both moments of a library.
+PAIRS = {
+    "flashoptim's": (Code("m", "softsign", lane=32), Code("v", "linear", with_0=True, lane=32)),
+    "bitsandbytes'": (Code("m", "dynamic", lane=256), Code("v", "dynamic", with_0=True, lane=256, root=False)),
+    "this package's": (Code("m", "cube root"), Code("v", "cube root", True)),
+}
 
 
 def measured(name: str, steps: int) -> list[dict[str, object]]:
@@ -129,13 +145,15 @@ def measured(name: str, steps: int) -> list[dict[str, object]]:
             coded[code] = code.stored(kept.lerp(x, 1 - beta), t)
     d = _direction(right["m"], right["v"], steps)
     found = []
-    for code, kept in coded.items():
-        other = _direction(**{**right, code.moment: kept}, t=steps)
+    others = {(code.moment, str(code)): {**right, code.moment: kept} for code, kept in coded.items()}
+    others |= {("both", pair): {"m": coded[m], "v": coded[v]} for pair, (m, v) in PAIRS.items()}
+    for (moment, code), moments in others.items():
+        other = _direction(**moments, t=steps)
         found.append(
             {
                 "task": name,
-                "moment": code.moment,
-                "code": str(code),
+                "moment": moment,
+                "code": code,
                 "error": ((other - d).norm() / d.norm()).item(),
                 "mean": (other.dot(d) / d.dot(d)).item(),
                 "largest": (other.abs().max() / d.abs().max()).item(),
@@ -164,10 +182,10 @@ def main() -> None:
     names = asked.tasks.split(",")
     found = [row for name in names for row in measured(name, asked.steps)]
     rows = []
-    for code in CODES:
-        mine = [r for r in found if (r["moment"], r["code"]) == (code.moment, str(code))]
+    for moment, code in dict.fromkeys((str(r["moment"]), str(r["code"])) for r in found):
+        mine = [r for r in found if (r["moment"], r["code"]) == (moment, code)]
         cells = [f"{r['error']:.3f}, {r['mean']:.3f}, {r['largest']:.2f}" for r in mine]
-        rows.append([code.moment, str(code), *cells])
+        rows.append([moment, code, *cells])
     table = markdown(("moment", "code", *(f"{name}: error, mean, largest" for name in names)), rows)
     print(table)
     if asked.out:

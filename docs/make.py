@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import draw
+import eight_bit
 import guarded
 import lengths
 import need
@@ -90,6 +91,7 @@ def main() -> None:
     make_lengths()
     make_truth_set()
     make_guarded()
+    make_eight_bit()
     make_reproduction()
 
 
@@ -118,6 +120,11 @@ def make_truth_set() -> None:
 def make_guarded() -> None:
     """The tables of the warmup that observes the run."""
     insert("guarded-warmup.md", guarded.page_tables())
+
+
+def make_eight_bit() -> None:
+    """The tables of moments in 8 bits."""
+    insert("eight-bit.md", eight_bit.page_tables())
 
 
 def make_reproduction() -> None:

@@ -28,6 +28,7 @@ RIVALS = {
     "linear, 512 steps": "linear-512",
     "untuned linear": "untuned-linear",
     "RAdam's": "rectified",
+    "its matched-lr control": CONTROL,
     "guarded, without an end": FIRST,
     "that version's matched-lr control": FIRST_CONTROL,
 }
