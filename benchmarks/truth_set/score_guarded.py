@@ -28,9 +28,9 @@ RIVALS = {
     "linear, 512 steps": "linear-512",
     "untuned linear": "untuned-linear",
     "RAdam's": "rectified",
-    "its matched-lr control": CONTROL,
+    "matched-lr control, with an end": CONTROL,
     "guarded, without an end": FIRST,
-    "that version's matched-lr control": FIRST_CONTROL,
+    "matched-lr control, without an end": FIRST_CONTROL,
 }
 DEAD = 0.5  # of what training gains
 NEAR = 0.05  # of it: a learning rate that does
