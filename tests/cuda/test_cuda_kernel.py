@@ -105,9 +105,15 @@ def test_replays_of_a_cuda_graph_are_steps(options):
         for i, p in enumerate(params):
             p.grad.copy_(gradient(p, i, step))
         graph.replay()
+    captured = [p.grad for p in params]
+    train(optimizer, params, [5])  # with other gradients, which have another table
+    torch.cuda.empty_cache()
+    for i, (p, grad) in enumerate(zip(params, captured, strict=True)):
+        p.grad = grad.copy_(gradient(p, i, 6))
+    graph.replay()
     other = AdamW(others, lr=0.01, **{**options, "rounding": "nearest"})
-    train(other, others, [0, 0, 0, 1, 2, 3, 4])
-    assert all(float(entry["step"]) == 7 for entry in optimizer.state.values())
+    train(other, others, [0, 0, 0, 1, 2, 3, 4, 5, 6])
+    assert all(float(entry["step"]) == 9 for entry in optimizer.state.values())
     for p, q in zip(params, others, strict=True):
         apart = (p.float() - q.float()).abs()
         assert not p.numel() or apart.max() <= 7 * 2.0**-7 * q.float().abs().max().clamp(min=1)

@@ -252,3 +252,53 @@ def test_it_is_looked_at_when_the_warmup_is_over():
 )
 def test_no_other_run_is_noticed(options):
     narrow_run(**options)  # a warning would be an error
+
+
+def bfloat16_run(shape, steps, lr, grad=None, **options):
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(shape).bfloat16())
+    optimizer = rectified.AdamW([p], lr=lr(0), **options)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = lr(step)
+        p.grad = torch.randn(shape, generator=torch.Generator().manual_seed(step)).bfloat16()
+        if grad is not None:
+            grad(step, p.grad)
+        optimizer.step()
+    return p
+
+
+SCHEDULES = {
+    "a decay to 0": lambda step: 0.01 * (1 - step / 140),
+    "a warmup of a scheduler": lambda step: 0.01 * min(1, (step + 1) / 3000),
+}
+
+
+@pytest.mark.parametrize("lr", SCHEDULES.values(), ids=SCHEDULES)
+def test_an_lr_on_its_way_is_not_noticed(lr):
+    bfloat16_run((64, 64), 140, lr)
+
+
+def test_a_warmup_of_a_scheduler_that_ends_too_low_is_noticed_at_its_end():
+    with pytest.warns(UserWarning, match="step 201 of AdamW at lr 1e-05"):
+        bfloat16_run((64, 64), 210, lambda step: 1e-5 * min(1, (step + 1) / 200))
+
+
+def test_elements_without_a_gradient_and_one_column_do_not_count():
+    def sparse(step, grad):
+        grad[step % 60 :] = 0
+
+    bfloat16_run((64, 512), 140, lambda _: 0.01, sparse)
+    p = torch.nn.Parameter(0.01 * torch.randn(2048, 512).bfloat16())
+    with torch.no_grad():
+        p[:, 0] = 100.0
+    optimizer = rectified.AdamW([p], lr=1e-3)
+    for _ in range(130):
+        p.grad = torch.randn(2048, 512).bfloat16()
+        optimizer.step()
+
+
+def test_parameters_that_step_in_backward_do_not_stand_for_all():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.LayerNorm(64)).bfloat16()
+    rectified.optim.StepInBackward(rectified.AdamW(model.parameters(), lr=1e-3))
+    for _ in range(140):
+        model(torch.randn(8, 64).bfloat16()).float().square().mean().backward()

@@ -240,6 +240,43 @@ def test_stochastic_rounding_is_drawn_from_torchs_generator_at_each_step(on_cpus
     assert 0.4 < agree.float().mean() < 0.6
 
 
+def test_equal_tensors_are_rounded_independently(on_cpus):
+    params = [torch.nn.Parameter(torch.ones(2000, dtype=torch.bfloat16)) for _ in range(2)]
+    optimizer = rectified.Adam(params, lr=2.0**-9, rounding="stochastic", fused=True, maximize=True)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert 0.4 < (params[0] == params[1]).float().mean() < 0.6 + 0.1
+
+
+def test_gradients_of_another_dtype_step_apart(on_cpus):
+    params = [torch.nn.Parameter(torch.ones(300, dtype=torch.bfloat16)) for _ in range(2)]
+    params[1].grad_dtype = torch.float32
+    optimizer = rectified.Adam(params, lr=0.1, fused=True)
+    for p in params:
+        p.grad = torch.ones_like(p, dtype=p.grad_dtype)
+    optimizer.step()
+    assert [b.kernel.__name__ for b in optimizer._plans[0].buckets] == ["triton", "triton"]
+    assert torch.equal(*params)
+    params[0].grad_dtype = None
+    params[0].grad = torch.ones_like(params[0], dtype=torch.float32)
+    optimizer.step()
+    assert torch.equal(*params)
+
+
+def test_gradients_whose_squares_overflow(on_cpus):
+    for _ in range(2):
+        p = torch.nn.Parameter(torch.ones(64, 128))
+        optimizer = rectified.Adam([p], lr=0.1, fused=True, state_dtype="8bit")
+        for _ in range(3):
+            p.grad = torch.ones(64, 128)
+            p.grad[3, 5] = 3e19
+            optimizer.step()
+        assert uses_the_kernel(optimizer) == {True}
+        assert p.isfinite().all()
+        assert (p[4] < 0.9).all()
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 3e38, 0.0, -0.0])
 def test_numbers_at_the_end_of_the_range_are_stored(value):
     theta = torch.full((4,), value).bfloat16()

@@ -13,7 +13,8 @@ from .base import BaseOptimizer, Work
 from .gpu.launch import triton_step, why_not_triton
 from .observe.slopes import LastStep, refuse_flattened
 from .states.create import following
-from .states.eight_bit import decode_m, decode_v, in_eight_bit, is_coded, shape_of_scales, to_codes, to_floats
+from .states.dtensor import is_sharded, shards_alike
+from .states.eight_bit import codes_of, encode, in_eight_bit, is_coded, shape_of_scales, to_codes, to_floats
 from .states.low_precision import EIGHT_BIT, NARROW, Rounding, StateDtype
 from .step.capturable import Row, capturable_step, foreach_on_device, fused_on_device
 from .step.chunking import in_parts
@@ -99,6 +100,8 @@ class Adam(BaseOptimizer):
         "exp_avg_sq",
         "max_exp_avg_sq",
         "compensation",
+        "exp_avg_codes",
+        "exp_avg_sq_codes",
         "exp_avg_scale",
         "exp_avg_sq_scale",
     )
@@ -152,14 +155,13 @@ class Adam(BaseOptimizer):
         beta1, beta2 = map(value_of, group["betas"])
         t, warmup = here.bucket.t, group["warmup"]
         root_c2 = correction(beta2, t) ** 0.5
-        m, v, v_max, _, m_scale, v_scale = here.states
-        if m_scale:
-            m, v = list(map(decode_m, m, m_scale)), list(map(decode_v, v, v_scale))
+        m, v, v_max, _, m_codes, v_codes, m_scale, v_scale = here.states
         return LastStep(
             owners=here.owners,
             grads=here.grads,
-            m=m,
-            v=torch._foreach_maximum(v_max, v) if v_max else v,  # a new v_max is 0
+            m=m or m_codes,
+            v=torch._foreach_maximum(v_max, v) if v_max else v or v_codes,  # a new v_max is 0
+            scales=(v_scale, m_scale) if m_scale else (),
             c1=correction(beta1, max(1, t - getattr(warmup, "m_delay", 0))),
             root_c2=root_c2,
             eps=group["eps"] if group["eps_hat"] else group["eps"] * root_c2,
@@ -180,22 +182,27 @@ class Adam(BaseOptimizer):
         return pairs
 
     def kernel(self, group: Group, theta: Tensor, grad: Tensor, states: TensorList, reasons: set[str]) -> Kernel:
-        coded = states[0].dtype is torch.int8
-        rounding = group["rounding"] if theta.dtype in NARROW and states[0].dtype is not theta.dtype else "nearest"
-        if group["fused"] and (coded or theta.dtype in NARROW) and why_not_triton(theta, grad, states) is None:
-            return triton_step(rounding)
+        codes = next((x for x in states if x.dtype is torch.int8), None)
+        moments = states[: 2 + bool(group["amsgrad"])] if codes is None else [codes]
+        rounding = group["rounding"] if theta.dtype in NARROW and moments[0].dtype is not theta.dtype else "nearest"
+        if group["fused"] and (codes is not None or theta.dtype in NARROW):
+            if (reason := why_not_triton(theta, grad, moments)) is None:
+                return triton_step(rounding)
+            if theta.is_cuda:
+                reasons.add(reason)
         on_device = group["capturable"]
         kernel: Kernel = foreach_on_device if on_device else foreach
         warmup = self.warmup(group)
         delayed = on_device and warmup is not None and warmup.m_delay > 0
         if not (delayed or group["foreach"] or group["fused"] is False or group["differentiable"]):
-            moments = [theta.new_empty(0, dtype=torch.float32)] if coded else states[: 2 + bool(group["amsgrad"])]
+            if codes is not None:
+                moments = [theta.new_empty(0, dtype=torch.float32)]
             if (reason := why_not_fused(theta, grad, moments)) is None:
                 kernel = fused_on_device if on_device else fused
             else:
                 reasons.add(reason)
-        if coded:
-            suits = [x.dtype is torch.float32 and same_layout(x, states[0]) for x in (theta, grad)]
+        if codes is not None:
+            suits = [x.dtype is torch.float32 and same_layout(x, codes) for x in (theta, grad)]
             return in_eight_bit(kernel, not suits[0], not suits[1], rounding)
         copied = not alike(theta, states[0]), not alike(grad, states[0])
         if kernel in (foreach, foreach_on_device) or any(copied) or theta.is_complex():
@@ -222,11 +229,11 @@ class Adam(BaseOptimizer):
         return bool(coefficients(self.warmup(group), (beta1, beta2), t, 0.0).momentum)
 
     def state_names(self, p: Tensor, group: Group) -> list[str]:
-        m, v, v_max, compensation, *scales = self.STATES
-        names = [m, v]
-        names += [v_max] if group["amsgrad"] else []
-        names += [compensation] if group["rounding"] == "kahan" and p.dtype in NARROW else []
-        return names + (scales if group["state_dtype"] == EIGHT_BIT and is_coded(p) else [])
+        m, v, v_max, compensation, *coded = self.STATES
+        kahan = [compensation] if group["rounding"] == "kahan" and p.dtype in NARROW else []
+        if group["state_dtype"] == EIGHT_BIT and is_coded(p):
+            return kahan + coded
+        return [m, v, *([v_max] if group["amsgrad"] else []), *kahan]
 
     def make_states(self, p: Tensor, group: Group, entry: dict[str, Any]) -> None:
         if "exp_avg_scale" not in self.state_names(p, group):
@@ -236,6 +243,14 @@ class Adam(BaseOptimizer):
         to_codes(p, entry)
         if "compensation" in self.state_names(p, group):
             entry["compensation"] = following(p, entry.get("compensation"), p.dtype)
+
+    @torch.no_grad()
+    def _restart(self, p: Tensor, group: Group) -> None:
+        super()._restart(p, group)
+        new = self.new_state(p, group) if p.grad is not None else {}
+        for name, x in new.items():
+            if codes_of(name) in self.state[p]:
+                encode(x, self.state[p], name)
 
     def state_shape(self, p: Tensor, name: str) -> torch.Size:
         return shape_of_scales(p) if name.endswith("_scale") and p.ndim > 1 else p.shape
@@ -255,6 +270,11 @@ class Adam(BaseOptimizer):
         if p.dtype is torch.float16 and group["rounding"] == "stochastic":
             raise RuntimeError(
                 f"{whose} is torch.float16; rounding='stochastic' is for torch.bfloat16 only, 'kahan' works for both"
+            )
+        if group["state_dtype"] == EIGHT_BIT and p.grad is not None and is_sharded(p) and not shards_alike(p, [p.grad]):
+            raise RuntimeError(
+                f"{whose} is sharded in another way than its gradient, which moments of 8 bits do not support: "
+                "redistribute the gradient first, or use state_dtype=torch.float32"
             )
         if "slopes" in getattr(group.get("warmup"), "observes", ()):
             refuse_flattened(p, whose)

@@ -222,6 +222,7 @@ class BaseOptimizer(Optimizer):
 
     def _forget_plans(self) -> None:
         self._plans = []
+        self.captured: list[Any] = []  # what CUDA graphs of a step read
 
     def plan(self, group: Group, old: Plan | None) -> Work:
         """A group with its plan, rebuilt if the old one is no longer valid, and its tensors at this step."""
@@ -229,6 +230,7 @@ class BaseOptimizer(Optimizer):
         found = old.find(group["params"], self.state, options) if old is not None else None
         if old is not None and found is not None:
             return group, old, found
+        self.check(group)  # what it depends on may have been set since
         plan = make_plan(self, group, old, options)
         log_fallback_reasons(self, group, plan.reasons)
         return group, plan, [bucket.note(group["params"], self.state) for bucket in plan.buckets]

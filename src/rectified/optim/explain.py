@@ -34,7 +34,7 @@ class Explanation:
             if there is none, or it depends on the run.
         observes: whether the warmup observes the run and is not over; omega is then that of the last step.
         kernels: what took their last step, such as ``("fused",)``, torch's op, ``("foreach",)`` or ``("triton",)``;
-            empty before the first step, after a load, and for other libraries' optimizers.
+            empty before the first step, after a load, in StepInBackward, and for other libraries' optimizers.
     """
 
     group: int

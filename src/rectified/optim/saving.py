@@ -73,7 +73,8 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
     if not isinstance(entry, Mapping):
         raise ValueError(f"the saved state of {whose} is {entry!r}; it must be a dict")
     *first, last = optimizer.required_states()
-    if entry and not {*first, last} <= entry.keys():
+    present = {name.removesuffix("_codes") if name in optimizer.STATES else name for name in entry}
+    if entry and not {*first, last} <= present:
         raise ValueError(
             f"the saved state of {whose} has {', '.join(map(str, entry))}, but not all of {', '.join(first)} and "
             f"{last}: it belongs to another optimizer"
@@ -87,8 +88,8 @@ def _read_entry(optimizer: "BaseOptimizer", p: Tensor, entry: Any, whose: str) -
                 raise ValueError(
                     f"the saved {name} of {whose} is {x.layout}, {x.dtype}, but the parameter is {p.dtype}"
                 )
-            if x.dtype in (torch.int8, torch.uint8) and scale_of(name) not in entry:
-                raise ValueError(f"the saved {name} of {whose} is {x.dtype}, without {scale_of(name)}")
+            if name.endswith("_codes") and (scale := scale_of(name.removesuffix("_codes"))) not in entry:
+                raise ValueError(f"the save has {name} of {whose}, without {scale}")
             if x.shape != optimizer.state_shape(p, name):
                 raise ValueError(
                     f"the saved {name} of {whose} has shape {tuple(x.shape)}, but the parameter has {tuple(p.shape)}: "

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..optim.base import BaseOptimizer
 from ..optim.observe.foreign import has_moments
-from ..optim.observe.packs import Pack, local_of, packs, real_and_flat
+from ..optim.observe.packs import Pack, packs, real_and_flat
 from ..optim.states.clock import number_in
-from ..optim.states.dtensor import is_sharded
+from ..optim.states.dtensor import is_sharded, local_of
 from ..optim.states.eight_bit import moment
 from ..optim.step.options import Group, value_of
 from ..optim.wrap.compat import unwrapped

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ..optim._torch import after_backward
-from ..optim.observe.packs import local_of
+from ..optim.states.dtensor import local_of
+from ..optim.states.eight_bit import is_coded
+from ..optim.states.low_precision import EIGHT_BIT
 from .adam_state import Factors, Watched, before_step, flat_copy
 
 _AMBIGUOUS = 1024.0  # a GradScaler's scale, or a gradient clipped to a thousandth of its norm
@@ -80,6 +82,9 @@ class StepCheck:
         self._copies = []
         for group in optimizer.param_groups:
             stepped = [p for p in group["params"] if p.grad is not None and 0 < p.numel() <= _LARGE]
+            # Moments of 8 bits are not those of the step, which was taken before they were rounded.
+            if group.get("state_dtype") == EIGHT_BIT:
+                stepped = [p for p in stepped if not is_coded(p)]
             if stepped:
                 p = min(stepped, key=Tensor.numel)
                 self._copies.append((p, flat_copy(p)))

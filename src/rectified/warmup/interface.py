@@ -27,7 +27,8 @@ class Feedback:
             than slope_before where the loss is convex, negative where the step went beyond its minimum.
         loss: the loss, if the warmup observes it.
 
-    Both slopes are sums over every parameter whose warmup is not over, each group's part in proportion to lr * omega.
+    Both slopes are sums over every parameter whose warmup is not over and asks for them at its step, each group's part
+    in proportion to lr * omega.
     """
 
     t: int

@@ -12,11 +12,11 @@ addresses that are multiples of 16 takes a branch of its own, without masks.
 import triton
 import triton.language as tl
 
-from ..states.eight_bit import BY_ELEMENT, BY_STEP, LANE, M_LEVELS, NEARLY_1, V_LEVELS
+from ..states.eight_bit import BY_ELEMENT, BY_STEP, LANE, LARGEST_ROOT, M_LEVELS, NEARLY_1, V_LEVELS
 from .layout import COLUMNS, NUMBERS
 
 _COLUMNS = tl.constexpr(len(COLUMNS))
-_NEARLY_1 = tl.constexpr(NEARLY_1)
+_NEARLY_1, _LARGEST_ROOT = tl.constexpr(NEARLY_1), tl.constexpr(LARGEST_ROOT)
 _LANE, _M_LEVELS, _V_LEVELS = map(tl.constexpr, (LANE, M_LEVELS, V_LEVELS))
 _P, _G, _M, _V, _V_MAX, _COMPENSATION, _M_SCALE, _V_SCALE, _SIZE, _IS_ALIGNED = map(tl.constexpr, range(len(COLUMNS)))
 assert NUMBERS == ("scale", "momentum", "gain1", "gain2", "eps", "l2", "keep", "sign", "t")
@@ -61,8 +61,8 @@ def _decoded(codes, tops, levels: tl.constexpr, block: tl.constexpr):
 
 @triton.jit
 def _tops(x):
-    """The largest absolute value of each lane, and its inverse, 0 where all are 0."""
-    tops = tl.max(tl.abs(x), axis=1)
+    """The largest absolute value of each lane, and its inverse, 0 where all are 0; infinite where one is NaN."""
+    tops = tl.max(tl.where(x == x, tl.abs(x), float("inf")), axis=1)
     return tops, tl.where(tops > 0, tl.div_rn(1.0, tl.where(tops > 0, tops, 1.0)), 0.0)
 
 
@@ -131,7 +131,7 @@ def _chunk(
 
     g = tl.where(l2 == 0, g, tl.fma(theta, l2, g))  # 0 times an infinite weight
     theta = theta * keep
-    v = tl.fma(gain2, g * g - v, v)
+    v = tl.where(v == float("inf"), v, tl.fma(gain2, g * g - v, v))  # not infinity - infinity
     m = tl.where(gain1 == 0, m, tl.fma(gain1, g - m, m))  # an infinite g must not reach an m that stands still
     largest = v
     if amsgrad:
@@ -141,7 +141,9 @@ def _chunk(
     theta -= scale * tl.div_rn(m, tl.sqrt_rn(largest) + eps) + momentum * m
 
     if coded:
-        m_lanes, root_lanes = tl.reshape(m, (block // _LANE, _LANE)), tl.reshape(tl.sqrt_rn(v), (block // _LANE, _LANE))
+        root = tl.sqrt_rn(v)
+        root = tl.where(root > _LARGEST_ROOT, _LARGEST_ROOT, root)
+        m_lanes, root_lanes = tl.reshape(m, (block // _LANE, _LANE)), tl.reshape(root, (block // _LANE, _LANE))
         m_tops, m_inverse = _tops(m_lanes)
         v_tops, v_inverse = _tops(root_lanes)
         code = tl.floor(_cube_root(tl.abs(m_lanes) * m_inverse[:, None]) * _M_LEVELS + 0.5)
@@ -161,7 +163,7 @@ def _chunk(
         tl.store(m_at + at, _rounded(m, 0, at, state, False), mask=mask)
         tl.store(v_at + at, _rounded(v, 0, at, state, False), mask=mask)
 
-    stored = _rounded(theta, seed + t, at, param, stochastic)
+    stored = _rounded(theta, seed, at, param, stochastic)
     tl.store(p_at + at, stored, mask=mask)
     if kahan:
         tl.store(lost_at + at, _rounded(theta - stored.to(tl.float32), 0, at, param, False), mask=mask)
@@ -218,7 +220,9 @@ def adam_step(
         l2, keep, sign = tl.load(numbers + 5), tl.load(numbers + 6), tl.load(numbers + 7)
         t = tl.load(numbers + 8).to(tl.int32)
     program = tl.program_id(0).to(tl.int64)
-    row = table + tl.load(chunks + 2 * program).to(tl.int64) * _COLUMNS
+    tensor = tl.load(chunks + 2 * program)
+    row = table + tensor.to(tl.int64) * _COLUMNS
+    seed += t + 1000003 * tensor  # a captured step keeps its seed, and tensors may not share their noise
     start = tl.load(chunks + 2 * program + 1).to(tl.int64) * block
     size = tl.load(row + _SIZE)
     unscale = sign

@@ -48,14 +48,15 @@ class TritonStep(BucketKernel):
         rounding: how parameters of 16 bits are rounded.
     """
 
-    def __init__(self, rounding: Rounding) -> None:
+    def __init__(self, rounding: Rounding, captured: list[Any] | None = None) -> None:
         self.__name__ = "triton"
         self.rounding = rounding
+        self._captured = captured
         self._table: Table | None = None
 
-    def for_bucket(self) -> "TritonStep":
+    def for_bucket(self, captured: list[Any]) -> "TritonStep":
         """The same kernel with a table of its own, for one bucket of a plan."""
-        return TritonStep(self.rounding)
+        return TritonStep(self.rounding, captured)
 
     def __call__(self, tensors: Tensors, grads: TensorList, n: Numbers | DeviceNumbers) -> None:
         from .kernel import adam_step  # the first import takes seconds, and needs triton
@@ -65,6 +66,8 @@ class TritonStep(BucketKernel):
         table, chunks = self._table.at(grads)
         if not len(chunks):
             return
+        if self._captured is not None and table.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._captured.append((table, chunks, self._table.rows))
         host, device, found_inf = _numbers(n)
         seed = _seed() if self.rounding == "stochastic" else 0
         device_of = tensors.params[0].device
@@ -97,37 +100,49 @@ class Table:
     """The addresses of a bucket's tensors, on their device.
 
     A plan is remade when a parameter or a state moves, so that only gradients may have other addresses in the next
-    step. A new table is written then, since a CUDA graph may have captured the old one and its copy on the host.
+    step. A new table is written then: a CUDA graph may have captured the old one, and its copy from the host.
     """
 
     def __init__(self, tensors: Tensors) -> None:
         device = tensors.params[0].device
         counts = list(map(Tensor.numel, tensors.params))
         blocks = [-(-count // BLOCK) for count in counts]
-        self._rows = torch.zeros(len(counts), len(COLUMNS), dtype=torch.int64, pin_memory=device.type == "cuda")
-        for i, column in enumerate((tensors.params, None, *tensors[1:])):
+        self._pinned = device.type == "cuda"
+        self.rows = torch.zeros(len(counts), len(COLUMNS), dtype=torch.int64, pin_memory=self._pinned)
+        params, m, v, v_max, compensation, m_codes, v_codes, *scales = tensors
+        for i, column in enumerate((params, None, m or m_codes, v or v_codes, v_max, compensation, *scales)):
             if column:
-                self._rows[:, i] = torch.tensor(list(map(Tensor.data_ptr, column)))
-        self._rows[:, COLUMNS.index("size")] = torch.tensor(counts)
+                self.rows[:, i] = torch.tensor(list(map(Tensor.data_ptr, column)))
+        self.rows[:, COLUMNS.index("size")] = torch.tensor(counts)
         pairs = torch.tensor([(i, j) for i, count in enumerate(blocks) for j in range(count)], dtype=torch.int32)
         self._chunks = pairs.reshape(-1, 2).to(device)
         self._grads: list[int] = []
-        self._captured: list[Tensor] = []
         self._table = torch.empty(0)
+        self._spare = self._other_rows()  # made in advance, since a capture must not allocate memory of the host
+
+    def _other_rows(self) -> Tensor:
+        return self.rows.clone().pin_memory() if self._pinned else self.rows.clone()
 
     def at(self, grads: TensorList) -> tuple[Tensor, Tensor]:
-        """The table with the gradients' addresses, and the chunks."""
+        """The table with the gradients' addresses, and the chunks.
+
+        Raises:
+            RuntimeError: the gradients have several dtypes, as after a change of one in the middle of a run.
+        """
         addresses = list(map(Tensor.data_ptr, grads))
         if addresses != self._grads:
-            if self._grads and self._rows.is_pinned():
-                if torch.cuda.is_current_stream_capturing():
-                    self._captured.append(self._rows)
-                self._rows = self._rows.clone().pin_memory()
-            self._grads = addresses
-            self._rows[:, COLUMNS.index("grads")] = torch.tensor(addresses)
-            is_aligned = self._rows[:, COLUMNS.index("is_aligned")]
-            is_aligned.copy_((self._rows[:, : COLUMNS.index("size")] % ALIGNMENT == 0).all(1))
-            self._table = self._rows.to(self._chunks.device, non_blocking=True)
+            if len(kinds := {g.dtype for g in grads}) > 1:
+                raise RuntimeError(
+                    f"gradients that step together are {' and '.join(sorted(map(str, kinds)))}: a gradient's dtype has "
+                    "changed. Give all of them one dtype"
+                )
+            self.rows, self._grads = self._spare, addresses
+            self.rows[:, COLUMNS.index("grads")] = torch.tensor(addresses)
+            is_aligned = self.rows[:, COLUMNS.index("is_aligned")]
+            is_aligned.copy_((self.rows[:, : COLUMNS.index("size")] % ALIGNMENT == 0).all(1))
+            self._table = self.rows.to(self._chunks.device, non_blocking=True)
+            if not (self._pinned and torch.cuda.is_current_stream_capturing()):
+                self._spare = self._other_rows()
         return self._table, self._chunks
 
 
@@ -157,7 +172,7 @@ def _numbers(n: Numbers | DeviceNumbers) -> tuple[Sequence[float], Tensor | None
 
 def _kinds(tensors: Tensors, grads: TensorList) -> tuple[Any, ...]:
     """The dtypes of parameters, gradients and moments in triton's words, and whether moments are codes."""
-    coded = bool(tensors.m_scale)
+    coded = bool(tensors.m_codes)
     state = torch.float32 if coded else tensors.m[0].dtype
     return *map(_kind, (tensors.params[0].dtype, grads[0].dtype, state)), coded
 

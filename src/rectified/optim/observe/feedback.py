@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ...warmup import Feedback, Warmup
 from ..step.options import OBSERVED, Group, value_of
-from .remembered import OVER, Memories, Memory, is_over, memories, remember
+from .remembered import OVER, Memories, Memory, is_over, memories, needs_slopes, remember
 from .slopes import LastStep, slopes
 
 Undo = list[tuple[Group, Any]]
@@ -81,7 +81,8 @@ def _previous(part: Part, known: Memories) -> Memory | None:
 def _next(part: Part, memory: Memory, seen: Feedback) -> Memory:
     """What to remember at a part's step."""
     warmup, t = part.warmup, part.t
-    returned = warmup.observe(memory, Feedback(t, seen.slope_before, seen.slope_after, seen.loss))
+    slopes = (seen.slope_before, seen.slope_after) if needs_slopes(warmup, t) else (None, None)
+    returned = warmup.observe(memory, Feedback(t, *slopes, seen.loss))
     if not isinstance(returned, tuple | list) or not all(isinstance(x, int | float) for x in returned):
         raise TypeError(f"{warmup!r} observed {returned!r}; it must return a tuple of numbers, omega first")
     if not returned or not 0 <= returned[0] <= 1:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._torch import has_values
 from ..states.clock import number_in
+from ..states.eight_bit import has_moment, moment
 from ..step.options import Group, value_of
 from .slopes import LastStep, refuse_flattened
 
@@ -18,7 +19,7 @@ _ADAMS = ("Adam", "AdamW", "RAdam", "FusedAdam", "DeepSpeedCPUAdam")
 
 def has_moments(p: Tensor, state: dict[str, Any]) -> bool:
     """Whether a state has both of Adam's moments, one number per parameter: some optimizers keep smaller ones."""
-    return all(isinstance(m := state.get(name), Tensor) and m.shape == p.shape for name in _MOMENTS)
+    return all(has_moment(state, name) and state.get(name, p).shape == p.shape for name in _MOMENTS)
 
 
 def refuse_other_steps(optimizer: torch.optim.Optimizer, group: Group) -> None:
@@ -56,8 +57,8 @@ def last_steps(optimizer: torch.optim.Optimizer, group: Group, t: int) -> list[L
             LastStep(
                 owners=[p.detach() for p in params],
                 grads=[p.grad for p in params if p.grad is not None],
-                m=[state["exp_avg"] for state in states],
-                v=[state.get("max_exp_avg_sq", state["exp_avg_sq"]) for state in states],
+                m=[moment(state, "exp_avg") for state in states],
+                v=[moment(state, "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq") for state in states],
                 c1=1 - beta1**count,
                 root_c2=root_c2,
                 eps=float(group.get("eps", 0.0)) * root_c2,

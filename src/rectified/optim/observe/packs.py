@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList, flattened
-from ..states.dtensor import is_sharded, local
 
 _CHUNK = 2**16  # elements per chunk on a CPU: a few MB of temporary tensors
 _CHUNK_ELSEWHERE = 2**22
@@ -60,8 +59,3 @@ def _together(columns: Sequence[TensorList], whose: list[int]) -> list[Tensor]:
 def real_and_flat(x: Tensor) -> Tensor:
     """A tensor without dimensions; complex numbers as pairs of reals, which torch's Adam averages separately."""
     return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).flatten()
-
-
-def local_of(x: Tensor) -> Tensor:
-    """This rank's part of a tensor."""
-    return local(x) if is_sharded(x) else x

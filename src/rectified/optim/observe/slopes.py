@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from .._torch import TensorList, has_values
-from ..states.dtensor import is_sharded
+from ..states.dtensor import is_sharded, local_of
+from ..states.eight_bit import decoded
 from ..step.options import value_of
-from .packs import local_of, packs
+from .packs import packs
 
 Sharing = tuple[Any, tuple[int, ...]]  # a mesh and the dimensions of it over which a tensor is sharded
 
@@ -25,6 +26,7 @@ class LastStep(NamedTuple):
         maximize: whether the step went along the gradient instead of against it.
         grad_scale: the factor on the gradients; None for 1.
         l2: the decay lambda that is part of the gradient, as lambda theta.
+        scales: of v and of m, if these are codes of 8 bits.
     """
 
     owners: TensorList
@@ -37,6 +39,7 @@ class LastStep(NamedTuple):
     maximize: bool = False
     grad_scale: Tensor | None = None
     l2: float = 0.0
+    scales: tuple[TensorList, ...] = ()
 
 
 @torch.no_grad()
@@ -52,7 +55,7 @@ def slopes(weighted: Iterable[tuple[float, LastStep]]) -> tuple[float, float] | 
         sign = -1.0 if step.maximize else 1.0
         after = sign * scale / (1.0 if step.grad_scale is None else value_of(step.grad_scale))
         for (mesh, dims), columns in _by_sharing(step):
-            found = _products(columns, step.eps)
+            found = _products(columns, step.eps, coded=bool(step.scales))
             factors.append((scale / step.c1, after, scale * step.l2))
             products.append(_over_ranks(found, mesh, dims) if dims else found)
     if not all(map(has_values, products)):
@@ -64,15 +67,15 @@ def slopes(weighted: Iterable[tuple[float, LastStep]]) -> tuple[float, float] | 
     )
 
 
-def _products(columns: Sequence[TensorList], eps: float) -> Tensor:
+def _products(columns: Sequence[TensorList], eps: float, coded: bool) -> Tensor:
     """``<m, q>``, ``<g, q>`` and, with decay in the gradient, ``<theta, q>``, for q = m / (sqrt(v) + eps)."""
     products: list[Tensor] = []
-    for _, _, (v, m, *others) in packs(columns):
+    for v, m, *others in decoded(columns) if coded else (chunks for *_, chunks in packs(columns)):
         # torch's CPU kernel takes the root of a 0 ten times as long as any other, and v of a dead unit is 0.
         q = v.clamp(min=torch.finfo(v.dtype).tiny).sqrt_().add_(eps)
         torch.div(m, q, out=q)
         products += (x.dot(q) for x in (m, *others))
-    width = len(columns) - 1
+    width = len(columns) - (3 if coded else 1)
     if not products:
         return columns[0][0].new_zeros(width, dtype=torch.float64)
     return torch.stack(products).double().view(-1, width).sum(0)
@@ -89,7 +92,7 @@ def _over_ranks(products: Tensor, mesh: Any, dims: tuple[int, ...]) -> Tensor:
 
 def _by_sharing(step: LastStep) -> Iterator[tuple[Sharing, Sequence[TensorList]]]:
     """Moments, gradients and what else is summed of the parameters that the same ranks share: of DTensors, shards."""
-    columns = (step.v, step.m, step.grads, *([step.owners] if step.l2 else []))
+    columns = (step.v, step.m, step.grads, *([step.owners] if step.l2 else []), *step.scales)
     if not any(map(is_sharded, step.owners)):
         yield (None, ()), columns
         return

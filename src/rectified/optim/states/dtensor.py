@@ -37,6 +37,11 @@ def local(x: Tensor) -> Tensor:
     return shard
 
 
+def local_of(x: Tensor) -> Tensor:
+    """This rank's part of a tensor."""
+    return local(x) if is_sharded(x) else x
+
+
 def sharded_like(x: Tensor, shard: Tensor) -> Tensor:
     """The DTensor whose shard on this rank is given, laid out as another one."""
     from torch.distributed.tensor import DTensor

@@ -30,15 +30,21 @@ class Tensors(NamedTuple):
     v: TensorList
     v_max: TensorList = ()  # empty unless amsgrad
     compensation: TensorList = ()  # the rounding errors of the parameters; empty unless rounding is Kahan's
-    m_scale: TensorList = ()  # of moments in 8 bits, as all that follows
+    m_codes: TensorList = ()  # of moments in 8 bits, as all that follows; m and v are empty then
+    v_codes: TensorList = ()
+    m_scale: TensorList = ()
     v_scale: TensorList = ()
 
 
 class BucketKernel:
     """A kernel that remembers something of the tensors that it steps, and is made again with each plan."""
 
-    def for_bucket(self) -> "BucketKernel":
-        """One that remembers nothing."""
+    def for_bucket(self, captured: list[Any]) -> "BucketKernel":
+        """One that remembers nothing.
+
+        Args:
+            captured: the optimizer's list of what a CUDA graph reads, to which the kernel adds: a graph outlives plans.
+        """
         raise NotImplementedError(f"{type(self).__name__} is a BucketKernel without for_bucket(): define it")
 
     def __call__(self, tensors: Tensors, grads: TensorList, n: Any) -> None:

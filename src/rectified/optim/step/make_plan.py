@@ -38,12 +38,12 @@ def make_plan(optimizer: "BaseOptimizer", group: Group, old: Plan | None, option
         kernel = optimizer.kernel(group, theta, grad, states, reasons)
         for reason in reasons:
             plan.reasons.setdefault(reason, i)
-        key = again, times[p], keys[p], kernel, sharded, p.device, p.dtype, tuple(names)
+        key = again, times[p], keys[p], kernel, sharded, p.device, p.dtype, p.grad.dtype, tuple(names)
         found.setdefault(key, []).append(i)
     for (again, n, (count, *scalars), kernel, sharded, *_, names), indices in found.items():
         positions = [optimizer.STATES.index(name) for name in names]
         at = None if len(indices) == len(params) else indices
-        kernel = kernel.for_bucket() if isinstance(kernel, BucketKernel) else kernel
+        kernel = kernel.for_bucket(optimizer.captured) if isinstance(kernel, BucketKernel) else kernel
         bucket = Bucket(int(count) + again, kernel, at, names, positions, len(optimizer.STATES), sharded)
         bucket.scalars, bucket.again, bucket.times = scalars, again, n
         plan.buckets.append(bucket)

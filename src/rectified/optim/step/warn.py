@@ -1,6 +1,7 @@
 """Warnings that optimizers give once: why a step is slow, and that the first momentum step is huge."""
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ HUGE = 0.1
 
 # From this step on 16-bit weights are looked at once, and merit a warning if fewer than this share of them move.
 LATE, VANISHING = 128, 0.1
-_SAMPLE = 2**10  # elements of a parameter that are looked at
+_SAMPLE, _STRIDE = 2**10, 104_729  # elements of a parameter that are looked at; a prime, not to stay in a column
 
 
 def log_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
@@ -77,40 +78,49 @@ class Sample(NamedTuple):
     """Some elements of a 16-bit parameter before a step.
 
     Attributes:
-        now: a view of them.
+        now: a view of them, without those that have no gradient.
+        places: where they are in the flat parameter.
         before: their values.
-        m: their first moment; an element whose m is 0 should not move.
         lr: of the group.
         t: the number of the step.
     """
 
     now: Tensor
+    places: Tensor
     before: Tensor
-    m: Tensor
     lr: float
     t: int
 
 
 def sample_narrow(optimizer: Any, groups: Iterable[tuple[Group, Iterable[tuple[Found, Numbers]]]]) -> list[Sample]:
-    """Look at 16-bit parameters that are rounded to nearest, at the first step whose warmup is nearly over.
+    """Look at 16-bit parameters that are rounded to nearest, at a step whose lr is not on its way up or down.
 
-    Empty at every other step: it is asked once per optimizer, not before step 128, when a warmup of another kind is
-    likely to have an lr as well.
+    That is once per optimizer: from step 128 on, when omega is nearly 1, and the lr is near its largest and not above
+    that of the step before, as it is during a warmup by a scheduler. Empty at every other step.
     """
     if optimizer.__dict__.get("_sampled"):
         return []
-    found = []
-    for group, pairs in groups:
+    found, any_narrow = [], False
+    peaks: dict[int, tuple[float, float]] = optimizer.__dict__.setdefault("_peaks", {})
+    for i, (group, pairs) in enumerate(groups):
+        if group["rounding"] != "nearest" or not any(p.dtype in NARROW for p in group["params"]):
+            continue
+        any_narrow = True
+        largest, last = peaks.get(i, (0.0, math.inf))
+        lr = value_of(group["lr"])
+        peaks[i] = max(largest, lr), lr
+        if not 0.9 * largest <= lr <= last or not any(group is mine for mine in optimizer.param_groups):
+            continue  # StepInBackward has groups of one parameter, which would stand for all
         for here, n in pairs:
-            if group["rounding"] != "nearest" or n.t < LATE or n.omega < 0.9 or n.scale == 0:
+            if n.t < LATE or n.omega < 0.9 or not lr:
                 continue
-            for p, m in zip(here.params, here.states[0], strict=True):
-                if p.dtype in NARROW and p.numel() and has_values(p) and p.is_contiguous() and m.is_contiguous():
-                    every = max(1, p.numel() // _SAMPLE)
-                    now = p.detach().view(-1)[::every]
-                    found.append(Sample(now, now.clone(), m.view(-1)[::every], value_of(group["lr"]), n.t))
-    if found:
-        optimizer.__dict__["_sampled"] = True
+            for p, g in zip(here.params, here.grads, strict=True):
+                if p.dtype in NARROW and p.numel() and has_values(p) and p.is_contiguous():
+                    places = (torch.arange(_SAMPLE, device=p.device) * _STRIDE) % p.numel()
+                    places = places[g.detach().flatten()[places] != 0]
+                    now = p.detach().view(-1)
+                    found.append(Sample(now, places, now[places], lr, n.t))
+    optimizer.__dict__["_sampled"] = bool(found) or not any_narrow
     return found
 
 
@@ -118,9 +128,8 @@ def warn_of_vanishing(optimizer: Any, samples: Iterable[Sample]) -> None:
     """Warn if most of what was sampled has not moved in the step."""
     moved = total = 0
     for sample in samples:
-        should = sample.m != 0
-        moved += int((should & (sample.now != sample.before)).sum())
-        total += int(should.sum())
+        moved += int((sample.now[sample.places] != sample.before).sum())
+        total += len(sample.places)
         lr, t, dtype = sample.lr, sample.t, sample.now.dtype
     if total and moved < VANISHING * total:
         warnings.warn(

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ...optim.base import BaseOptimizer
-from ...optim.observe.packs import local_of, real_and_flat
-from ...optim.states.eight_bit import moment
+from ...optim.observe.packs import real_and_flat
+from ...optim.states.dtensor import local_of
+from ...optim.states.eight_bit import has_moment, moment
 from ..finding import Finding
 from ..play.own_warmup import number_of
 from ..play.played import Played, PlayedGroup
@@ -86,7 +87,7 @@ def eps_dominates(run: Played) -> Iterator[Finding]:
         below = total = 0
         for p in _params(run, group):
             state = run.optimizer.state.get(p, {})
-            if isinstance(state.get("exp_avg_sq"), Tensor):
+            if has_moment(state, "exp_avg_sq"):
                 root = _sample(moment(state, "exp_avg_sq")).sqrt() / (1 - group.betas[1] ** max(1, group.taken)) ** 0.5
             elif p.grad is not None and not p.grad.is_sparse:
                 root = _sample(p.grad).abs()
