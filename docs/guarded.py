@@ -123,7 +123,7 @@ def large_batches(rows: Sequence[Mapping[str, str]], methods: Sequence[str]) -> 
 def long(records: Sequence[Record]) -> str:
     """Final validation losses of long runs: the mean over seeds, and their range."""
     tasks = list(dict.fromkeys(r["task"] for r in records))
-    names = list(dict.fromkeys(r["warmup"] for r in records))
+    names = ["none", "linear, a tenth", "RAdam's", FIRST, NOW]
     rows = []
     for task in tasks:
         for lr in sorted({r["lr"] for r in records if r["task"] == task}):
@@ -131,6 +131,6 @@ def long(records: Sequence[Record]) -> str:
             for name in names:
                 found = [r for r in records if (r["task"], r["lr"], r["warmup"]) == (task, lr, name)]
                 losses = [loss_of(r) for r in found]
-                cells.append(f"{mean(losses):.3f} ({min(losses):.3f} to {max(losses):.3f})")
+                cells.append(f"{mean(losses):.3f} ({min(losses):.3f} to {max(losses):.3f})" if losses else "not run")
             rows.append([task, f"{lr:g}", *cells])
     return markdown(["task", "lr", *names], rows)
