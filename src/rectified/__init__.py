@@ -7,7 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import messages, optim, probe, theory, warmup
+    from . import messages as messages
+    from . import optim as optim
+    from . import probe as probe
+    from . import theory, warmup
     from .optim import LAMB, Adadelta, Adam, AdamW, NAdam, RAdam, RMSprop, WarmupLR, explain, linear_scaling, rectify
     from .probe import Probe, check
 
