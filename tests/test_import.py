@@ -140,6 +140,13 @@ def test_no_torch_is_imported_before_an_optimizer_is_used(name):
     assert {module.partition(".")[0] for module in new} - set(sys.stdlib_module_names) == {"rectified"}
 
 
+def test_the_transformations_for_jax_are_imported_without_torch():
+    pytest.importorskip("optax")
+    new = fresh("import json, rectified.jax; print(json.dumps(sorted(sys.modules)))")
+    assert {"jax", "optax", "rectified.jax"} <= set(new)
+    assert "torch" not in new
+
+
 def test_a_bare_import_has_every_name():
     code = """
 import json, rectified

@@ -107,7 +107,7 @@ def _rectified_table(warmup: Rectified, beta2: float) -> NDArray[np.float64]:
     """omega of the first steps, until it is settled at the longest."""
     settled = math.ceil(_SETTLED / rate(beta2))
     # The series of the EMA's variance is for a rho of at least 300, which a smaller rho_inf never reaches.
-    needed = settled if warmup.variance == "ema" and rho_inf(beta2) < 400 else _FIRST
+    needed = settled if warmup.variance == "ema" and rho_inf(beta2) < 350 else _FIRST
     return _table(warmup, beta2, min(settled, needed))
 
 

@@ -25,7 +25,7 @@ class Numbers(NamedTuple):
     scale: Array  # omega sqrt(1 - beta2^t) / (1 - beta1^t): of m / (sqrt(v) + eps)
     momentum: Array  # 1 / (1 - beta1^t) in a momentum start, else 0: of m alone
     decay: Array  # lambda where the parameters may move, else 0: of theta
-    m_moves: Array  # whether m does
+    m_moves: Array  # 1 where m moves, else 0
     c2: Array  # 1 - beta2^t
 
 
@@ -113,7 +113,7 @@ def scale_by_adam(
         g, before = g.astype(v.dtype), m.astype(v.dtype)
         mu: Any = b1 * before + (1 - b1) * g
         if found.m_delay:
-            mu = jnp.where(n.m_moves, mu, before)
+            mu = jnp.where(n.m_moves > 0, mu, before)
         nu: Any = b2 * v + (1 - b2) * g * g
         root = jnp.sqrt(nu + eps_root * n.c2) + (eps if eps_hat else eps * jnp.sqrt(n.c2))
         u = n.scale * mu / jnp.maximum(root, np.finfo(v.dtype).tiny)  # m and v of 0: no 0/0
