@@ -1,4 +1,4 @@
-"""The same warmups and optimizers for jax, as optax's gradient transformations (``pip install 'rectified[jax]'``).
+"""Warmups and optimizers for jax, as optax's gradient transformations (``pip install 'rectified[jax]'``).
 
     theta <- theta - lr * omega(t; beta2) * m_hat / (sqrt(v_hat) + eps)
 
