@@ -55,10 +55,9 @@ def test_every_method_at_every_beta(name, betas, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_every_method_op_by_op(name, dtype):
-    assert_same_path(name, dtype, jit=False)
+def test_every_method_op_by_op(name):
+    assert_same_path(name, "float32", steps=1000 if name in ("adamw-2k", "radam") else 100, jit=False)
 
 
 def test_the_distance_sees_another_method():

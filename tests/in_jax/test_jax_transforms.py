@@ -1,6 +1,7 @@
 """The transformations do as optax's do: in chains, under masks, injected, mapped, sharded, saved and resumed."""
 
 import pickle
+from functools import cache
 
 import pytest
 
@@ -21,17 +22,21 @@ def tree(seed=0, dtype=np.float32):
     return {"w": jnp.asarray(rng.standard_normal((3, 2)), dtype), "b": jnp.asarray(rng.standard_normal(2), dtype)}
 
 
-def trained(optimizer, params, steps, state=None, gradients=tree):
-    """The parameters and state after the steps, compiled once."""
-
+@cache
+def compiled(optimizer):
     @jax.jit
     def step(params, state, grads):
         updates, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
+    return step
+
+
+def trained(optimizer, params, steps, state=None, gradients=tree):
+    """The parameters and state after the steps."""
     state = optimizer.init(params) if state is None else state
     for t in steps:
-        params, state = step(params, state, gradients(100 + t))
+        params, state = compiled(optimizer)(params, state, gradients(100 + t))
     return params, state
 
 
@@ -118,7 +123,7 @@ def test_weight_decay_has_a_mask_and_may_be_a_schedule():
         optimizer.update(zero, state)
 
 
-@pytest.mark.parametrize("make", [radam, adam, adamw])
+@pytest.mark.parametrize("make", [radam, adamw])
 def test_inject_hyperparams_traces_every_number(make):
     params = tree()
     injected = optax.inject_hyperparams(make)(learning_rate=0.01)
@@ -259,20 +264,16 @@ def test_two_devices_step_under_pmap_and_shards_stay_where_they_are():
     assert moved.sharding.is_equivalent_to(split, 2)
 
 
-@pytest.mark.parametrize("how", ["savez", "pickle"])
-def test_a_saved_run_resumes_bit_for_bit(how, tmp_path):
+def test_a_saved_run_resumes_bit_for_bit(tmp_path):
     params, optimizer = tree(), adamw(optax.linear_schedule(0.1, 0, 100), warmup=Rectified())
     straight = trained(optimizer, params, range(20))
     half = trained(optimizer, params, range(10))
-    if how == "savez":
-        np.savez(tmp_path / "run.npz", *jax.tree.leaves(half))
-        with np.load(tmp_path / "run.npz") as saved:
-            leaves = [jnp.asarray(saved[name]) for name in saved.files]
-        like = params, optimizer.init(params)
-        half = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    else:
-        half = pickle.loads(pickle.dumps(half))
-    assert_equal(trained(optimizer, *half[:1], range(10, 20), half[1]), straight)
+    np.savez(tmp_path / "run.npz", *jax.tree.leaves(half))
+    with np.load(tmp_path / "run.npz") as saved:
+        leaves = [jnp.asarray(saved[name]) for name in saved.files]
+    from_file = jax.tree.unflatten(jax.tree.structure((params, optimizer.init(params))), leaves)
+    for loaded, state in (from_file, pickle.loads(pickle.dumps(half))):
+        assert_equal(trained(optimizer, loaded, range(10, 20), state), straight)
 
 
 def test_optaxs_tools_find_the_moments_and_the_count():

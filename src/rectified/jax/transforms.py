@@ -1,11 +1,10 @@
 """Adam's step with a warmup, and omega alone, as transformations of gradients in optax's style."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
@@ -13,20 +12,11 @@ from jax.typing import ArrayLike, DTypeLike
 from ..warmup import Constant, Linear, UntunedExponential, UntunedLinear, Warmup
 from ..warmup.interface import as_warmup
 from ..warmup.period import first_at
-from .mathematics import correction, known
+from .adam_step import Numbers, Options, numbers, step
+from .mathematics import known
 from .omega import omega
 
 OnZero = Literal["hold", "skip"]
-
-
-class Numbers(NamedTuple):
-    """The numbers of a step, which are the same for all leaves that share a count."""
-
-    scale: Array  # omega sqrt(1 - beta2^t) / (1 - beta1^t): of m / (sqrt(v) + eps)
-    momentum: Array  # 1 / (1 - beta1^t) in a momentum start, else 0: of m alone
-    decay: Array  # lambda where the parameters may move, else 0: of theta
-    m_moves: Array  # 1 where m moves, else 0
-    c2: Array  # 1 - beta2^t
 
 
 def scale_by_adam(
@@ -81,7 +71,7 @@ def scale_by_adam(
     Reference: arXiv:1412.6980, Algorithm 1; arXiv:1711.05101 for the weight decay.
     """
     found = Constant() if warmup is None else as_warmup(warmup)
-    factor = omega(found, b2)
+    options = Options(found, omega(found, b2), b1, b2, eps, eps_root, eps_hat, weight_decay)
     decays = callable(weight_decay) or known(weight_decay) != 0
 
     def init(params: Any) -> Any:
@@ -92,37 +82,6 @@ def scale_by_adam(
             nu=jax.tree.map(lambda p: jnp.zeros_like(p, dtype=_dtype(p)), params),
         )
 
-    def numbers(count: Array) -> Numbers:
-        """The step's numbers; see :func:`rectified.optim.step.update.coefficients` for the same in torch."""
-        c1, c2 = correction(b1, jnp.maximum(count - found.m_delay, 1)), correction(b2, count)
-        m_moves = count > found.m_delay
-        omega = jnp.where(m_moves, factor(count), 0)
-        starts = m_moves & (omega == 0) & (found.start == "momentum")
-        wd = weight_decay(count - 1) if callable(weight_decay) else weight_decay
-        return Numbers(
-            scale=omega * jnp.sqrt(c2) / c1,
-            momentum=jnp.where(starts, 1 / c1, 0),
-            decay=jnp.where((omega > 0) | starts, wd, 0),
-            m_moves=m_moves,
-            c2=c2,
-        )
-
-    def step(n: Numbers, g: Array, m: Array, v: Array, theta: Array | None) -> tuple[Array, Array, Array]:
-        """The update of one leaf, and its new moments."""
-        n = Numbers(*(x.astype(v.dtype) for x in n))
-        g, before = g.astype(v.dtype), m.astype(v.dtype)
-        mu: Any = b1 * before + (1 - b1) * g
-        if found.m_delay:
-            mu = jnp.where(n.m_moves > 0, mu, before)
-        nu: Any = b2 * v + (1 - b2) * g * g
-        root = jnp.sqrt(nu + eps_root * n.c2) + (eps if eps_hat else eps * jnp.sqrt(n.c2))
-        u = n.scale * mu / jnp.maximum(root, np.finfo(v.dtype).tiny)  # m and v of 0: no 0/0
-        if found.start == "momentum":
-            u = u + n.momentum * mu
-        if theta is not None:
-            u = u + n.decay * theta
-        return u.astype(v.dtype), mu.astype(m.dtype), nu.astype(v.dtype)
-
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         if decays and params is None:
             raise ValueError("weight decay needs the parameters: call update(gradients, state, params)")
@@ -130,12 +89,12 @@ def scale_by_adam(
         mu = jax.tree.leaves(state.mu)
         nu, grads = tree.flatten_up_to(state.nu), tree.flatten_up_to(updates)
         thetas = _decayed(mask, params, tree) if decays else [None] * len(mu)
-        missing = [not isinstance(g, jax.Array | np.ndarray) for g in grads]
+        missing = [not jax.tree.leaves(g) for g in grads]  # None, or a MaskedNode
         if any(missing) and not per_leaf_count:
             raise ValueError("a parameter has no gradient: with per_leaf_count=True it would rest meanwhile")
-        count, of_leaves = _counted(numbers, state.count, missing, tree if per_leaf_count else None)
+        count, of_leaves = _counted(options, state.count, missing, tree if per_leaf_count else None)
         stepped = [
-            (jnp.zeros_like(v), m, v) if rests else step(n, g, m, v, theta)
+            (jnp.zeros_like(v), m, v) if rests else step(options, n, g, m, v, theta)
             for n, g, m, v, theta, rests in zip(of_leaves, grads, mu, nu, thetas, missing, strict=True)
         ]
         us, mu, nu = ([leaf[i] for leaf in stepped] for i in range(3))
@@ -199,19 +158,16 @@ def _first_steps(warmup: Warmup, b2: ArrayLike) -> int:
     return 0 if first is None else first - 1
 
 
-def _counted(
-    numbers: Callable[[Array], Numbers], count: Any, missing: list[bool], tree: Any
-) -> tuple[Any, list[Numbers]]:
+def _counted(options: Options, count: Any, missing: list[bool], tree: Any) -> tuple[Any, list[Numbers]]:
     """The next count and each leaf's numbers; with a tree, each leaf that has a gradient counts for itself."""
     if tree is None:
         count = optax.safe_increment(count)
-        return count, [numbers(count)] * len(missing)
-    counts = [
-        t if rests else optax.safe_increment(t) for t, rests in zip(tree.flatten_up_to(count), missing, strict=True)
-    ]
+        return count, [numbers(options, count)] * len(missing)
+    pairs = zip(tree.flatten_up_to(count), missing, strict=True)
+    counts = [t if rests else optax.safe_increment(t) for t, rests in pairs]
     if not counts:
         return count, []
-    together = numbers(jnp.stack(counts))
+    together = numbers(options, jnp.stack(counts))
     return tree.unflatten(counts), [Numbers(*(x[i] for x in together)) for i in range(len(counts))]
 
 
