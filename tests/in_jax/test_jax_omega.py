@@ -155,6 +155,8 @@ def test_what_jax_cannot_trace_is_refused_with_the_reason():
     for warmup in (OwnMomentum(), Rectified("ema")):
         with pytest.raises(TypeError, match=r"static_args=\('b2',\)"):
             omega(warmup, jnp.float32(0.999))
+    with pytest.raises(ValueError, match="steps is 0"):
+        omega(OwnWarmup(), 0.999, steps=0)
     with pytest.raises(TypeError, match="omega"):
         omega("linear", 0.999)
     with pytest.raises(ValueError, match="never exceeds the threshold"):

@@ -1,7 +1,7 @@
 """The transformations do as optax's do: in chains, under masks, injected, mapped, sharded, saved and resumed."""
 
 import pickle
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
@@ -223,6 +223,28 @@ def test_complex_parameters_are_refused_and_split_by_optax():
     split = optax.contrib.split_real_and_imaginary(adam(0.1))
     update, _ = split.update(z, split.init(z), z)
     np.testing.assert_allclose(update, [-0.1 - 0.1j], rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [radam, partial(adamw, warmup=UntunedLinear(), weight_decay=0.1)])
+def test_a_loss_after_training_has_derivatives_in_lr_and_betas(make):
+    with jax.enable_x64(True):
+
+        def loss(hyper):
+            optimizer, theta = make(hyper[0], hyper[1], hyper[2]), jnp.array([1.0, -2.0])
+
+            def step(carry, _):
+                theta, state = carry
+                update, state = optimizer.update(theta * jnp.array([1.0, 3.0]), state, theta)
+                return (optax.apply_updates(theta, update), state), None
+
+            (theta, _), _ = jax.lax.scan(step, (theta, optimizer.init(theta)), length=8)
+            return (theta**2).sum()
+
+        at = jnp.array([0.05, 0.9, 0.99])
+        loss = jax.jit(loss)
+        steps = 1e-6 * np.eye(3)
+        differences = [float(loss(at + step) - loss(at - step)) / 2e-6 for step in steps]
+        np.testing.assert_allclose(jax.grad(loss)(at), differences, rtol=1e-5)
 
 
 def test_an_ensemble_steps_under_vmap():

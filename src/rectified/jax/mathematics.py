@@ -17,6 +17,7 @@ from ..theory.ema import SERIES_FACTORS, series_in
 from ..theory.psi import EULER
 from ..theory.sma import G_COEFFICIENTS
 
+_LARGE = 80.0  # e^80 is finite in float32, so that derivatives are too
 LIFTS = 9  # from 2 to 20, where the series of the variance is exact to round-off, in steps of 2
 
 
@@ -60,7 +61,8 @@ def rho(t: ArrayLike, beta2: ArrayLike) -> Array:
     # rho_inf - 2t/(e^x - 1), whose terms are both near 2/h while x is small. Their difference is then taken term by
     # term: 2t/(e^x - 1) = 2/h - t + 2t g(x)/x, and rho_inf = 2/h + 2 g(h)/h.
     early = t * (1 - 2 * _g_over(x)) + 2 * _g_over(h)
-    return jnp.where(x < 1, early, rho_inf(beta2) - 2 * t / jnp.expm1(x))
+    late = rho_inf(beta2) - 2 * t / jnp.expm1(jnp.minimum(x, _LARGE))
+    return jnp.where(x < 1, early, late)
 
 
 def rho_inf(beta2: Any) -> Any:

@@ -27,7 +27,7 @@ _SETTLED = 42.0  # the -t log(beta2) from which beta2^t is less than round-off i
 
 
 def omega(warmup: Any, beta2: ArrayLike, *, steps: int = _STEPS) -> Omega:
-    r"""Make omega(t; beta2) a function of the step count that works under ``jit``, ``vmap`` and ``grad``.
+    r"""Make omega(t; beta2) a function of the step count that works under ``jit``, ``vmap`` and in loops.
 
     .. math:: t \mapsto \omega(t; \beta_2)
 
@@ -54,7 +54,8 @@ def omega(warmup: Any, beta2: ArrayLike, *, steps: int = _STEPS) -> Omega:
     Raises:
         TypeError: the warmup has no omega; it observes the run (``GuardedLinear``), which a function of t cannot; or it
             needs a beta2 that is a number.
-        ValueError: beta2 is outside [0, 1), the warmup never starts at it, or your own omega is outside [0, 1].
+        ValueError: beta2 is outside [0, 1), the warmup never starts at it, your own omega is outside [0, 1], or `steps`
+            is below 1.
 
     >>> import jax
     >>> from rectified.warmup import Rectified
@@ -84,6 +85,8 @@ def omega(warmup: Any, beta2: ArrayLike, *, steps: int = _STEPS) -> Omega:
             "name it among the static_args: static_args=('b2',)"
         )
     if type(found) is not Rectified:
+        if steps < 1:
+            raise ValueError(f"steps is {steps!r}; the table needs at least 1")
         return _lookup(_table(found, number, steps))
     table = _rectified_table(found, number)
     if len(table) * rate(number) >= _SETTLED:
