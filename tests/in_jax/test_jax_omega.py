@@ -30,7 +30,6 @@ COUNTS = np.unique(np.concatenate([np.arange(1, 300), np.arange(4000, 4200), np.
 WARMUPS = [
     Constant(),
     Rectified(),
-    Rectified(threshold=4),
     Rectified("exact"),
     Rectified("ema"),
     UntunedLinear(),

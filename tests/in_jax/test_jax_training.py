@@ -74,7 +74,7 @@ def losses_in_jax(make, dtype):
     ("name", "dtype", "close"),
     [
         ("adamw", "float32", 2e-5),
-        ("radam", "float64", 1e-12),
+        pytest.param("radam", "float64", 1e-12, marks=pytest.mark.slow),
         pytest.param("radam", "float32", 5e-6, marks=pytest.mark.slow),
         pytest.param("adamw", "float64", 1e-12, marks=pytest.mark.slow),
     ],

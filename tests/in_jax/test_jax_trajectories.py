@@ -11,7 +11,7 @@ from twins import PAIRS, distance, gradients, jax_path, start, torch_path  # noq
 # steps; in float64 1.2e-13, where torch's 1 - beta2^t cancels at beta2 = 0.99999, else 3.4e-15.
 CLOSE = {"float32": 1.2e-6, "float64": 3e-13}
 DECAYS = 1e-5
-REPRESENTATIVES = ["adam-l2", "adam+own-momentum", "adamw+rectified-hold", "radam"]
+REPRESENTATIVES = ["adam+own-momentum", "adamw+rectified-hold", "radam"]
 
 
 def allowed(name, dtype):
@@ -32,14 +32,13 @@ def test_compiled_steps_are_those_of_torch(name):
     assert_same_path(name, "float32")
 
 
-@pytest.mark.parametrize("name", ["adamw-2k", "radam-exact"])
-def test_compiled_steps_are_those_of_torch_under_x64(name):
-    assert_same_path(name, "float64")
+def test_compiled_steps_are_those_of_torch_under_x64():
+    assert_same_path("adamw-2k", "float64")
 
 
 @pytest.mark.parametrize("name", ["adamw-2k", "radam"])
 def test_steps_op_by_op_are_those_of_torch(name):
-    assert_same_path(name, "float32", steps=40, jit=False)
+    assert_same_path(name, "float32", steps=25, jit=False)
 
 
 def test_a_long_memory_does_not_spoil_the_first_steps():

@@ -123,7 +123,7 @@ def test_weight_decay_has_a_mask_and_may_be_a_schedule():
         optimizer.update(zero, state)
 
 
-@pytest.mark.parametrize("make", [radam, adamw])
+@pytest.mark.parametrize("make", [radam, pytest.param(adamw, marks=pytest.mark.slow)])
 def test_inject_hyperparams_traces_every_number(make):
     params = tree()
     injected = optax.inject_hyperparams(make)(learning_rate=0.01)
@@ -225,7 +225,7 @@ def test_complex_parameters_are_refused_and_split_by_optax():
     np.testing.assert_allclose(update, [-0.1 - 0.1j], rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [radam, partial(adamw, warmup=UntunedLinear(), weight_decay=0.1)])
+@pytest.mark.parametrize("make", [pytest.param(radam, marks=pytest.mark.slow), partial(adamw, warmup=UntunedLinear())])
 def test_a_loss_after_training_has_derivatives_in_lr_and_betas(make):
     with jax.enable_x64(True):
 
