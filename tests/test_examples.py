@@ -61,6 +61,17 @@ def test_others_optimizers_are_warmed_up_or_refused_with_the_reason(monkeypatch,
     assert "refused: SGD cannot be rectified" in out
 
 
+def test_jax_learns_and_resumes_from_its_checkpoint(monkeypatch, capsys):
+    pytest.importorskip("optax", reason="pip install 'rectified[jax]'")
+    names = examples.run("jax_training.py", monkeypatch)
+    assert names["accuracy"] > 0.95
+    out = capsys.readouterr().out
+    lines = numbers(r"step +(\d+)  loss ([\d.]+)  omega ([\d.]+)", out)
+    assert [omega for _, _, omega in lines] == [0.03, 0.33, 1, 1, 1]
+    assert lines[-1][1] < lines[0][1] / 3
+    assert "the same weights" in out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP2 of this torch does not run on a CPU")
 def test_two_processes_train_one_sharded_model():

@@ -1,12 +1,14 @@
-"""Importing rectified costs torch and nothing more, and inside the package imports go one way only."""
+"""Importing rectified costs nothing before a name is used, then torch alone; imports go one way inside the package."""
 
 import ast
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import rectified
 
@@ -17,8 +19,9 @@ LAYERS = {
     "theory": {"theory"},
     "warmup": {"theory", "warmup"},
     "optim": {"theory", "warmup", "optim"},
-    "_": {"theory", "warmup", "optim", "probe"},
+    "_": {"theory", "warmup", "optim", "probe", "messages"},
     "probe": {"theory", "warmup", "optim", "messages", "files", "figures", "probe"},
+    "jax": {"theory", "warmup", "jax"},
     "trainers": {"theory", "warmup", "optim", "probe", "trainers"},
     "messages": set(),
     "files": {"messages", "files"},
@@ -106,17 +109,71 @@ def test_a_trainers_framework_is_imported_in_its_own_file(path):
     assert outside <= FRAMEWORKS.get(path.relative_to(SOURCE).as_posix(), set())
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if face(path) == "jax"], ids=lambda path: path.name)
+def test_the_transformations_for_jax_need_no_torch(path):
+    outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"rectified"}
+    assert outside <= {"jax", "numpy", "optax"}
+
+
 def fresh(code):
     """The JSON that a new interpreter prints; it finds rectified where this one did."""
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); {code}"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
-def test_importing_rectified_brings_in_torch_and_itself_without_the_study():
-    code = "import json, torch; a = set(sys.modules); import rectified; print(json.dumps(sorted(set(sys.modules) - a)))"
-    new = [name.split(".") for name in fresh(code)]
+def test_using_rectified_brings_in_torch_and_itself_without_the_study():
+    code = """
+import json, torch
+a = set(sys.modules)
+import rectified
+rectified.RAdam, rectified.check
+print(json.dumps(sorted(set(sys.modules) - a)))
+"""
+    new = [name.split(".") for name in fresh(f"exec({code!r})")]
     assert {parts[0] for parts in new} - set(sys.stdlib_module_names) == {"rectified"}
     assert {parts[1] for parts in new if parts[0] == "rectified" and len(parts) > 1} <= set(CORE)
+
+
+@pytest.mark.parametrize("name", ["rectified", "rectified.theory", "rectified.warmup"])
+def test_no_torch_is_imported_before_an_optimizer_is_used(name):
+    new = fresh(f"import json; a = set(sys.modules); import {name}; print(json.dumps(sorted(set(sys.modules) - a)))")
+    assert {module.partition(".")[0] for module in new} - set(sys.stdlib_module_names) == {"rectified"}
+
+
+def test_the_transformations_for_jax_are_imported_without_torch():
+    pytest.importorskip("optax")
+    new = fresh("import json, rectified.jax; print(json.dumps(sorted(sys.modules)))")
+    assert {"jax", "optax", "rectified.jax"} <= set(new)
+    assert "torch" not in new
+
+
+def test_a_bare_import_has_every_name():
+    code = """
+import json, rectified
+listed = dir(rectified)
+wrong = []
+for name in ("nothing", "_private"):
+    try: getattr(rectified, name)
+    except AttributeError as error: wrong.append(str(error))
+print(json.dumps([listed, wrong, [rectified.optim.contrib.__name__, rectified.warmup.Linear.__name__,
+    rectified.theory.rho(1, 0.9), rectified.probe.check is rectified.check, rectified.messages.__name__]]))
+"""
+    listed, wrong, found = fresh(f"exec({code!r})")
+    assert {*rectified.__all__, "messages", "optim", "probe"} <= set(listed)
+    assert wrong == [f"module 'rectified' has no attribute {name!r}" for name in ("nothing", "_private")]
+    assert found == ["rectified.optim.contrib", "Linear", 1.0, True, "rectified.messages"]
+
+
+def test_a_star_import_has_what_the_front_page_lists():
+    code = "import json; from rectified import *; print(json.dumps(sorted(globals())))"
+    assert set(rectified.__all__) <= set(fresh(f"exec({code!r}, {{}})"))
+
+
+def test_an_optimizer_is_pickled_by_a_name_that_a_new_interpreter_finds():
+    p = torch.nn.Parameter(torch.ones(2))
+    pickled = pickle.dumps([rectified.RAdam, rectified.RAdam([p])])
+    code = f"import json, pickle; a, b = pickle.loads({pickled!r}); print(json.dumps([a.__module__, type(b) is a]))"
+    assert fresh(code) == ["rectified.optim.radam", True]
 
 
 def test_importing_and_stepping_change_no_setting_of_torchs():

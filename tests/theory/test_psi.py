@@ -94,7 +94,7 @@ def test_the_variance_of_the_first_step_grows_without_bound_at_the_predicted_rat
 
 
 def test_the_series_is_eulers():
-    for k, number in enumerate(psi._EULER, start=1):
+    for k, number in enumerate(psi.EULER, start=1):
         assert number == int(mpmath.eulernum(2 * k))
 
 

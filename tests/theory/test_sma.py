@@ -83,7 +83,7 @@ def test_rho_grows_across_the_crossing_of_its_two_forms(beta2):
 
 def test_the_series_is_bernoullis():
     """g(y) = y/(e^y - 1) - 1 + y/2 = sum B_2k y^2k / (2k)!."""
-    for k, coefficient in enumerate(reversed(sma._G), start=1):
+    for k, coefficient in enumerate(reversed(sma.G_COEFFICIENTS), start=1):
         assert coefficient == float(mpmath.bernoulli(2 * k) / mpmath.factorial(2 * k))
     with mpmath.workdps(40):
         for y in (1e-9, 0.01, 0.5, 0.999):

@@ -8,9 +8,10 @@ After t steps v_hat = sum w_i g_i^2 with w_i proportional to beta2^(t-i), so for
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement, count, product
+from typing import Any
 
 from .checks import check_beta2, check_steps
 from .sma import rho, rho_inf
@@ -112,11 +113,18 @@ def _by_series(t: float, beta2: float) -> float:
     # t = inf is computed as a step so late that nothing changes any more
     x = h * min(t, _settled(beta2))
     last = expm1(-h) / expm1(-x)  # w_t
-    a = [0.0, 0.0]  # log M(u) = -u + sum over k >= 2 of a_k u^k
-    factor = 0.5
-    for k in range(2, _ORDER + 2):
-        factor *= -2
-        a.append(-factor * 2 / k * last**k * expm1(-k * x) / expm1(-k * h))
+    variance: float = series_in(
+        [f * last**k * expm1(-k * x) / expm1(-k * h) if f else 0.0 for k, f in enumerate(SERIES_FACTORS)]
+    )
+    return variance
+
+
+# f_k such that log M(u) = -u + sum over k >= 2 of a_k u^k, where a_k = f_k w_t^k expm1(-k h t) / expm1(-k h).
+SERIES_FACTORS = (0.0, 0.0, *(-((-2) ** (k - 1)) / k for k in range(2, _ORDER + 2)))
+
+
+def series_in(a: Sequence[Any]) -> Any:
+    """The variance of psi from the coefficients a_k of log M, which may be numbers or arrays."""
     a2, total = a[2], 0.0
     for others, coefficients in _expansion():
         value = 0.0

@@ -9,7 +9,7 @@ import math
 from .checks import check_rho
 
 # Euler numbers E_2, E_4, ..., E_20. The series below is asymptotic; from rho = 20 on, ten terms are exact to round-off.
-_EULER = (
+EULER = (
     -1.0,
     5.0,
     -61.0,
@@ -212,15 +212,15 @@ def _lift(rho: float) -> tuple[int, float]:
 def _series(y: float) -> float:
     """The series S = sum over even k of E_k / (k y^k)."""
     s = 0.0
-    for k in range(len(_EULER), 0, -1):
-        s = (_EULER[k - 1] / (2 * k) + s) / (y * y)
+    for k in range(len(EULER), 0, -1):
+        s = (EULER[k - 1] / (2 * k) + s) / (y * y)
     return s
 
 
 def _series_slope(y: float) -> float:
     """The derivative dS/drho = -2 sum over even k of E_k / y^(k + 1)."""
     s = 0.0
-    for euler in reversed(_EULER):
+    for euler in reversed(EULER):
         s = (euler + s) / (y * y)
     return -2 * s / y
 

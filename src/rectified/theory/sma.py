@@ -7,7 +7,7 @@ from .checks import check_beta2, check_step, check_steps
 
 # B_2k / (2k)!, the coefficients of g(y) = y/(e^y - 1) - 1 + y/2, highest first. Eleven terms leave less than 2e-17 for
 # y < 1.
-_G = (
+G_COEFFICIENTS = (
     77683 / 14101100039391805440000,
     -174611 / 802857662698291200000,
     43867 / 5109094217170944000,
@@ -139,6 +139,6 @@ def _rate(beta2: float) -> tuple[float, float]:
 def _g(y: float) -> float:
     square = y * y
     total = 0.0
-    for coefficient in _G:
+    for coefficient in G_COEFFICIENTS:
         total = coefficient + square * total
     return square * total
