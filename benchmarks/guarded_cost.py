@@ -26,6 +26,9 @@ from rectified.files import write
 from rectified.study.execution.provenance import versions
 from rectified.warmup import GuardedLinear, Linear
 
+TITLE = """# What does a warmup that observes the run cost?
+
+Processor time of whole training steps over that with Linear, medians and quartiles of rounds, one thread"""
 LONG = 100_000
 TURN = 10
 WARMUPS = {"linear": Linear(LONG), "observing": GuardedLinear(LONG), "ended": Linear(1), "after": GuardedLinear(1)}
@@ -70,7 +73,7 @@ def main() -> None:
     table = markdown(("model", "step, ms", "while it observes", "after it"), rows)
     print(table)
     if asked.out:
-        write(asked.out / "guarded_cost.md", table + "\n")
+        write(asked.out / "guarded_cost.md", f"{TITLE}\n\n{table}\n")
         write(asked.out / "guarded_cost.json", json.dumps({"versions": versions("cpu"), "seconds": found}) + "\n")
 
 
