@@ -341,3 +341,23 @@ def test_full_chunks_load_and_store_16_bytes_at_a_time_and_no_register_is_spille
         assert {width: n for width, n in made["stores"].items() if width[0] == "v"} == stores, name
         assert made["local"] == 0, name
         assert made["registers"] <= 168, f"{name}: three programs of 128 threads fit on a multiprocessor"
+
+
+def test_a_table_that_a_graph_reads_is_never_written_again(monkeypatch):
+    """As in a capture: the host's rows, which replays copy, keep their addresses while eager steps have others."""
+    params = [torch.zeros(300, dtype=torch.bfloat16)]
+    tensors = Tensors(params, [torch.zeros(300)], [torch.zeros(300)])
+    table = launch.Table(tensors)
+    grads = [[torch.zeros(300, dtype=torch.bfloat16)] for _ in range(4)]
+    table.at(grads[0])
+    table._pinned = True
+    monkeypatch.setattr(table, "_other_rows", lambda: table.rows.clone())
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    device, _ = table.at(grads[1])
+    kept, there = table.rows, device.clone()
+    before = kept.clone()
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    for others in (grads[2], grads[3], grads[1]):
+        table.at(others)
+    assert torch.equal(kept, before)
+    assert torch.equal(device, there)

@@ -118,7 +118,7 @@ class Table:
         self._chunks = pairs.reshape(-1, 2).to(device)
         self._grads: list[int] = []
         self._table = torch.empty(0)
-        self._spare = self._other_rows()  # made in advance, since a capture must not allocate memory of the host
+        self._spare: Tensor | None = self._other_rows()  # in advance: a capture should not allocate memory of the host
 
     def _other_rows(self) -> Tensor:
         return self.rows.clone().pin_memory() if self._pinned else self.rows.clone()
@@ -136,13 +136,14 @@ class Table:
                     f"gradients that step together are {' and '.join(sorted(map(str, kinds)))}: a gradient's dtype has "
                     "changed. Give all of them one dtype"
                 )
-            self.rows, self._grads = self._spare, addresses
+            self.rows, self._spare = self._other_rows() if self._spare is None else self._spare, None
+            self._grads = addresses
             self.rows[:, COLUMNS.index("grads")] = torch.tensor(addresses)
             is_aligned = self.rows[:, COLUMNS.index("is_aligned")]
             is_aligned.copy_((self.rows[:, : COLUMNS.index("size")] % ALIGNMENT == 0).all(1))
             self._table = self.rows.to(self._chunks.device, non_blocking=True)
             if not (self._pinned and torch.cuda.is_current_stream_capturing()):
-                self._spare = self._other_rows()
+                self._spare = self._other_rows()  # after a capture, whose graph reads these rows, at the next call
         return self._table, self._chunks
 
 

@@ -37,7 +37,7 @@ LEAST = 4096
 LANE = 128
 """Elements that share a scale."""
 
-_LEAST_ROW = 64
+_LEAST_ROW = 32
 
 M_LEVELS, V_LEVELS = 127, 255
 
@@ -59,8 +59,8 @@ _MOMENTS = {"exp_avg": torch.int8, "exp_avg_sq": torch.uint8}
 def is_coded(p: Tensor) -> bool:
     """Whether a parameter's moments have 8 bits, where that is asked for.
 
-    It needs 4,096 elements in rows of at least 64: biases, gains of norms and other small tensors are few, and often
-    sensitive, and a scale for a shorter row would take more than it saves. Of a DTensor, every rank must hold whole
+    It needs 4,096 elements in rows of at least 32: biases, gains of norms and other small tensors are few, and often
+    sensitive, and the scale of a shorter row would take what the codes save. Of a DTensor, every rank must hold whole
     rows (replicated, or sharded along the first dimension).
 
     >>> is_coded(torch.ones(64, 64)), is_coded(torch.ones(4096)), is_coded(torch.ones(999, 9))
