@@ -95,6 +95,7 @@ class Adam(BaseOptimizer):
     """
 
     OBSERVABLE = True
+    _sampled = False  # whether 16-bit parameters have been looked at, see warn.sample_narrow
     STATES = (  # torch's names, in the order of Tensors
         "exp_avg",
         "exp_avg_sq",
@@ -135,7 +136,8 @@ class Adam(BaseOptimizer):
         grad_scale, found_inf = self._from_scaler()
         numbered = [self._numbers(group, found, grad_scale) for group, _, found in work]
         warn_of_huge_start(self, numbered)
-        samples = sample_narrow(self, zip((group for group, *_ in work), numbered, strict=True))
+        # Most optimizers have been looked at, and a small model's step is as long as a few such calls.
+        samples = [] if self._sampled else sample_narrow(self, zip((w[0] for w in work), numbered, strict=True))
         for (group, plan, found), pairs in zip(work, numbered, strict=True):
             if group["capturable"]:
                 capturable_step(group, self.warmup(group), plan, found, self.state, grad_scale, found_inf)

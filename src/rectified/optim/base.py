@@ -172,8 +172,10 @@ class BaseOptimizer(Optimizer):
         try:
             if not self.skips():
                 work = self._planned()
-                if any(observing(group.get("warmup")) for group, *_ in work):
-                    observed = observe_last_step(self, work)
+                for group, *_ in work:
+                    if observing(group.get("warmup")):
+                        observed = observe_last_step(self, work)
+                        break
                 self.take(work)
         except BaseException:
             undo(observed)

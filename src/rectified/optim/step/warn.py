@@ -98,8 +98,6 @@ def sample_narrow(optimizer: Any, groups: Iterable[tuple[Group, Iterable[tuple[F
     That is once per optimizer: from step 128 on, when omega is nearly 1, and the lr is near its largest and not above
     that of the step before, as it is during a warmup by a scheduler. Empty at every other step.
     """
-    if optimizer.__dict__.get("_sampled"):
-        return []
     found, any_narrow = [], False
     peaks: dict[int, tuple[float, float]] = optimizer.__dict__.setdefault("_peaks", {})
     for i, (group, pairs) in enumerate(groups):
@@ -120,7 +118,7 @@ def sample_narrow(optimizer: Any, groups: Iterable[tuple[Group, Iterable[tuple[F
                     places = places[g.detach().flatten()[places] != 0]
                     now = p.detach().view(-1)
                     found.append(Sample(now, places, now[places], lr, n.t))
-    optimizer.__dict__["_sampled"] = bool(found) or not any_narrow
+    optimizer._sampled = bool(found) or not any_narrow
     return found
 
 
