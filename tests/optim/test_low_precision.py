@@ -302,3 +302,13 @@ def test_parameters_that_step_in_backward_do_not_stand_for_all():
     rectified.optim.StepInBackward(rectified.AdamW(model.parameters(), lr=1e-3))
     for _ in range(140):
         model(torch.randn(8, 64).bfloat16()).float().square().mean().backward()
+
+
+def test_an_lr_on_a_device_is_not_read():
+    """As in a capture, which such a read would end."""
+    p = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
+    lr = torch.tensor(1e-3)
+    optimizer = rectified.AdamW([p], lr=lr, capturable=True)
+    lr.detach = lambda: pytest.fail("the lr is read")
+    p.grad = torch.ones_like(p)
+    optimizer.step()

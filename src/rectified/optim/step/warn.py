@@ -1,4 +1,4 @@
-"""Warnings that optimizers give once: why a step is slow, and that the first momentum step is huge."""
+"""Warnings that optimizers give once: a slow step, a huge first momentum step, 16-bit weights that hardly move."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ _SAMPLE, _STRIDE = 2**10, 104_729  # elements of a parameter that are looked at;
 
 
 def log_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int]) -> None:
-    """Log, once per reason and optimizer, why parameters step with foreach ops instead of the fused op.
+    """Log, once per reason and optimizer, why parameters do not step with the fastest kernel that was asked for.
 
     Args:
         reasons: maps each reason to the position in the group of the first parameter concerned.
@@ -38,7 +38,7 @@ def log_fallback_reasons(optimizer: Any, group: Group, reasons: Mapping[str, int
             logged.add(reason)
             name = group["param_names"][i] if "param_names" in group else f"parameter {i}"
             log.warning(
-                "%s uses the slower foreach path for %s of shape %s (and similar parameters): %s",
+                "%s takes a slower path for %s of shape %s (and similar parameters): %s",
                 type(optimizer).__name__,
                 name,
                 tuple(group["params"][i].shape),
@@ -78,9 +78,9 @@ class Sample(NamedTuple):
     """Some elements of a 16-bit parameter before a step.
 
     Attributes:
-        now: a view of them, without those that have no gradient.
-        places: where they are in the flat parameter.
-        before: their values.
+        now: the flat parameter.
+        places: those of its elements that are looked at; each has a gradient.
+        before: their values before the step.
         lr: of the group.
         t: the number of the step.
     """
@@ -93,15 +93,16 @@ class Sample(NamedTuple):
 
 
 def sample_narrow(optimizer: Any, groups: Iterable[tuple[Group, Iterable[tuple[Found, Numbers]]]]) -> list[Sample]:
-    """Look at 16-bit parameters that are rounded to nearest, at a step whose lr is not on its way up or down.
+    """Look once at 16-bit parameters that are rounded to nearest, at a step with an lr that is meant to move them.
 
-    That is once per optimizer: from step 128 on, when omega is nearly 1, and the lr is near its largest and not above
-    that of the step before, as it is during a warmup by a scheduler. Empty at every other step.
+    That is from step 128 on, with omega of at least 0.9. The lr must be within a tenth of the largest so far, or it has
+    decayed; and not above the last step's, or a scheduler is still warming it up. Empty at every other step.
     """
     found, any_narrow = [], False
     peaks: dict[int, tuple[float, float]] = optimizer.__dict__.setdefault("_peaks", {})
     for i, (group, pairs) in enumerate(groups):
-        if group["rounding"] != "nearest" or not any(p.dtype in NARROW for p in group["params"]):
+        # A capturable lr must not be read: that would wait for the device, and end a capture.
+        if group["capturable"] or group["rounding"] != "nearest" or not any(p.dtype in NARROW for p in group["params"]):
             continue
         any_narrow = True
         largest, last = peaks.get(i, (0.0, math.inf))
