@@ -14,8 +14,6 @@ one. Codes have 127 levels and a sign for m, 255 levels for v, which is that of 
 
 flashoptim 0.1.4 has softsign for m and linear with 0 for the root of v, for 32 elements. bitsandbytes 0.50 and torchao
 0.18 have dynamic, with 0, for 256 elements, of v itself. This package has cube root for 128 elements, spread for v.
-
-Expected before the first run: dynamic best, softsign near it, and no difference between nearest and spread.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from rectified.optim.gpu.kernel import adam_step
-from rectified.optim.gpu.layout import BLOCK, WARPS
+from rectified.optim.gpu.table_format import BLOCK, WARPS
 
 FLAGS = {"coded": False, "amsgrad": False, "kahan": False, "stochastic": False}
 # What is compiled: dtypes of parameters, gradients and moments, and the flags that are on.

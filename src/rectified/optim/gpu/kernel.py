@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from ..states.eight_bit import BY_ELEMENT, BY_STEP, LANE, LARGEST_ROOT, M_LEVELS, NEARLY_1, V_LEVELS
-from .layout import COLUMNS, NUMBERS
+from .table_format import COLUMNS, NUMBERS
 
 _COLUMNS = tl.constexpr(len(COLUMNS))
 _NEARLY_1, _LARGEST_ROOT = tl.constexpr(NEARLY_1), tl.constexpr(LARGEST_ROOT)

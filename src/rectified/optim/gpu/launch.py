@@ -14,7 +14,7 @@ from ..states.low_precision import Rounding
 from ..step.capturable import DeviceNumbers
 from ..step.kernels import BucketKernel, Tensors, is_dense, same_layout
 from ..step.update import Numbers
-from .layout import ALIGNMENT, BLOCK, COLUMNS, WARPS
+from .table_format import ALIGNMENT, BLOCK, COLUMNS, WARPS
 
 _DEVICES = ("cuda",)
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -22,7 +22,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @cache
 def has_triton() -> bool:
-    """Whether triton is installed, as it is with a torch for CUDA; it is imported only for the first launch."""
+    """Whether triton is installed. torch's CUDA builds bring it; it is imported at the first launch."""
     return find_spec("triton") is not None
 
 

@@ -86,7 +86,8 @@ def scale_of(name: str) -> str:
 
 
 def shape_of_scales(p: Tensor) -> torch.Size:
-    """
+    """The shape of a parameter's scales: one for each lane of each row.
+
     >>> shape_of_scales(torch.ones(10, 30, 10))
     torch.Size([10, 3])
     """
@@ -138,7 +139,7 @@ def to_floats(entry: dict[str, Any]) -> None:
 
 
 def has_moment(entry: Mapping[str, Any], name: str) -> bool:
-    """Whether a state has this moment, as it is or in 8 bits."""
+    """Whether a state has this moment, in floating point or in 8 bits."""
     return isinstance(entry.get(name), Tensor) or codes_of(name) in entry
 
 

@@ -4,6 +4,7 @@ Both compute :func:`rectified.optim.step.update.update`: bias corrections and om
 ``eps``), so the fused op gets a step count at which its own corrections are 1.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -36,19 +37,20 @@ class Tensors(NamedTuple):
     v_scale: TensorList = ()
 
 
-class BucketKernel:
+class BucketKernel(ABC):
     """A kernel that remembers something of the tensors that it steps, and is made again with each plan."""
 
+    @abstractmethod
     def for_bucket(self, captured: list[Any]) -> "BucketKernel":
         """One that remembers nothing.
 
         Args:
             captured: the optimizer's list of what a CUDA graph reads, to which the kernel adds: a graph outlives plans.
         """
-        raise NotImplementedError(f"{type(self).__name__} is a BucketKernel without for_bucket(): define it")
 
+    @abstractmethod
     def __call__(self, tensors: Tensors, grads: TensorList, n: Any) -> None:
-        raise NotImplementedError(f"{type(self).__name__} is a BucketKernel without a step: define __call__")
+        """Take the step."""
 
 
 Kernel = Callable[[Tensors, TensorList, Any], None]  # with Numbers, or with DeviceNumbers
