@@ -31,7 +31,7 @@ def test_plain_parameters_take_the_fused_op_and_say_nothing(method, caplog):
 
 
 @every_method
-def test_without_the_op_the_foreach_path_serves_and_says_so_once(method, caplog, monkeypatch):
+def test_without_the_op_the_foreach_path_serves_and_the_log_says_so_once(method, caplog, monkeypatch):
     monkeypatch.setattr(_torch, "HAS_FUSED_ADAM", False)
     params = parameters()
     optimizer = method.optimizer(params, lr=0.01)
@@ -41,7 +41,6 @@ def test_without_the_op_the_foreach_path_serves_and_says_so_once(method, caplog,
         race(optimizer, params, twins, range(6, 9), lambda i, _: i > 0, so_far=so_far)  # a new plan, no new word
     assert calls.count == 0
     (record,) = caplog.records
-    assert "foreach" in record.getMessage()
     assert "no fused Adam op of the known signature" in record.getMessage()
 
 
