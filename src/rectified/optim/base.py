@@ -172,8 +172,8 @@ class BaseOptimizer(Optimizer):
         try:
             if not self.skips():
                 work = self._planned()
-                for group, *_ in work:
-                    if observing(group.get("warmup")):
+                for group in self.param_groups:
+                    if getattr(group.get("warmup"), "observes", None):  # `observing`, without a call
                         observed = observe_last_step(self, work)
                         break
                 self.take(work)

@@ -61,7 +61,7 @@ def fused(tensors: Tensors, grads: TensorList, n: Numbers) -> None:
     if not n.m_moves:
         _second_moment(tensors, grads, n)
         return
-    params, m, v, v_max, *_ = tensors
+    params, m, v, v_max = tensors[:4]
     op, weight_decay = _torch.fused_adam, n.l2
     if n.decay:
         if n.scale > 1e-6 * n.decay:
