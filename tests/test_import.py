@@ -21,7 +21,9 @@ LAYERS = {
     "optim": {"theory", "warmup", "optim"},
     "_": {"theory", "warmup", "optim", "probe", "messages"},
     "probe": {"theory", "warmup", "optim", "messages", "files", "figures", "probe"},
-    "jax": {"theory", "warmup", "jax"},
+    "arrays": {"theory", "warmup", "arrays"},
+    "jax": {"theory", "warmup", "arrays", "jax"},
+    "keras": {"theory", "warmup", "optim", "arrays", "keras"},
     "trainers": {"theory", "warmup", "optim", "probe", "trainers"},
     "messages": set(),
     "files": {"messages", "files"},
@@ -109,10 +111,16 @@ def test_a_trainers_framework_is_imported_in_its_own_file(path):
     assert outside <= FRAMEWORKS.get(path.relative_to(SOURCE).as_posix(), set())
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if face(path) == "jax"], ids=lambda path: path.name)
-def test_the_transformations_for_jax_need_no_torch(path):
+# What the packages for other frameworks may import besides the standard library and rectified.
+OTHERS = {"arrays": {"numpy"}, "jax": {"jax", "numpy", "optax"}, "keras": {"keras"}}
+ON_TORCH = {"keras/arrays.py", "keras/torch_step.py"}  # torch where it is Keras's backend
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if face(path) in OTHERS], ids=lambda path: path.name)
+def test_the_packages_for_other_frameworks_need_no_torch(path):
     outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"rectified"}
-    assert outside <= {"jax", "numpy", "optax"}
+    extra = {"torch"} if path.relative_to(SOURCE).as_posix() in ON_TORCH else set()
+    assert outside <= OTHERS[face(path)] | extra
 
 
 def fresh(code):
@@ -144,6 +152,20 @@ def test_the_transformations_for_jax_are_imported_without_torch():
     pytest.importorskip("optax")
     new = fresh("import json, rectified.jax; print(json.dumps(sorted(sys.modules)))")
     assert {"jax", "optax", "rectified.jax"} <= set(new)
+    assert "torch" not in new
+
+
+def test_the_optimizers_for_keras_are_imported_without_torch_on_another_backend():
+    pytest.importorskip("keras")
+    pytest.importorskip("jax")
+    code = """
+import json, os
+os.environ["KERAS_BACKEND"] = "jax"
+import rectified.keras
+print(json.dumps(sorted(sys.modules)))
+"""
+    new = fresh(f"exec({code!r})")
+    assert {"keras", "rectified.keras"} <= set(new)
     assert "torch" not in new
 
 

@@ -5,7 +5,9 @@ import pytest
 jax = pytest.importorskip("jax")
 pytest.importorskip("optax")
 
-from twins import PAIRS, distance, gradients, jax_path, start, torch_path  # noqa: E402
+from twins import PAIRS, jax_path  # noqa: E402
+
+from trajectories import distance, gradients, start, torch_path  # noqa: E402
 
 # Measured worst: 5.8e-7 of the way, and 6.5e-6 with weight decay, whose factor 1 - lr lambda torch rounds once for all
 # steps; in float64 1.2e-13, where torch's 1 - beta2^t cancels at beta2 = 0.99999, else 3.4e-15.
@@ -21,7 +23,7 @@ def allowed(name, dtype):
 def assert_same_path(name, dtype, betas=(0.9, 0.999), steps=1000, jit=True):
     with jax.enable_x64(dtype == "float64"):
         grads, theta = gradients(steps, dtype), start(dtype)
-        in_torch = torch_path(PAIRS[name], grads, theta, *betas)
+        in_torch = torch_path(PAIRS[name].torch, grads, theta, *betas)
         in_jax = jax_path(PAIRS[name].jax(*betas), grads, theta, jit)
         assert all(str(x.dtype) == dtype for x in in_jax)
         assert distance(in_jax, in_torch, theta) < allowed(name, dtype)
@@ -61,6 +63,6 @@ def test_every_method_op_by_op(name):
 
 def test_the_distance_sees_another_method():
     grads, theta = gradients(30, "float32"), start("float32")
-    ours = torch_path(PAIRS["radam"], grads, theta)
-    assert distance(torch_path(PAIRS["radam-hold"], grads, theta), ours, theta) > 1e-3
-    assert distance(torch_path(PAIRS["radam-exact"], grads, theta), ours, theta) > 1e-3
+    ours = torch_path(PAIRS["radam"].torch, grads, theta)
+    assert distance(torch_path(PAIRS["radam-hold"].torch, grads, theta), ours, theta) > 1e-3
+    assert distance(torch_path(PAIRS["radam-exact"].torch, grads, theta), ours, theta) > 1e-3

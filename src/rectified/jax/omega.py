@@ -1,32 +1,21 @@
 """A warmup's factor omega as a function that jax can trace."""
 
-import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from numpy.typing import NDArray
 
-from ..theory.checks import check_beta2
-from ..theory.rectification_term import limiting_variance
-from ..warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear, Warmup
+from ..arrays.formulas import known
+from ..arrays.omega import STEPS, is_formula, omega_on
 from ..warmup.interface import as_warmup
-from .mathematics import LIFTS, ema_ratio, exact_ratio, first_order_ratio, known, rate, rho, rho_inf
+from .mathematics import JAX
 
 Omega = Callable[[ArrayLike], Array]  # of step counts from 1
 
-# First steps of a rectification that are in a table: 16 KiB in float32.
-_FIRST = 4096
-# Those of a warmup of a user's, beyond which its last value holds: 256 KiB.
-_STEPS = 65_536
-_SETTLED = 42.0  # the -t log(beta2) from which beta2^t is less than round-off in float64
 
-
-def omega(warmup: Any, beta2: ArrayLike, *, steps: int = _STEPS) -> Omega:
+def omega(warmup: Any, beta2: ArrayLike, *, steps: int = STEPS) -> Omega:
     r"""Make omega(t; beta2) a function of the step count that works under ``jit``, ``vmap`` and in loops.
 
     .. math:: t \mapsto \omega(t; \beta_2)
@@ -65,104 +54,10 @@ def omega(warmup: Any, beta2: ArrayLike, *, steps: int = _STEPS) -> Omega:
 
     Reference: arXiv:1908.03265, Algorithm 2; for the other warmups see :mod:`rectified.warmup`.
     """
-    found = as_warmup(warmup)
-    if found.observes:
-        raise TypeError(
-            f"{warmup!r} observes {' and '.join(found.observes)} of a run, so that its omega is not a function of t "
-            "and beta2: it works in rectified's optimizers for torch only. Use Linear or another formula"
-        )
-    number = known(beta2)
-    if number is not None:
-        check_beta2(number)
-        found.check(number)
-    if (formula := _FORMULAS.get(type(found))) is not None:
-        return lambda t: formula(found, beta2, jnp.asarray(t))
-    if number is None:
-        if type(found) is Rectified and found.variance != "ema":
-            return lambda t: _rectified(found, beta2, jnp.asarray(t))
+    if known(beta2) is None and not (found := as_warmup(warmup)).observes and not is_formula(found):
         raise TypeError(
             f"beta2 is an array, and {warmup!r} is computed on the host from a number. With optax.inject_hyperparams, "
             "name it among the static_args: static_args=('b2',)"
         )
-    if type(found) is not Rectified:
-        if steps < 1:
-            raise ValueError(f"steps is {steps!r}; the table needs at least 1")
-        return _lookup(_table(found, number, steps))
-    table = _rectified_table(found, number)
-    if len(table) * rate(number) >= _SETTLED:
-        return _lookup(table)
-    first = _lookup(table)
-
-    def at(t: ArrayLike) -> Array:
-        t = jnp.asarray(t)
-        return jnp.where(t <= len(table), first(t), _rectified(found, number, jnp.maximum(t, len(table))))
-
-    return at
-
-
-def _lookup(table: NDArray[np.float64]) -> Omega:
-    """A function that reads a table of t = 1, 2, ..., whose last value holds beyond it."""
-    return lambda t: jnp.take(jnp.asarray(table, float), jnp.asarray(t) - 1, mode="clip")
-
-
-@lru_cache(maxsize=32)
-def _rectified_table(warmup: Rectified, beta2: float) -> NDArray[np.float64]:
-    """omega of the first steps, until it is settled at the longest."""
-    settled = math.ceil(_SETTLED / rate(beta2))
-    # The series of the EMA's variance is for a rho of at least 300, which a smaller rho_inf never reaches.
-    needed = settled if warmup.variance == "ema" and rho_inf(beta2) < 350 else _FIRST
-    return _table(warmup, beta2, min(settled, needed))
-
-
-def _table(warmup: Warmup, beta2: float, steps: int) -> NDArray[np.float64]:
-    table = np.array([warmup.omega(t, beta2) for t in range(1, steps + 1)], dtype=np.float64)
-    wrong = np.flatnonzero(~((table >= 0) & (table <= 1)))
-    if len(wrong):
-        t = int(wrong[0]) + 1
-        raise ValueError(f"{warmup!r} gave omega = {float(table[t - 1])!r} at t = {t}, which is not in [0, 1]")
-    return table
-
-
-def _rectified(warmup: Rectified, beta2: Any, t: Array) -> Array:
-    """omega by formula, at any beta2 for which omega is ever positive."""
-    length = rho(t, beta2)
-    end = jnp.asarray(rho_inf(beta2), length.dtype)
-    over = length > warmup.rho_min
-    safe = jnp.where(over, length, jnp.maximum(end, warmup.rho_min + 1))
-    if warmup.variance == "ema":
-        factor = ema_ratio(t, beta2, limiting_variance(beta2, "ema"))
-    elif warmup.variance == "exact":
-        factor = exact_ratio(safe, end, LIFTS if known(beta2) is None else 0)  # beyond a table rho is above 190
-    else:
-        factor = first_order_ratio(safe, end)
-    factor = jnp.where(rate(beta2) * t.astype(float) < _SETTLED, jnp.minimum(factor, 1), 1)
-    return jnp.where(over, factor, 0)
-
-
-def _constant(warmup: Any, beta2: Any, t: Array) -> Array:
-    return jnp.ones_like(t, dtype=float)
-
-
-def _linear(warmup: Any, beta2: Any, t: Array) -> Array:
-    return jnp.minimum(t.astype(float) / warmup.steps, 1)
-
-
-def _untuned_linear(warmup: Any, beta2: Any, t: Array) -> Array:
-    return jnp.minimum((1 - beta2) / 2 * t.astype(float), 1)
-
-
-def _untuned_exponential(warmup: Any, beta2: Any, t: Array) -> Array:
-    return -jnp.expm1(-(1 - beta2) * t.astype(float))
-
-
-def _second_moment_only(warmup: Any, beta2: Any, t: Array) -> Array:
-    return jnp.where(t <= warmup.steps, 0, 1).astype(float)
-
-
-_FORMULAS: dict[type, Callable[[Any, Any, Array], Array]] = {
-    Constant: _constant,
-    Linear: _linear,
-    UntunedLinear: _untuned_linear,
-    UntunedExponential: _untuned_exponential,
-    SecondMomentOnly: _second_moment_only,
-}
+    at = omega_on(JAX, warmup, beta2, steps)
+    return lambda t: at(jnp.asarray(t))

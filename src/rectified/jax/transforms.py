@@ -9,11 +9,12 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from ..arrays.adam_step import Numbers, Options, numbers, step
+from ..arrays.formulas import known
+from ..arrays.omega import first_steps
 from ..warmup import Constant, Linear, UntunedExponential, UntunedLinear, Warmup
 from ..warmup.interface import as_warmup
-from ..warmup.period import first_at
-from .adam_step import Numbers, Options, numbers, step
-from .mathematics import known
+from .mathematics import JAX
 from .omega import omega
 
 OnZero = Literal["hold", "skip"]
@@ -71,7 +72,7 @@ def scale_by_adam(
     Reference: arXiv:1412.6980, Algorithm 1; arXiv:1711.05101 for the weight decay.
     """
     found = Constant() if warmup is None else as_warmup(warmup)
-    options = Options(found, omega(found, b2), b1, b2, eps, eps_root, eps_hat, weight_decay)
+    options = Options(found, omega(found, b2), b1, b2, eps, eps_hat, weight_decay, eps_root)
     decays = callable(weight_decay) or known(weight_decay) != 0
 
     def init(params: Any) -> Any:
@@ -94,7 +95,7 @@ def scale_by_adam(
             raise ValueError("a parameter has no gradient: with per_leaf_count=True it would rest meanwhile")
         count, of_leaves = _counted(options, state.count, missing, tree if per_leaf_count else None)
         stepped = [
-            (jnp.zeros_like(v), m, v) if rests else step(options, n, g, m, v, theta)
+            (jnp.zeros_like(v), m, v) if rests else step(JAX, options, n, g, m, v, theta)[:3]
             for n, g, m, v, theta, rests in zip(of_leaves, grads, mu, nu, thetas, missing, strict=True)
         ]
         us, mu, nu = ([leaf[i] for leaf in stepped] for i in range(3))
@@ -154,20 +155,19 @@ def _first_steps(warmup: Warmup, b2: ArrayLike) -> int:
             f"b2 is an array, and the first positive omega of {warmup!r} is found on the host from a number. Use "
             "on_zero='hold', or with optax.inject_hyperparams static_args=('b2',)"
         )
-    first = first_at(lambda t: float(warmup.omega(t, beta2) > 0), 1)
-    return 0 if first is None else first - 1
+    return first_steps(warmup, beta2)
 
 
 def _counted(options: Options, count: Any, missing: list[bool], tree: Any) -> tuple[Any, list[Numbers]]:
     """The next count and each leaf's numbers; with a tree, each leaf that has a gradient counts for itself."""
     if tree is None:
         count = optax.safe_increment(count)
-        return count, [numbers(options, count)] * len(missing)
+        return count, [numbers(JAX, options, count)] * len(missing)
     pairs = zip(tree.flatten_up_to(count), missing, strict=True)
     counts = [t if rests else optax.safe_increment(t) for t, rests in pairs]
     if not counts:
         return count, []
-    together = numbers(options, jnp.stack(counts))
+    together = numbers(JAX, options, jnp.stack(counts))
     return tree.unflatten(counts), [Numbers(*(x[i] for x in together)) for i in range(len(counts))]
 
 

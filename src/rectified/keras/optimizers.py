@@ -1,0 +1,282 @@
+"""Adam, AdamW and RAdam with a built-in warmup, for Keras."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from ..arrays.adam_step import Options, numbers, step
+from ..theory.checks import check_beta2
+from ..theory.rectification_term import Variance
+from ..warmup import Constant, Rectified, Start, Warmup
+from .arrays import KERAS, is_eager_torch, omega_in_keras
+from .saving import warmup_config, warmup_from_config
+
+_NARROW = ("bfloat16", "float16")
+
+
+@keras.saving.register_keras_serializable("rectified")
+class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
+    r"""Adam with a built-in warmup, for Keras: the steps of :class:`rectified.Adam` in torch.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \theta_t &= (1 - \gamma \lambda)\, \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
+            \frac{m_t}{1 - \beta_1^t}\,\frac{\sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \hat\epsilon}
+
+    Without a warmup it is ``keras.optimizers.Adam``, which has the same arguments and defaults, and whose saved states
+    load here. The moments of bfloat16 and float16 variables are float32.
+
+    t counts the steps of the optimizer, for all variables together; with ``gradient_accumulation_steps``, those that
+    move the variables. ``weight_decay`` is not scaled by omega, and it rests in steps that move nothing.
+
+    Args:
+        learning_rate: gamma; a number, a schedule, which omega multiplies, or a function without arguments.
+        beta_1: decay rate of m, in [0, 1).
+        beta_2: decay rate of v, in [0, 1).
+        epsilon: added to sqrt(v) before its bias correction; see `eps_hat`.
+        amsgrad: use the largest v so far.
+        weight_decay: lambda, decoupled as in every optimizer of Keras; ``None`` is none.
+        warmup: the factor omega(t; beta_2), such as ``Linear(500)`` or ``UntunedLinear()``, see
+            :mod:`rectified.warmup`; ``None`` is plain Adam.
+        eps_hat: ``False`` adds epsilon after the bias correction, as torch does.
+        options: ``clipnorm``, ``global_clipnorm``, ``clipvalue``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``loss_scale_factor``, ``gradient_accumulation_steps`` and ``name``, as in
+            ``keras.optimizers.Optimizer``.
+
+    Raises:
+        TypeError: the warmup has no omega, or it observes the run (``GuardedLinear``), which a function of t cannot.
+        ValueError: a number is outside its range, or the warmup never starts at this beta_2.
+
+    >>> from rectified.warmup import UntunedLinear
+    >>> theta = keras.Variable([1.0, -1.0])
+    >>> optimizer = Adam(0.1, warmup=UntunedLinear())
+    >>> optimizer.apply([ops.convert_to_tensor([0.5, 2.0])], [theta])
+    >>> [round(float(x), 6) for x in ops.convert_to_numpy(theta.value)]
+    [0.99995, -1.00005]
+
+    Reference: arXiv:1412.6980; for the warmups see :mod:`rectified.warmup`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        *,
+        warmup: Any = None,
+        eps_hat: bool = True,
+        **options: Any,
+    ) -> None:
+        _check(learning_rate, beta_1, beta_2, epsilon, weight_decay)
+        super().__init__(learning_rate=_as_float(learning_rate), weight_decay=weight_decay, **options)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.amsgrad, self.eps_hat = amsgrad, eps_hat
+        self.warmup = warmup_from_config(warmup)
+        found: Warmup = self.warmup or Constant()
+        self._options = Options(found, omega_in_keras(found, beta_2), beta_1, beta_2, epsilon, eps_hat)
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Create m and v of each variable: names, order and shapes are those of ``keras.optimizers.Adam``."""
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums: list[Any] = []
+        self._velocities: list[Any] = []
+        for variable in variables:
+            self._momentums.append(self._moment(variable, "momentum"))
+            self._velocities.append(self._moment(variable, "velocity"))
+        self._velocity_hats = [self._moment(variable, "velocity_hat") for variable in variables * self.amsgrad]
+
+    def _moment(self, variable: Any, name: str) -> Any:
+        """A moment of a variable; None for one that is not stepped, but set to its gradient (as scales of float8)."""
+        if getattr(variable, "overwrite_with_gradient", False):
+            return None
+        if keras.backend.standardize_dtype(variable.dtype) not in _NARROW:
+            return self.add_variable_from_reference(variable, name=name)
+        layout = getattr(variable, "_layout", None)
+        full_name = f"{variable.path.replace('/', '_')}_{name}"
+        return self.add_variable(variable.shape, dtype="float32", layout=layout, name=full_name)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Step one variable."""
+        i = self._get_variable_index(variable)
+        m, v = self._momentums[i], self._velocities[i]
+        v_max = self._velocity_hats[i] if self.amsgrad else None
+        decays = self.weight_decay is not None and self._use_weight_decay(variable)
+        options = self._options._replace(weight_decay=self.weight_decay if decays else 0.0)
+        n = numbers(KERAS, options, self.iterations + 1)
+        if hasattr(gradient, "dense_shape"):  # an embedding's in tensorflow, which has some rows only
+            gradient = ops.add(gradient, ops.zeros_like(variable))
+        theta = ops.cast(variable, m.dtype)
+        u, m_new, v_new, largest = step(KERAS, options, n, gradient, m, v, theta if decays else None, v_max)
+        self.assign(m, m_new)
+        self.assign(v, v_new)
+        if v_max is not None:
+            self.assign(v_max, largest)
+        self.assign(variable, ops.cast(theta - ops.cast(learning_rate, m.dtype) * u, variable.dtype))
+
+    # Keras multiplies the variables by 1 - lr * weight_decay before a step, also where the step then moves nothing.
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        """Nothing: the step itself decays."""
+
+    def _backend_update_step(self, grads: Sequence[Any], variables: Sequence[Any], learning_rate: Any) -> None:
+        """Step all variables; on the torch backend at once, since its ops are not compiled."""
+        if is_eager_torch():
+            from .torch_step import step_all
+
+            step_all(self, grads, variables, learning_rate)
+        else:
+            super()._backend_update_step(grads, variables, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments as plain values, from which ``from_config`` makes the optimizer."""
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": self.amsgrad,
+            "warmup": warmup_config(self.warmup),
+            "eps_hat": self.eps_hat,
+        }
+
+
+@keras.saving.register_keras_serializable("rectified")
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay and a built-in warmup, for Keras: the steps of :class:`rectified.AdamW`.
+
+    .. math::
+        \theta_t = (1 - \gamma \lambda)\, \theta_{t-1} - \gamma\,\omega(t; \beta_2)\,
+            \frac{m_t}{1 - \beta_1^t}\,\frac{\sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \hat\epsilon}
+
+    The decay is not scaled by omega; it rests in steps that move nothing.
+
+    Args:
+        weight_decay: lambda. The default is Keras's 0.004; torch's is 0.01.
+        learning_rate, beta_1, beta_2, epsilon, amsgrad, warmup, eps_hat, options: as in :class:`Adam`, in the order of
+            ``keras.optimizers.AdamW``.
+
+    Raises:
+        TypeError, ValueError: as :class:`Adam`.
+
+    >>> from rectified.warmup import Linear
+    >>> theta = keras.Variable([1.0])
+    >>> optimizer = AdamW(0.1, weight_decay=0.01, warmup=Linear(10))
+    >>> optimizer.apply([ops.convert_to_tensor([0.5])], [theta])
+    >>> round(float(ops.convert_to_numpy(theta.value)[0]), 4)
+    0.989
+
+    Reference: arXiv:1711.05101.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float | None = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        *,
+        warmup: Any = None,
+        eps_hat: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            amsgrad,
+            weight_decay,
+            warmup=warmup,
+            eps_hat=eps_hat,
+            **options,
+        )
+
+
+@keras.saving.register_keras_serializable("rectified")
+class RAdam(Adam):
+    r"""RAdam, for Keras: the steps of :class:`rectified.RAdam` in torch.
+
+    .. math::
+        \theta_t = \theta_{t-1} - \gamma\,r_t\,
+            \frac{m_t}{1 - \beta_1^t}\,\frac{\sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \hat\epsilon}
+        \quad\text{once } \rho_t > \text{threshold, before that}\quad
+        \theta_t = \theta_{t-1} - \gamma\,\frac{m_t}{1 - \beta_1^t}
+
+    It is :class:`Adam` with ``warmup=Rectified(variance, threshold, start)``. ``weight_decay`` is decoupled, as in
+    every optimizer of Keras.
+
+    Args:
+        learning_rate, beta_1, beta_2, epsilon, weight_decay, eps_hat, options: as in :class:`Adam`.
+        threshold: the rho_t that must be exceeded; ``None`` is 5 for ``"first-order"`` and 2 otherwise.
+        variance: ``"first-order"``, the paper's r_t; ``"exact"``, from the closed form of the variance, or ``"ema"``,
+            from the EMA's own.
+        start: the steps before that. ``"momentum"``: the second equation; ``"hold"``: only m and v change.
+
+    Raises:
+        TypeError, ValueError: as :class:`Adam`.
+
+    >>> theta = keras.Variable([1.0, -1.0])
+    >>> optimizer = RAdam(0.1, start="hold")
+    >>> for _ in range(6):
+    ...     optimizer.apply([ops.convert_to_tensor([0.5, 2.0])], [theta])
+    >>> [round(float(x), 4) for x in ops.convert_to_numpy(theta.value)]
+    [0.9974, -1.0026]
+
+    Reference: arXiv:1908.03265, Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        *,
+        threshold: float | None = None,
+        variance: Variance = "first-order",
+        start: Start = "momentum",
+        eps_hat: bool = True,
+        **options: Any,
+    ) -> None:
+        warmup = Rectified(variance, threshold, start)
+        super().__init__(
+            learning_rate, beta_1, beta_2, epsilon, False, weight_decay, warmup=warmup, eps_hat=eps_hat, **options
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments as plain values, from which ``from_config`` makes the optimizer."""
+        config = super().get_config()
+        warmup = config.pop("warmup")
+        del config["amsgrad"]
+        return {**config, **{name: warmup[name] for name in ("threshold", "variance", "start")}}
+
+
+# Names for compile(optimizer=...), which Keras's own optimizers do not have.
+keras.saving.get_custom_objects().update(RAdam=RAdam, radam=RAdam)
+
+
+def _check(learning_rate: Any, beta_1: Any, beta_2: Any, epsilon: Any, weight_decay: Any) -> None:
+    """Raise ValueError for a number outside its range."""
+    if not isinstance(learning_rate, dict) and not callable(learning_rate) and not learning_rate >= 0:
+        raise ValueError(f"learning_rate is {learning_rate!r}; it must be 0 or more, a schedule or a function")
+    if not 0 <= beta_1 < 1:
+        raise ValueError(f"beta_1 is {beta_1!r}; it must be at least 0 and less than 1")
+    check_beta2(beta_2)
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon is {epsilon!r}; it must be 0 or more")
+    if weight_decay is not None and not weight_decay >= 0:
+        raise ValueError(f"weight_decay is {weight_decay!r}; it must be 0 or more, or None for none")
+
+
+def _as_float(learning_rate: Any) -> Any:
+    """A whole learning rate as the float that Keras asks for."""
+    return float(learning_rate) if isinstance(learning_rate, int) else learning_rate
