@@ -1,7 +1,6 @@
 """Moments of 8 bits: what a code keeps, an average that does not stall, shards, saves, and steps like float32's."""
 
 import copy
-import io
 
 import hypothesis.strategies as st
 import numpy as np
@@ -24,6 +23,7 @@ from rectified.optim.states.eight_bit import (
     new_scale,
 )
 from rectified.warmup import GuardedLinear, Linear, SecondMomentOnly
+from saves import resumed
 from trajectories import numbers, set_gradients, train
 
 SHAPES = ((40, 128), (33, 200), (5, 30, 7, 7), (64,), (8, 8))
@@ -182,15 +182,6 @@ def test_states_are_plain_tensors_of_two_bytes(make):
     assert sum(x.nbytes for name, x in optimizer.state[p].items() if name != "step") == (2 + 8 / LANE) * p.numel()
 
 
-def through_a_file(optimizer, make, params):
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    again = make(params)
-    again.load_state_dict(torch.load(file, weights_only=True))
-    return again
-
-
 def test_it_goes_on_from_its_save_to_the_bit():
     def make(params):
         return rectified.AdamW(params, lr=0.01, state_dtype="8bit", warmup=Linear(5))
@@ -200,7 +191,7 @@ def test_it_goes_on_from_its_save_to_the_bit():
     params = parameters()
     first = make(params)
     train(first, params, range(4))
-    train(through_a_file(first, make, params), params, range(4, 8))
+    train(resumed(first, params, make), params, range(4, 8))
     assert all(map(torch.equal, params, straight))
 
 
