@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from killed_runs import killed_after_every_checkpoint
 from rectified.study.config.methods import parse
 from rectified.study.config.runs import Run
 from rectified.study.config.study import Study
-from rectified.study.execution import checkpoint
-from rectified.study.execution import execute as execution
 from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
 from rectified.workloads.data import DataNotFoundError
@@ -187,10 +186,6 @@ def test_the_losses_of_the_gpt_are_in_the_order_of_the_targets():
 # Runs
 
 
-class Killed(BaseException):
-    """What no code catches."""
-
-
 @SMALL
 def test_killed_at_every_step_it_ends_as_if_it_never_was(task, tmp_path, monkeypatch):
     begun, begin = [], Training.begin
@@ -202,21 +197,12 @@ def test_killed_at_every_step_it_ends_as_if_it_never_was(task, tmp_path, monkeyp
     monkeypatch.setattr(Training, "begin", watched)
     this = run_of(task, "radam", 0.01, epochs=2, batch_size=25)  # five updates an epoch
     run_to_end(this, DATA, tmp_path / "whole", limits=Limits(checkpoint_every=1e9))
-    whole, write, kills = begun[-1].state(), checkpoint.write_checkpoint, 0
+    whole = begun[-1].state()
 
-    def write_and_die(folder, state):
-        write(folder, state)
-        raise Killed
+    def run_once():
+        run_to_end(this, DATA, tmp_path / "killed", limits=Limits(checkpoint_every=0))
 
-    monkeypatch.setattr(execution, "write_checkpoint", write_and_die)
-    while True:
-        try:
-            run_to_end(this, DATA, tmp_path / "killed", limits=Limits(checkpoint_every=0))
-            break
-        except Killed:
-            kills += 1
-            assert kills < 50
-    assert kills == 2 * 5 + 1
+    assert killed_after_every_checkpoint(monkeypatch, run_once) == 2 * 5 + 1
     found = begun[-1].state()
     for name, expected in whole["model"].items():
         assert torch.equal(found["model"][name], expected), name
