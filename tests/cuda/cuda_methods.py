@@ -103,14 +103,15 @@ def rounding(dtype):
     return {torch.float64: 2.0**-53}.get(dtype, 2.0**-24)
 
 
-def race(optimizer, params, twins, steps, relative, dtype):
-    so_far = Race([twin.theta for twin in twins], relative, rounding(dtype))
+def race(optimizer, params, twins, steps, relative, dtype, so_far=None):
+    so_far = so_far or Race([twin.theta for twin in twins], relative, rounding(dtype))
     for step in steps:
         set_gradients(params, step)
         for p, twin in zip(params, twins, strict=True):
             twin.step(host(p.grad))
         optimizer.step()
         so_far.check([host(p) for p in params], [twin.theta for twin in twins])
+    return so_far
 
 
 def twins_of(params, twin, **options):

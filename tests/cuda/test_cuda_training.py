@@ -152,7 +152,7 @@ def test_a_run_saved_on_the_gpu_goes_on_on_the_cpu_and_back(name, capturable):
     params = make_parameters()
     twins = twins_of(params, twin, lr=LR)
     relative = relative_error(torch.float64, {"capturable": capturable})
-    so_far = Race([judge.theta for judge in twins], relative)
+    so_far = None
     saved = io.BytesIO()
     for steps, device in ((range(1, 6), DEVICE), (range(6, 10), "cpu"), (range(10, 16), DEVICE)):
         params = copies(params, device)
@@ -160,12 +160,7 @@ def test_a_run_saved_on_the_gpu_goes_on_on_the_cpu_and_back(name, capturable):
         if saved.getvalue():
             saved.seek(0)
             optimizer.load_state_dict(torch.load(saved, weights_only=True))
-        for step in steps:
-            set_gradients(params, step)
-            for p, judge in zip(params, twins, strict=True):
-                judge.step(host(p.grad))
-            optimizer.step()
-            so_far.check([host(p) for p in params], [judge.theta for judge in twins])
+        so_far = race(optimizer, params, twins, steps, relative, torch.float64, so_far)
         assert all(optimizer.state[p]["exp_avg"].device == p.device for p in params)
         saved = io.BytesIO()
         torch.save(optimizer.state_dict(), saved)
@@ -178,17 +173,12 @@ def test_a_model_that_is_moved_between_steps(name, path):
     make, twin = METHODS[name]
     params = make_parameters()
     optimizer, twins = make(params, lr=LR, **path), twins_of(params, twin, lr=LR)
-    so_far = Race([judge.theta for judge in twins], relative_error(torch.float64, path))
-    for step in range(1, 16):
-        if step in (5, 9):
-            for p in params:
-                p.grad = None
-                p.data = p.data.to("cpu" if step == 5 else DEVICE)
-        set_gradients(params, step)
-        for p, judge in zip(params, twins, strict=True):
-            judge.step(host(p.grad))
-        optimizer.step()
-        so_far.check([host(p) for p in params], [judge.theta for judge in twins])
+    so_far, relative = None, relative_error(torch.float64, path)
+    for steps, device in ((range(1, 5), DEVICE), (range(5, 9), "cpu"), (range(9, 16), DEVICE)):
+        for p in params:
+            p.grad = None
+            p.data = p.data.to(device)
+        so_far = race(optimizer, params, twins, steps, relative, torch.float64, so_far)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "radam", "adam, m delayed"])
