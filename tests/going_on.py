@@ -1,11 +1,11 @@
 """A run begun with another RAdam that goes on with ours: what the tests of optim.convert share."""
 
-import io
 import math
 
 import torch
 
 import rectified
+from saves import through_a_file
 from trajectories import SHAPES, Race, always, numbers, parameters, train
 
 
@@ -75,10 +75,7 @@ def start(make, dtype=torch.float64, shapes=SHAPES):
 
 def from_a_file(optimizer):
     """The state dict, through a file from which nothing but plain values is read."""
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+    return through_a_file(optimizer.state_dict())
 
 
 def gone_on(optimizer, params, converted, kind=rectified.RAdam, **options):

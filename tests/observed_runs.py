@@ -1,6 +1,5 @@
 """Runs whose warmup observes them: GuardedLinear's twin in numpy, gradients that overshoot, and how to train."""
 
-import io
 import math
 from dataclasses import dataclass
 
@@ -126,15 +125,6 @@ def scheduled(params):
     optimizer = torch.optim.Adam([{"params": params[:2]}, {"params": params[2:]}], lr=LR)
     optimizer.kept = rectified.WarmupLR(optimizer, GuardedLinear(STEPS))
     return optimizer
-
-
-def through_a_file(optimizer, params, make):
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    again = make(params)
-    again.load_state_dict(torch.load(file, weights_only=True))
-    return again
 
 
 @dataclass(frozen=True)

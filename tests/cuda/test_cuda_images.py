@@ -1,13 +1,10 @@
-"""Image tasks on an NVIDIA GPU: batches made there, channels_last, bfloat16, CUDA graphs, runs that are resumed.
+"""Image tasks on an NVIDIA GPU: batches made there, channels_last, bfloat16, CUDA graphs, runs that are resumed."""
 
-Run and rehearsed like test_cuda.py.
-"""
-
-import os
 from itertools import islice
 
 import pytest
 import torch
+from cuda_device import DEVICE, needs_gpu, never_waiting, warnings_of_any_torch
 from torch import nn
 
 from rectified.study.config.methods import parse
@@ -17,14 +14,7 @@ from rectified.workloads.data.images.pictures import Pictures
 from rectified.workloads.tasks import parse_task
 from rectified.workloads.tasks.cifar10 import augmented
 
-DEVICE = os.environ.get("RECTIFIED_TEST_DEVICE", "cuda")
-if DEVICE == "cuda" and not torch.cuda.is_available():
-    pytest.skip(
-        "needs an NVIDIA GPU (benchmarks/gpu/check.sh runs this on one; RECTIFIED_TEST_DEVICE=cpu rehearses it here)",
-        allow_module_level=True,
-    )
-needs_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="only a GPU can do this")
-pytestmark = pytest.mark.filterwarnings("default")  # a torch of another version may warn of itself
+pytestmark = warnings_of_any_torch
 
 TASKS = ("fashion-mnist-mini", "fashion-mnist-resnet20", "cifar10")
 COUNT, BATCH = 40, 16
@@ -97,12 +87,8 @@ def test_a_batch_is_made_without_waiting_for_the_device(name):
     task = parse_task(name)
     drawn = task.batches(task.on_device(pictures(name), torch.device(DEVICE)), BATCH, torch.Generator().manual_seed(0))
     next(drawn)  # the first moves the epoch's draws
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waiting():
         list(drawn)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist-resnet20", "cifar10"])

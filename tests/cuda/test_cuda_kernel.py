@@ -1,26 +1,18 @@
 """The Triton kernel on an NVIDIA GPU: the steps of the other kernels, in a CUDA graph, beyond 2^31 elements.
 
-Run and rehearsed like test_cuda.py; in triton's interpreter it is tested by tests/optim/test_triton_kernel.py.
+In triton's interpreter it is tested by tests/optim/test_triton_kernel.py.
 """
-
-import os
 
 import pytest
 import torch
+from cuda_device import DEVICE, captured, needs_gpu, warnings_of_any_torch
 
 from rectified import AdamW, RAdam, explain
 from rectified.optim.states.eight_bit import moment
 from rectified.warmup import GuardedLinear, Linear, SecondMomentOnly
 from trajectories import gradient
 
-DEVICE = os.environ.get("RECTIFIED_TEST_DEVICE", "cuda")
-if DEVICE == "cuda" and not torch.cuda.is_available():
-    pytest.skip(
-        "needs an NVIDIA GPU (benchmarks/gpu/check.sh runs this on one; RECTIFIED_TEST_DEVICE=cpu rehearses it here)",
-        allow_module_level=True,
-    )
-needs_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="only a GPU can do this")
-pytestmark = pytest.mark.filterwarnings("default")  # a torch of another version may warn of itself
+pytestmark = warnings_of_any_torch
 
 SHAPES = ((64, 256), (40, 130), (33, 128), (7,), (), (0,), (1025,))
 RUNS = {
@@ -92,23 +84,15 @@ def test_replays_of_a_cuda_graph_are_steps(options):
     optimizer = AdamW(params, lr=0.01, fused=True, capturable=True, **options)
     for i, p in enumerate(params):
         p.grad = gradient(p, i, 0).to(DEVICE)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            optimizer.step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        optimizer.step()
+    graph = captured(optimizer.step, warm=3)
     for step in range(1, 5):
         for i, p in enumerate(params):
             p.grad.copy_(gradient(p, i, step))
         graph.replay()
-    captured = [p.grad for p in params]
+    first = [p.grad for p in params]
     train(optimizer, params, [5])  # with other gradients, which have another table
     torch.cuda.empty_cache()
-    for i, (p, grad) in enumerate(zip(params, captured, strict=True)):
+    for i, (p, grad) in enumerate(zip(params, first, strict=True)):
         p.grad = grad.copy_(gradient(p, i, 6))
     graph.replay()
     other = AdamW(others, lr=0.01, **{**options, "rounding": "nearest"})

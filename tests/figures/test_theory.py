@@ -4,12 +4,12 @@ import csv
 import io
 import math
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 from rich.console import Console
 
+from html_pages import Page
 from rectified import cli
 from rectified.figures import Settings, write_theory
 from rectified.figures.plot import Plot
@@ -177,34 +177,9 @@ def test_the_tables_hold_the_briefed_numbers(made):
         assert all(row[name] == warmup.omega(int(row["t"]), BETA2) for name, warmup in WARMUPS.items())
 
 
-class Page(HTMLParser):
-    """Its elements and its text, well formed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.elements, self.text = [], [], ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "title"):
-            self.text += data
-
-
 def test_the_page_holds_every_figure_and_fetches_nothing(made):
     text = (made / "theory.html").read_text(encoding="utf-8")
-    page = Page(text)
+    page = Page(text, unread=("style", "title"))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert set(FIGURES) <= set(ids)

@@ -14,6 +14,7 @@ import rectified
 from everyone import EVERYONE, everyone, has_lr
 from rectified.optim.base import BaseOptimizer
 from rectified.warmup import Linear, Rectified, SecondMomentOnly
+from saves import through_a_file
 from trajectories import parameters, train
 
 
@@ -242,19 +243,12 @@ def test_a_param_group_beside_rectify_has_a_clock():
     assert len(rectified.explain(optimizer)) == 2
 
 
-def weights_only(x):
-    file = io.BytesIO()
-    torch.save(x, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
 @pytest.mark.parametrize(
     "warmup", [Linear(5), Linear(np.int64(5)), SecondMomentOnly(np.int32(3)), Rectified(threshold=np.float64(4.0))]
 )
 def test_a_warmup_in_a_save_that_is_not_ours_loads_with_weights_only(warmup):
     """ZeroRedundancyOptimizer and others write the groups as they are."""
-    assert weights_only({"param_groups": [{"warmup": warmup}]})["param_groups"][0]["warmup"] == warmup
+    assert through_a_file({"param_groups": [{"warmup": warmup}]})["param_groups"][0]["warmup"] == warmup
     assert all(type(x) in (int, float, str) for x in vars(warmup).values())
 
 
@@ -275,7 +269,7 @@ def test_numbers_of_numpys_are_saved_as_pythons_own(make):
     optimizer = make(params, **numbers)
     optimizer.add_param_group({"params": late, **numbers})
     train(optimizer, params + late, [1, 2])
-    assert weights_only(optimizer.state_dict())["param_groups"][1]["weight_decay"] == 0.0
+    assert through_a_file(optimizer.state_dict())["param_groups"][1]["weight_decay"] == 0.0
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # ZeroRedundancyOptimizer's module
@@ -303,7 +297,7 @@ def test_under_zero_redundancy_optimizer(kind, options, tmp_path):
         train(plain, twins, range(1, 9))
         assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
         optimizer.consolidate_state_dict()
-        saved = weights_only(optimizer.state_dict())
+        saved = through_a_file(optimizer.state_dict())
     finally:
         torch.distributed.destroy_process_group()
     fresh = parameters()

@@ -22,13 +22,13 @@ from observed_runs import (
     ours,
     parameters,
     scheduled,
-    through_a_file,
     train,
 )
 from rectified import Adam, rectify
 from rectified.optim.observe import feedback
 from rectified.optim.step.options import OBSERVED
 from rectified.warmup import GuardedLinear, Linear
+from saves import resumed
 
 
 @pytest.mark.parametrize("make", [ours, around, scheduled])
@@ -38,7 +38,7 @@ def test_a_saved_run_continues_to_the_bit(make, at):
     omegas = train(make(whole), whole, range(40))
     first = make(parts)
     found = train(first, parts, range(at))
-    again = through_a_file(first, parts, make)
+    again = resumed(first, parts, make)
     assert found + train(again, parts, range(at, 40)) == omegas
     assert all(map(torch.equal, whole, parts))
 

@@ -4,7 +4,6 @@ Where the peer is torch, a second test (`..._in_torch`) holds that it still has 
 torch has mended it: then the test goes, and what docs/ and docstrings say of it.
 """
 
-import io
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from rectified.warmup import Rectified
 from roster import BY_NAME, both_paths, representatives
+from saves import through_a_file
 from trajectories import comes_and_goes, numbers, parameters, race, set_gradients, train
 
 capturable_or_not = pytest.mark.parametrize("capturable", [False, True], ids=["host", "capturable"])
@@ -203,10 +203,7 @@ def with_one_step_tensor(optimizer):
     saved = optimizer.state_dict()
     for entry in saved["state"].values():
         entry["step"] = saved["state"][0]["step"]
-    file = io.BytesIO()
-    torch.save(saved, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+    return through_a_file(saved)
 
 
 @representatives

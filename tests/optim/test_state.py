@@ -1,13 +1,13 @@
 """What every method's state does: it is true at any moment, saved whole, and read back bit for bit."""
 
 import copy
-import io
 import pickle
 
 import pytest
 import torch
 
 import rectified
+import saves
 from rectified.warmup import Linear
 from roster import BY_NAME, both_paths, representatives
 from trajectories import comes_and_goes, gradient, numbers, parameters, race, train
@@ -21,10 +21,7 @@ def through_state_dict(method, path, optimizer, params):
 
 
 def through_a_file(method, path, optimizer, params):
-    file = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict(), "params": [p.detach() for p in params]}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
+    saved = saves.through_a_file({"optimizer": optimizer.state_dict(), "params": [p.detach() for p in params]})
     fresh = [torch.nn.Parameter(x) for x in saved["params"]]
     again = method.optimizer(fresh, **path)
     again.load_state_dict(saved["optimizer"])

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import io
 import itertools
 from functools import partial
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 import rectified
+from saves import through_a_file
 from trajectories import Race, always, comes_and_goes, numbers, parameters, set_gradients
 
 ADAM_DECOUPLES = "decoupled_weight_decay" in inspect.signature(torch.optim.Adam).parameters
@@ -95,13 +95,6 @@ def test_the_trajectory_is_torchs(pair, path, options, scale):
 
 def deepcopied(state_dict):
     return copy.deepcopy(state_dict)  # torch goes on writing into the tensors of a state_dict that it has loaded
-
-
-def through_a_file(state_dict):
-    file = io.BytesIO()
-    torch.save(state_dict, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 PATHS = {"default": {}, "fused": {"fused": True}, "foreach": {"foreach": True}}

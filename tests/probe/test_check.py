@@ -162,19 +162,22 @@ def test_groups_with_the_same_plan_are_one_finding():
     assert [f.groups for f in found] == [(0, 1, 2, 3, 4, 5)]
 
 
+class Uncopied(nn.Module):
+    """A model whose schedule is a method of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def __deepcopy__(self, memo):
+        raise AssertionError("copied")
+
+    def factor(self, step, scale=1):
+        return scale / (1 + step)
+
+
 def test_a_schedule_that_belongs_to_a_model_does_not_copy_the_model():
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(2, 2)
-
-        def __deepcopy__(self, memo):
-            raise AssertionError("copied")
-
-        def factor(self, step):
-            return 1 / (1 + step)
-
-    module = Module()
+    module = Uncopied()
     optimizer = AdamW(module.parameters(), lr=0.1)
     check(optimizer, schedules.LambdaLR(optimizer, module.factor), steps=20, model=module)
 
@@ -337,20 +340,9 @@ def test_clocks_of_a_scheduler_that_steps_once_per_process():
 
 @pytest.mark.parametrize("wrapped", ["partial", "sequential"])
 def test_a_model_behind_a_partial_or_in_a_sequence_is_not_copied_either(wrapped):
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(2, 2)
-
-        def __deepcopy__(self, memo):
-            raise AssertionError("copied")
-
-        def factor(self, scale, step):
-            return scale / (1 + step)
-
-    module = Module()
+    module = Uncopied()
     optimizer = AdamW(module.parameters(), lr=0.1)
-    scheduler = schedules.LambdaLR(optimizer, functools.partial(module.factor, 1.0))
+    scheduler = schedules.LambdaLR(optimizer, functools.partial(module.factor, scale=1.0))
     if wrapped == "sequential":
         scheduler = schedules.SequentialLR(optimizer, [schedules.ConstantLR(optimizer, 0.5), scheduler], [5])
     check(optimizer, scheduler, steps=20)

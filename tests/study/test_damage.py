@@ -162,7 +162,7 @@ def test_a_method_is_no_markup(out):
 
 
 def test_a_checkpoint_that_is_no_state_of_a_run_begins_it_again(tmp_path):
-    """tests/study/test_resume.py has more of them."""
+    """tests/study/test_checkpoints.py has more of them."""
     out = damage.begun(tmp_path / "out", finished=False)
     folder = next(out.glob("runs/*/checkpoint.pt")).parent
     write_checkpoint(folder, read_checkpoint(folder) | {"step": -10})

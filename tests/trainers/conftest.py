@@ -15,3 +15,20 @@ def fresh_accelerate():
 
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """The lrs that each check plays, in order."""
+    from rectified.probe.play.played import play
+    from rectified.trainers import accelerate, checking
+
+    lrs = []
+
+    def keep(optimizer, scheduler=None, steps=0, **known):
+        lrs.append(list(play(optimizer, scheduler, steps, **known).groups[0].lr))
+        return []
+
+    for module in (checking, accelerate):
+        monkeypatch.setattr(module, "check", keep)
+    return lrs

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ from .step.capturable import Row
 from .step.kernels import Kernel, alike, foreach, fused, name_of, overlaps, why_not_fused
 from .step.make_plan import make_plan
 from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
-from .step.plan import Found, Plan
+from .step.plan import Found, Plan, as_real
 from .step.update import omega_of
 from .step.warn import log_fallback_reasons
 
@@ -404,15 +404,3 @@ def _find_keywords(kind: type) -> frozenset[str] | None:
 
 # Not a decorator: mypy would consider the class itself unhashable.
 _keywords: Callable[[type], frozenset[str] | None] = cache(_find_keywords)
-
-
-def as_real(found: Found) -> Found:
-    """Complex tensors as pairs of reals."""
-    if not found.params[0].is_complex():
-        return found
-    return found._replace(params=real(found.params), grads=real(found.grads), states=list(map(real, found.states)))
-
-
-def real(xs: Iterable[Tensor]) -> list[Tensor]:
-    """Views of complex tensors as pairs of reals; real tensors are unchanged."""
-    return [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in xs]

@@ -1,66 +1,17 @@
 """The verdict by a table of cases: its sentences say what the numbers allow, and nothing more."""
 
 import math
-import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from outcomes_by_hand import ACCURACY, LOSS, MACHINE, OPEN, RAISED, X, judge, near, study, told
 
 from made_by_hand import results_of
 from rectified.study.analysis.comparisons import compare_methods
-from rectified.study.analysis.outcomes import Metric, Outcome, Outcomes
-from rectified.study.analysis.verdict import in_words
+from rectified.study.analysis.outcomes import Outcome, Outcomes
 from rectified.study.config.errors import InvalidOption
 from rectified.study.config.runs import RunKey
 from rectified.study.storage.records import Record
-
-ACCURACY = Metric(
-    "test_accuracy", "test accuracy, %", "test accuracy", " %", " points", larger_is_better=True, margin=1.0, chance=10
-)
-LOSS = Metric("valid_ppl", "valid ppl", "valid ppl", "", "", larger_is_better=False, margin=0.5)
-X, RAISED, MACHINE, OPEN = "diverged", "raised", "machine", "missing"  # in place of a value
-WIGGLE = (0.3, -0.2, 0.1, -0.3, 0.2, -0.1)
-
-
-def study(_metric=ACCURACY, **methods):
-    """Outcomes of methods; of each, by lr, what its seeds 0, 1, ... came to: a value, or one of the words above."""
-    values = [v for by_lr in methods.values() for found in by_lr.values() for v in found if not isinstance(v, str)]
-    worst = (min if _metric.larger_is_better else max)(values, default=None)
-    floor = _metric.chance if _metric.chance is not None else worst
-
-    def outcome(value):
-        if isinstance(value, str):
-            fate = {RAISED: "failed", MACHINE: "failed"}.get(value, value)
-            return Outcome(fate, floor, floor) if value in (X, RAISED) else Outcome(fate)
-        return Outcome("at chance" if _metric.at_chance(value) else "trained", value, value)
-
-    return Outcomes(
-        {
-            method: {lr: {seed: outcome(v) for seed, v in enumerate(found)} for lr, found in by_lr.items()}
-            for method, by_lr in methods.items()
-        }
-    )
-
-
-def near(mean, n, phase=0):
-    """Values around a mean; those of two phases differ in more than the mean."""
-    return [mean + WIGGLE[(i + phase) % 6] for i in range(n)]
-
-
-def judge(outcomes, metric=ACCURACY, baseline=None, first=None):
-    """The verdict and the numbers that it rests on."""
-    found = compare_methods(outcomes, metric, baseline, first)
-    return in_words(found, outcomes, metric), found
-
-
-def told(outcomes, metric=ACCURACY, baseline=None, first=None):
-    """All of the verdict's sentences but the last, which is about all of them, and the numbers."""
-    verdict, found = judge(outcomes, metric, baseline, first)
-    parts = (verdict.answer, verdict.at_best, verdict.at_lr, verdict.beyond_lr, verdict.robust, verdict.runs)
-    return " ".join(sentence for part in parts for sentence in part), found
-
 
 SEEDS = [80.1, 81.3, 79.7, 80.6, 81.9, 78.8, 80.2, 81.1]
 
@@ -401,124 +352,6 @@ def test_a_control_is_compared_with_its_own_method_alone():
     assert found.best[control].lr == 0.1
     alone = compare_methods(study(**{"radam": {0.1: near(80, 6)}, "matched-lr(adam)": {0.1: near(85, 6)}}), ACCURACY)
     assert alone.leader == "matched-lr(adam)", "without its method it is one like any other"
-
-
-def test_the_leaders_mean_is_over_the_seeds_that_all_methods_have():
-    outcomes = study(
-        adam={0.1: [90.0, 90.5, OPEN, OPEN]},
-        radam={0.1: [91.0, 92.0, 50.0, 51.0]},
-    )
-    text, found = told(outcomes)
-    assert found.shared == (0, 1)
-    assert (
-        "radam has the highest mean test accuracy: 91.50 % at lr 0.1 (91.00 to 92.00 by seed, 2 seeds shared by all "
-        "methods, out of 4)" in text
-    )
-
-
-def test_a_mean_is_not_called_the_highest_where_one_that_is_worse_than_another_has_a_higher_one():
-    """On the two seeds that all have, b is the highest by luck; on eight seeds adam is better."""
-    outcomes = study(
-        adam={0.1: [80.0, 80.2, *near(80, 8)]},
-        b={0.1: [80.5, 80.4, *near(70, 8, 1)]},
-        c={0.1: [70.0, 70.5, *[OPEN] * 8]},
-    )
-    text, found = told(outcomes)
-    assert (found.leader, found.shared) == ("adam", (0, 1))
-    assert (
-        "adam has the highest mean test accuracy among the methods that no other method is better than: 80.10 %" in text
-    )
-    assert next(d.finding for d in found.rivals if d.baseline == "b") == "better"
-
-
-def random_study(generator):
-    """A small one, with seeds that not all methods have, runs at chance, and grids that may differ."""
-    n = generator.choice([2, 3, 4, 6, 7])
-    methods = {}
-    for name in generator.sample(["a", "b", "c", "matched-lr(a)"], generator.randint(2, 4)):
-        lrs = generator.choice([(0.1,), (0.1, 0.2), (0.1, 0.2), (0.2, 0.3)])
-        top, spread = generator.choice([80, 81, 84]), generator.choice([0.2, 2])
-        fates = generator.choices([None, OPEN, X, MACHINE, RAISED], [30, generator.choice([0, 12]), 1, 1, 1], k=n)
-        methods[name] = {lr: [fate or generator.gauss(top, spread) for fate in fates] for lr in lrs}
-    return study(**methods)
-
-
-def test_the_leader_is_never_inseparable_from_a_method_that_is_better_or_worse():
-    """Whatever seeds they have: a pair has one finding, and the leader is not worse than any."""
-    generator = random.Random(5)
-    led = 0
-    for _ in range(50):
-        outcomes = random_study(generator)
-        baseline = generator.choice([m for m in outcomes.runs if not m.startswith("matched")])
-        verdict, found = judge(outcomes, baseline=baseline)
-        led += found.leader is not None
-        findings = {}
-        for d in (*found.at_best, *found.rivals):
-            turned = {"better": "worse", "worse": "better"}.get(d.finding, d.finding)
-            assert findings.setdefault((d.method, d.baseline), (d.finding, d.p)) == (d.finding, d.p)
-            assert findings.setdefault((d.baseline, d.method), (turned, d.p)) == (turned, d.p)
-        for d in found.rivals:
-            assert d.method == found.leader
-            assert d.finding != "worse"
-            apart = verdict.answer[0].partition("cannot be separated from ")[2].partition(" with these")[0]
-            names = apart.replace(" or ", ", ").split(", ")
-            if d.baseline in names:
-                for said in verdict.at_best:
-                    if {d.method, d.baseline} == {said.split(" (")[0].split(":")[0], found.baseline}:
-                        assert "better than" not in said
-                        assert "worse than" not in said
-    assert led > 30
-
-
-def test_many_comparisons_ask_for_more():
-    """A difference that one comparison would call a finding is none among ten."""
-    base, other = [80.0, 81.0, 82.0, 80.5], [80.4, 81.8, 82.4, 81.5]
-    alone = compare_methods(study(adam={0.1: base}, radam={0.1: other}), ACCURACY)
-    assert alone.at_best[0].finding == "better"
-    others = {f"m{i}": {0.1: [b + v for b, v in zip(base, near(0, 4, i), strict=True)]} for i in range(9)}
-    text, among = told(study(adam={0.1: base}, radam={0.1: other}, **others))
-    assert among.at_best[0].interval == alone.at_best[0].interval
-    assert among.at_best[0].finding == "inconclusive"
-    assert among.at_best[0].more >= 1
-    assert "inconclusive with 4 seeds among this many comparisons" in text
-
-
-@given(
-    st.lists(
-        st.dictionaries(
-            st.sampled_from([0.01, 0.1, 1.0]),
-            st.lists(
-                st.one_of(st.sampled_from([X, OPEN, RAISED, MACHINE]), st.integers(0, 1000).map(lambda v: v / 10)),
-                min_size=3,
-                max_size=5,
-            ),
-            min_size=1,
-        ),
-        min_size=1,
-        max_size=4,
-    ),
-    st.booleans(),
-)
-def test_whatever_the_runs_came_to_a_claim_rests_on_its_test(grids, larger):
-    metric = replace(ACCURACY, larger_is_better=larger, chance=10.0 if larger else 90.0)
-    outcomes = study(metric, **{f"m{i}": grid for i, grid in enumerate(grids)})
-    text, found = told(outcomes, metric)
-    assert "nan" not in text
-    for d in (*found.at_best, *found.at_lr, *found.rivals):
-        if d.finding in ("better", "worse"):
-            assert d.n > 1
-            assert d.by is not None
-            assert d.p <= 0.05
-            assert (d.mean > 0) == ((d.finding == "better") == larger)
-            if d.interval is not None:
-                assert d.interval.excludes(0)
-        if d.finding == "equivalent":
-            assert not d.unsteady
-            if d.by is not None:
-                assert max(abs(d.wide.low), abs(d.wide.high)) < metric.margin
-                assert math.isfinite(d.wide.half)
-    if " better than " not in text:
-        assert not any(d.finding == "better" for d in found.at_best)
 
 
 def test_a_perplexity_is_compared_by_its_logarithm():

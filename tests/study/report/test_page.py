@@ -4,10 +4,10 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
+from html_pages import Page
 from made_by_hand import add
 from rectified.figures.style import COLORS, SHEETS, Style
 from rectified.study.analysis.results import StudyResults
@@ -15,39 +15,10 @@ from rectified.study.config.errors import InvalidOption
 from rectified.study.report import write_figures, write_report
 from rectified.study.storage.store import Store
 
-VOID = {"meta", "link", "br", "hr", "img", "input"}
 METHODS = [
     *("adam", "radam", "adam+untuned-linear", "sgd", "radam-exact", "radam-hold"),
     *("adam+second-moment-only-2000", "adam-eps", "adamw", "radam-paper", "adam+linear-9", "adam+second-moment-only-9"),
 ]
-
-
-class Page(HTMLParser):
-    """Its elements, and whether each that opens also closes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.elements, self.text = [], [], ""
-        self.feed(text)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def words(text):

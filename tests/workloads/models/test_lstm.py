@@ -1,11 +1,10 @@
 """The LSTM against its equations written out, its softmax against torch's, and what it remembers."""
 
-import io
-
 import pytest
 import torch
 
 from rectified.workloads.models.lstm import LSTM
+from saves import through_a_file
 
 VOCABULARY, EMBEDDING, WIDTH = 30, 5, 16
 
@@ -93,11 +92,8 @@ def test_the_memory_is_in_the_state_dict(model, words):
     whole = by_hand(model, words)
     assert model.state_dict()["_extra_state"].shape == (2, 2, 0, WIDTH)
     model(words[:, :4], FRESH)
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
     other = LSTM(VOCABULARY, EMBEDDING, WIDTH, layers=2, dropout=0.0, cutoffs=(6, 12)).double()
-    file.seek(0)
-    other.load_state_dict(torch.load(file, weights_only=True))
+    other.load_state_dict(through_a_file(model.state_dict()))
     torch.testing.assert_close(other(words[:, 4:], OLD), whole[:, 4:])
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from killed_runs import killed_after_every_checkpoint
 from picture_files import imagenet, put, shared_data, tiny_imagenet
-from rectified.study.execution import execute as execution
 from rectified.study.execution.limits import ANY, Limits
 from rectified.study.executors.ddp_launcher import execute_on
 from rectified.study.executors.parcels import path_for_children, write_shared
@@ -56,26 +56,14 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
     def model(classes: int) -> nn.Module:
         return nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(147, classes))
 
-    class Killed(BaseException):
-        pass
-
-    def write_and_die(folder, state):
-        write(folder, state)
-        raise Killed
+    def run_once() -> None:
+        assert run_to_end(run, data, tmp_path / "stopped", limits=Limits(checkpoint_every=0)) == "done"
 
     monkeypatch.setattr(module, "resnet18", model)
     data = LARGE.load(LARGE.find(put(tmp_path / "data", layout()), print))
-    run, killed, write = run_of(LARGE, "radam", 0.01, epochs=2, batch_size=5), 0, execution.write_checkpoint
+    run = run_of(LARGE, "radam", 0.01, epochs=2, batch_size=5)
     assert run_to_end(run, data, tmp_path / "whole") == "done"
-    monkeypatch.setattr(execution, "write_checkpoint", write_and_die)
-    while True:
-        try:
-            assert run_to_end(run, data, tmp_path / "stopped", limits=Limits(checkpoint_every=0)) == "done"
-        except Killed:
-            killed += 1
-        else:
-            break
-    assert killed >= 6
+    assert killed_after_every_checkpoint(monkeypatch, run_once) >= 6
     rows = [(tmp_path / name / "rows.jsonl").read_bytes() for name in ("whole", "stopped")]
     assert rows[0] == rows[1]
     assert len(rows[0].splitlines()) == 2

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 import rectified
+from killed_runs import Killed
 from rectified.study.execution.limits import Limits
 from rectified.study.execution.training import Training
 from rectified.workloads.data import DataNotFoundError
@@ -331,10 +332,6 @@ def test_the_languages_that_are_there_are_named(folder: Path) -> None:
 
 
 # Training
-
-
-class Killed(BaseException):
-    """What no code catches, as it could not catch a signal."""
 
 
 def train(task: Translation, data, place: Path, monkeypatch, kill_at: int | None = None) -> list[dict]:

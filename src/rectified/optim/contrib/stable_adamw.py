@@ -5,10 +5,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ...warmup import Warmup
-from ..base import BaseOptimizer, Work, as_real
+from ..base import BaseOptimizer, Work
 from ..step.foreach_ops import adam_directions, gradients, subtract
 from ..step.options import Group, options_from
-from ..step.plan import Found
+from ..step.plan import Found, as_real
 
 
 class StableAdamW(BaseOptimizer):

@@ -5,7 +5,7 @@ model's step. So the plan is remembered, and every step checks, tensor by tensor
 numbers (positions, addresses, strides) and keeps none of the user's tensors alive.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -45,6 +45,18 @@ class Found(NamedTuple):
         step: Tensor = state[self.owners[0]]["step"]
         to_come = self.bucket.times - 1 - self.bucket.again
         return step - to_come if to_come else step
+
+
+def as_real(found: Found) -> Found:
+    """Complex tensors as pairs of reals."""
+    if not found.params[0].is_complex():
+        return found
+    return found._replace(params=real(found.params), grads=real(found.grads), states=list(map(real, found.states)))
+
+
+def real(xs: Iterable[Tensor]) -> list[Tensor]:
+    """Views of complex tensors as pairs of reals; real tensors are unchanged."""
+    return [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in xs]
 
 
 # map over C methods: besides the op, this comparison is the main cost of a small model's step.

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ...warmup import Warmup
-from ..base import BaseOptimizer, Work, as_real
+from ..base import BaseOptimizer, Work
 from ..step.capturable import Row, lr_on
 from ..step.options import Group, undebiased
-from ..step.plan import Bucket, Found, Plan
+from ..step.plan import Bucket, Found, Plan, as_real
 from ..step.update import omega_of
 
 States = dict[str, Tensor]
