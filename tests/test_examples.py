@@ -72,6 +72,17 @@ def test_jax_learns_and_resumes_from_its_checkpoint(monkeypatch, capsys):
     assert "the same weights" in out
 
 
+def test_keras_learns_and_a_loaded_model_continues(monkeypatch, capsys):
+    pytest.importorskip("keras", reason="pip install 'rectified[keras]'")
+    examples.run("keras_training.py", monkeypatch)
+    out = capsys.readouterr().out
+    lines = numbers(r"epoch +(\d+)  loss ([\d.]+)  accuracy ([\d.]+)", out)
+    assert [epoch for epoch, *_ in lines] == [*range(1, 11), *range(6, 11)]
+    assert lines[9][2] > 95
+    assert "loaded Linear(steps=32) after 160 steps" in out
+    assert "the same losses" in out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP2 of this torch does not run on a CPU")
 def test_two_processes_train_one_sharded_model():

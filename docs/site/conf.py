@@ -47,7 +47,7 @@ nitpick_ignore_regex = [
         r"py:class",
         r"rectified\.(study\.config\.controls\.MeanOmega|study\.storage\.records\.Record|workloads\..*LrSchedule)",
     ),
-    (r"py:.*", r"(torch|jax|optax|collections|pathlib|numpy|typing|transformers|lightning|abc)\b.*"),
+    (r"py:.*", r"(torch|jax|optax|keras|collections|pathlib|numpy|typing|transformers|lightning|abc)\b.*"),
 ]
 
 html_theme = "furo"

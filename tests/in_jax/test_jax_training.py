@@ -7,48 +7,16 @@ optax = pytest.importorskip("optax")
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
 import pages  # noqa: E402
-import rectified  # noqa: E402
 import rectified.jax as ours  # noqa: E402
 from rectified.warmup import UntunedLinear  # noqa: E402
+from small_training import STEPS, data, losses_in_torch  # noqa: E402
 
-STEPS = 200
-METHODS = {
-    "adamw": (
-        lambda params: rectified.AdamW(params, lr=1e-2, weight_decay=0.01, warmup=UntunedLinear(), betas=(0.9, 0.98)),
-        lambda: ours.adamw(1e-2, b2=0.98, weight_decay=0.01, warmup=UntunedLinear()),
-    ),
-    "radam": (
-        lambda params: rectified.RAdam(params, lr=1e-2, variance="exact"),
-        lambda: ours.radam(1e-2, variance="exact"),
-    ),
+IN_JAX = {
+    "adamw": lambda: ours.adamw(1e-2, b2=0.98, weight_decay=0.01, warmup=UntunedLinear()),
+    "radam": lambda: ours.radam(1e-2, variance="exact"),
 }
-
-
-def data(dtype):
-    """Points, a target, and the weights of a network of two layers."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((256, 3))
-    y = np.sin(2 * x[:, :1]) * x[:, 1:2] + x[:, 2:]
-    weights = [rng.standard_normal(shape) * 0.3 for shape in ((3, 32), (32,), (32, 1), (1,))]
-    return x.astype(dtype), y.astype(dtype), [w.astype(dtype) for w in weights]
-
-
-def losses_in_torch(make, dtype):
-    x, y, weights = data(dtype)
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
-    params = [torch.nn.Parameter(torch.from_numpy(w)) for w in weights]
-    optimizer, losses = make(params), []
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        w1, b1, w2, b2 = params
-        loss = ((torch.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2).mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 def losses_in_jax(make, dtype):
@@ -80,11 +48,10 @@ def losses_in_jax(make, dtype):
     ],
 )
 def test_the_losses_are_the_same_to_rounding(name, dtype, close):
-    in_torch, in_jax = METHODS[name]
     with jax.enable_x64(dtype == "float64"):
-        found = losses_in_jax(in_jax, dtype)
+        found = losses_in_jax(IN_JAX[name], dtype)
         assert found.dtype == dtype
-    expected = losses_in_torch(in_torch, dtype)
+    expected = losses_in_torch(name, dtype)
     np.testing.assert_allclose(found, expected, rtol=close)
     assert expected[-1] < expected[0] / 3
 

@@ -8,9 +8,9 @@ keras = pytest.importorskip("keras")
 
 import numpy as np  # noqa: E402
 from keras import ops  # noqa: E402
-from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 
 import rectified.keras as ours  # noqa: E402
+from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 from rectified.warmup import Constant, GuardedLinear, Linear, Rectified, SecondMomentOnly, UntunedLinear  # noqa: E402
 
 

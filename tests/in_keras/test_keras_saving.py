@@ -7,9 +7,9 @@ import pytest
 keras = pytest.importorskip("keras")
 
 import numpy as np  # noqa: E402
-from keras_twins import PAIRS, values  # noqa: E402
 
 import rectified.keras as ours  # noqa: E402
+from keras_twins import PAIRS, values  # noqa: E402
 from rectified.warmup import Linear, Rectified, SecondMomentOnly, UntunedLinear, Warmup  # noqa: E402
 from roster import OwnWarmup  # noqa: E402
 

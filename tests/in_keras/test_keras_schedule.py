@@ -6,9 +6,9 @@ keras = pytest.importorskip("keras")
 
 import numpy as np  # noqa: E402
 from keras import ops  # noqa: E402
-from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 
 import rectified.keras.arrays  # noqa: E402
+from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 from rectified.keras import WarmupSchedule  # noqa: E402
 from rectified.warmup import (  # noqa: E402
     Constant,

@@ -4,9 +4,8 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from keras_twins import BACKEND, PAIRS, keras_path  # noqa: E402
-
 import rectified.keras.optimizers  # noqa: E402
+from keras_twins import BACKEND, PAIRS, keras_path  # noqa: E402
 from trajectories import distance, gradients, start, torch_path  # noqa: E402
 
 # Of the way. Where nothing is compiled the op is the same as in torch. Elsewhere the worst measured is 9e-7, and 7e-6

@@ -90,7 +90,8 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         for variable in variables:
             self._momentums.append(self._moment(variable, "momentum"))
             self._velocities.append(self._moment(variable, "velocity"))
-        self._velocity_hats = [self._moment(variable, "velocity_hat") for variable in variables * self.amsgrad]
+        hats = variables if self.amsgrad else []
+        self._velocity_hats = [self._moment(variable, "velocity_hat") for variable in hats]
 
     def _moment(self, variable: Any, name: str) -> Any:
         """A moment of a variable; None for one that is not stepped, but set to its gradient (as scales of float8)."""

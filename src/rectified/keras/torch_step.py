@@ -49,7 +49,7 @@ def step_all(optimizer: "Adam", grads: Sequence[Any], variables: Sequence[Any], 
         kernel(Tensors(params, *columns), gs, n if decays else n._replace(decay=0.0))
 
 
-def _kernel_for(theta: Tensor, grad: Tensor, states: Sequence[Tensor]) -> Kernel:
+def _kernel_for(theta: Tensor, grad: Tensor, states: list[Tensor]) -> Kernel:
     """The fused op where it can be used, on copies of what differs from the moments."""
     plain = why_not_fused(theta, grad, states) is None
     return _kernel(plain, not alike(theta, states[0]), not alike(grad, states[0]))
