@@ -11,7 +11,7 @@ SPELLED := src tests docs benchmarks tools examples $(wildcard *.md)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-slow test-torch check docs site bench clean
+.PHONY: help study test test-slow test-torch test-keras check docs site bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,12 @@ test-torch: ## the optimizer tests on torch VERSION=2.6.0 [PYTHON=python3.12] [E
 	$(ENV_PYTHON) -m pip install -q torch==$(VERSION) -e '.[optim-tests]'
 	$(ENV_PYTHON) -m pytest -q -n 2 --dist worksteal -rs $(OPTIM_TESTS)
 
+test-keras: ## the tests of rectified.keras on BACKEND=jax or tensorflow [PYTHON=python3.12]; installs 1 to 2 GB
+	$(if $(BACKEND),,$(error name a backend, for example: make test-keras BACKEND=tensorflow))
+	test -x .venv-$(BACKEND)/bin/python || $(PYTHON) -m venv .venv-$(BACKEND)
+	.venv-$(BACKEND)/bin/python -m pip install -q torch==2.13.0 -e '.[keras,optim-tests]' $(BACKEND)
+	KERAS_BACKEND=$(BACKEND) .venv-$(BACKEND)/bin/python -m pytest -q -m "slow or not slow" tests/in_keras src/rectified/keras
+
 check: .venv/dev ## format, lint, types, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,7 +53,7 @@ bench: .venv-bench/done .venv-timm/done ## step times and memory against torch a
 	.venv-bench/bin/rectified bench --also .venv-timm/bin/python --out runs/bench
 
 clean: ## remove what the targets made, but not your runs
-	rm -rf .venv .venv-bench .venv-timm .venv-torch-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-timm .venv-torch-* .venv-jax .venv-tensorflow build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One environment; each stamp says which extra it holds. `dev` contains `study` and `docs`.
 $(BIN)/python:
