@@ -76,6 +76,14 @@ def test_a_learning_rate_that_is_set_counts():
     np.testing.assert_allclose(moved(optimizer, 1, g=(1, 1)), [0.75, -1.25], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["beta_1", "beta_2", "epsilon", "weight_decay"])
+def test_an_option_that_is_set_counts(name):
+    given = {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1, "weight_decay": 0.2}[name]
+    later = ours.Adam(0.1, warmup=UntunedLinear())
+    setattr(later, name, given)
+    np.testing.assert_allclose(moved(later, 5), moved(ours.Adam(0.1, warmup=UntunedLinear(), **{name: given}), 5))
+
+
 def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
     accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
     np.testing.assert_allclose(moved(accumulating, 1, g=(1, 1)), [1, -1])

@@ -1,6 +1,8 @@
 """Configurations, names and saved models: an optimizer, a schedule and a run continue from what Keras saved."""
 
+import copy
 import json
+import pickle
 
 import pytest
 
@@ -125,6 +127,20 @@ def test_a_state_of_the_adam_of_keras_continues_here(tmp_path):
     mine.load_weights(tmp_path / "run.weights.h5")
     assert int(mine.optimizer.iterations) == 8
     np.testing.assert_allclose(fit(mine, 3), fit(theirs, 3), rtol=1e-4)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("warmup", [Linear(9), Rectified("ema"), OwnWarmup()], ids=repr)
+def test_a_copy_of_a_schedule_is_the_same(warmup, copied):
+    schedule = ours.WarmupSchedule(warmup, 0.1, 0.99)
+    assert [float(copied(schedule)(i)) for i in range(8)] == [float(schedule(i)) for i in range(8)]
+
+
+def test_a_copy_of_a_model_continues_as_the_model():
+    network = model(ours.RAdam(0.01))
+    fit(network, 2)
+    copied = pickle.loads(pickle.dumps(network))
+    assert fit(copied, 2) == fit(network, 2)
 
 
 def test_a_cloned_model_gets_an_optimizer_of_its_own():

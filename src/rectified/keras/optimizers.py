@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from ..arrays.adam_step import Options, numbers, step
+from ..arrays.omega import Omega
 from ..theory.checks import check_beta2
 from ..theory.rectification_term import Variance
 from ..warmup import Constant, Rectified, Start, Warmup
@@ -77,8 +78,7 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.amsgrad, self.eps_hat = amsgrad, eps_hat
         self.warmup = warmup_from_config(warmup)
-        found: Warmup = self.warmup or Constant()
-        self._options = Options(found, omega_in_keras(found, beta_2), beta_1, beta_2, epsilon, eps_hat)
+        self._omega = self._omega_at(beta_2)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Create m and v of each variable: names, order and shapes are those of ``keras.optimizers.Adam``."""
@@ -99,9 +99,21 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
             return None
         if keras.backend.standardize_dtype(variable.dtype) not in _NARROW:
             return self.add_variable_from_reference(variable, name=name)
-        layout = getattr(variable, "_layout", None)
+        layout = getattr(variable, "_layout", None)  # where several devices share it; older versions have none
+        placed = {} if layout is None else {"layout": layout}
         full_name = f"{variable.path.replace('/', '_')}_{name}"
-        return self.add_variable(variable.shape, dtype="float32", layout=layout, name=full_name)
+        return self.add_variable(variable.shape, dtype="float32", name=full_name, **placed)
+
+    def _omega_at(self, beta_2: float) -> tuple[float, Omega]:
+        """A beta_2 and omega as a function of the count at it."""
+        return beta_2, omega_in_keras(self.warmup or Constant(), beta_2)
+
+    def _options(self, weight_decay: float) -> Options:
+        """The options as they are now: attributes may have been set since."""
+        if self._omega[0] != self.beta_2:
+            self._omega = self._omega_at(self.beta_2)
+        warmup: Warmup = self.warmup or Constant()
+        return Options(warmup, self._omega[1], self.beta_1, self.beta_2, self.epsilon, self.eps_hat, weight_decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Step one variable."""
@@ -109,7 +121,7 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         m, v = self._momentums[i], self._velocities[i]
         v_max = self._velocity_hats[i] if self.amsgrad else None
         decays = self.weight_decay is not None and self._use_weight_decay(variable)
-        options = self._options._replace(weight_decay=self.weight_decay if decays else 0.0)
+        options = self._options(self.weight_decay if decays else 0.0)
         n = numbers(KERAS, options, self.iterations + 1)
         if hasattr(gradient, "dense_shape"):  # an embedding's in tensorflow, which has some rows only
             gradient = ops.add(gradient, ops.zeros_like(variable))

@@ -80,6 +80,12 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: 
         t = count // (self.gradient_accumulation_steps or 1) + 1 + self._skipped
         return KERAS.floats(lr * self._omega(t))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in self.__dict__.items() if name != "_omega"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _omega=omega_in_keras(state["warmup"], state["beta_2"]))
+
     def get_config(self) -> dict[str, Any]:
         """The arguments as plain values, from which ``from_config`` makes the schedule."""
         lr = self.learning_rate
