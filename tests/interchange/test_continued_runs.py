@@ -15,6 +15,9 @@ import rectified.jax  # noqa: E402
 from rectified.interchange import AdamState  # noqa: E402
 from rectified.warmup import Linear, UntunedLinear  # noqa: E402
 
+if keras.backend.backend() != "torch":
+    pytest.skip("another backend of Keras was chosen", allow_module_level=True)
+
 CLOSE = 2e-6  # some units in the last place: the frameworks' own runs differ by as much
 
 

@@ -133,6 +133,42 @@ def test_from_torch_and_back_to_torch_no_bit_changes():
             assert torch.equal(other.state[p][name], x), name
 
 
+def test_the_layout_of_a_convolution_is_that_of_the_page():
+    """Two layers with a moment in each element's own place: a step in jax is the step in torch."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, (3, 2)), torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    x, y = torch.randn(8, 2, 3, 2), torch.randn(8, 4)
+    optimizer = rectified.Adam(model.parameters(), lr=0.01)
+
+    def step_in_torch():
+        optimizer.zero_grad()
+        ((model(x) - y) ** 2).mean().backward()
+        optimizer.step()
+
+    def in_jax(name, x):
+        return x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
+
+    for _ in range(5):
+        step_in_torch()
+    params = {name: jnp.asarray(in_jax(name, p.detach().numpy())) for name, p in model.named_parameters()}
+    tx = ours.adam(0.01)
+    opt_state = to_optax(from_torch(optimizer, model).mapped(in_jax), tx.init(params), params)
+
+    def loss_of(params):
+        image = jnp.asarray(x.numpy().transpose(0, 2, 3, 1))
+        form = ("NHWC", "HWIO", "NHWC")
+        hidden = jax.lax.conv_general_dilated(image, params["0.weight"], (1, 1), "VALID", dimension_numbers=form)
+        hidden = (hidden + params["0.bias"]).reshape(8, 3)
+        return ((hidden @ params["2.weight"] + params["2.bias"] - y.numpy()) ** 2).mean()
+
+    for _ in range(5):
+        step_in_torch()
+        updates, opt_state = tx.update(jax.grad(loss_of)(params), opt_state, params)
+        params = optax.apply_updates(params, updates)
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(params[name], in_jax(name, p.detach().numpy()), rtol=1e-5, atol=1e-6)
+
+
 def test_one_adam_of_a_part_has_the_names_of_the_whole():
     optimizer = optax.partition({"yes": ours.adamw(1e-2), "no": optax.set_to_zero()}, _labels)
     opt_state = optimizer.init(PARAMS)

@@ -74,7 +74,12 @@ class AdamState:
 
     @property
     def steps(self) -> int:
-        """The number of steps of the run: the largest count, 0 without parameters."""
+        """The number of steps of the run: the largest count, 0 without parameters.
+
+        >>> zero, one = np.zeros(1), np.ones(1)
+        >>> AdamState({"a": one, "b": zero}, {"a": one, "b": zero}, {"a": 30, "b": 0}).steps
+        30
+        """
         return max(self.counts.values(), default=0)
 
     def renamed(self, names: Mapping[str, str | None] | Callable[[str], str | None]) -> "AdamState":

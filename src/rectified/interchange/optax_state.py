@@ -173,7 +173,8 @@ def _leaves(opt_state: Any, params: Any) -> dict[str, _Leaf]:
     if not adams:
         raise ValueError(
             "there is no Adam state (optax.ScaleByAdamState) in this opt_state: pass what the init or update of an "
-            "optimizer with optax.scale_by_adam or rectified.jax.scale_by_adam returned"
+            "optimizer with optax.scale_by_adam or rectified.jax.scale_by_adam returned. A checkpoint that was "
+            "restored as dicts and lists has lost its types: restore it into the structure of optimizer.init(params)"
         )
     shapes = {}
     for path, p in jax.tree_util.tree_leaves_with_path(params):
