@@ -14,6 +14,7 @@ import torch  # noqa: E402
 from continued import equal  # noqa: E402
 
 import rectified  # noqa: E402
+import rectified.keras  # noqa: E402
 from rectified.interchange import AdamState, from_keras, from_torch, to_keras, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="another backend was chosen")
@@ -51,6 +52,8 @@ KINDS = {
     "AdamW": (keras.optimizers.AdamW, {"weight_decay": 0.1}),
     "Adam, amsgrad": (keras.optimizers.Adam, {"amsgrad": True}),
     "AdamW, amsgrad": (keras.optimizers.AdamW, {"amsgrad": True}),
+    "rectified's AdamW, amsgrad": (rectified.keras.AdamW, {"weight_decay": 0.1, "amsgrad": True}),
+    "rectified's RAdam": (rectified.keras.RAdam, {}),
     "accumulating": (keras.optimizers.Adam, {"gradient_accumulation_steps": 3}),
     "a schedule": (lambda lr, **options: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(lr, 30)), {}),
     "scaled": (lambda lr: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(lr), initial_scale=1.0), {}),
@@ -101,9 +104,10 @@ def test_an_accumulation_that_is_not_finished_is_refused_and_starts_again():
     assert not any(x.value.any() for x in optimizer._accumulated_gradients)
 
 
-def test_16_bits():
+@pytest.mark.parametrize("kind", [keras.optimizers.Adam, rectified.keras.Adam])
+def test_16_bits(kind):
     there = variables("bfloat16")
-    optimizer = keras.optimizers.Adam(0.01)
+    optimizer = kind(0.01)
     optimizer.build(there)
     train(optimizer, there, 3)
     state = from_keras(optimizer)
@@ -111,7 +115,7 @@ def test_16_bits():
     train(optimizer, there, 1)
     to_keras(state, optimizer)
     assert equal(from_keras(optimizer), state)
-    assert optimizer._momentums[0].dtype == "bfloat16"
+    assert optimizer._momentums[0].dtype == ("bfloat16" if kind is keras.optimizers.Adam else "float32")
 
 
 def test_a_state_is_a_copy():

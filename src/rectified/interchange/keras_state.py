@@ -30,8 +30,6 @@ def from_keras(optimizer: Any) -> AdamState:
         TypeError: the optimizer is of another kind.
         ValueError: it is not built, two variables have the same path, or a gradient accumulation is not finished.
 
-    >>> import os
-    >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")  # before keras is imported
     >>> import keras
     >>> w = keras.Variable([1.0, 2.0], name="w")
     >>> optimizer = keras.optimizers.Adam(0.1)
@@ -62,7 +60,7 @@ def to_keras(state: AdamState, optimizer: Any) -> None:
     """Assign a state to an Adam or AdamW of Keras 3, or to an optimizer of ``rectified.keras``.
 
     Its moments and its count are replaced, so that a learning rate schedule continues, too. A gradient accumulation
-    starts again. Moments get the dtype of the variables.
+    starts again. Moments keep the dtype that the optimizer gives them.
 
     These options must agree with the run that the state is from, and nothing checks them: the learning rate and its
     schedule, beta_1, beta_2, epsilon, weight decay, warmup. Keras' Adam adds epsilon before the bias correction,
@@ -77,8 +75,6 @@ def to_keras(state: AdamState, optimizer: Any) -> None:
         ValueError: the names or shapes do not fit, the counts differ, amsgrad is on in one of the two only, or as
             :func:`from_keras`. The optimizer is unchanged then.
 
-    >>> import os
-    >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")  # before keras is imported
     >>> import keras, numpy as np
     >>> w = keras.Variable([1.0, 2.0], name="w")
     >>> optimizer = keras.optimizers.Adam(0.1)
