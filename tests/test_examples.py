@@ -83,6 +83,15 @@ def test_keras_learns_and_a_loaded_model_continues(monkeypatch, capsys):
     assert "the same losses" in out
 
 
+def test_a_run_of_torch_ends_in_jax_where_torch_does(monkeypatch, capsys):
+    pytest.importorskip("optax", reason="pip install 'rectified[jax]'")
+    names = examples.run("continue_in_jax.py", monkeypatch)
+    assert names["difference"] < 1e-5
+    (_, here), (_, there) = numbers(r"(\d+)\D*loss ([\d.]+)", capsys.readouterr().out)
+    assert here == there < 0.3
+    assert int(names["opt_state"][0].count) == names["STEPS"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP2 of this torch does not run on a CPU")
 def test_two_processes_train_one_sharded_model():

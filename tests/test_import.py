@@ -24,6 +24,7 @@ LAYERS = {
     "arrays": {"theory", "warmup", "arrays"},
     "jax": {"theory", "warmup", "arrays", "jax"},
     "keras": {"theory", "warmup", "optim", "arrays", "keras"},
+    "interchange": {"theory", "warmup", "optim", "messages", "files", "interchange"},
     "trainers": {"theory", "warmup", "optim", "probe", "trainers"},
     "messages": set(),
     "files": {"messages", "files"},
@@ -167,6 +168,25 @@ print(json.dumps(sorted(sys.modules)))
     new = fresh(f"exec({code!r})")
     assert {"keras", "rectified.keras"} <= set(new)
     assert "torch" not in new
+
+
+@pytest.mark.parametrize(
+    ("names", "without"),
+    [
+        ("", ("torch", "jax", "keras", "numpy")),
+        ("AdamState", ("torch", "jax", "keras")),
+        ("from_torch, to_torch", ("jax", "keras")),
+        ("from_optax, to_optax", ("torch", "keras")),
+        ("from_keras, to_keras", ("torch", "jax", "keras")),
+    ],
+)
+def test_a_converter_imports_its_own_framework_only(names, without):
+    if "optax" in names:
+        pytest.importorskip("optax")
+    line = f"from rectified.interchange import {names}" if names else "import rectified.interchange"
+    new = fresh(f"import json; {line}; print(json.dumps(sorted(sys.modules)))")
+    assert "rectified.interchange" in new
+    assert not {*without} & set(new)
 
 
 def test_a_bare_import_has_every_name():

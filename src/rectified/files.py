@@ -6,7 +6,8 @@ import re
 import secrets
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,12 +52,23 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
         path: the file; a link in its place is replaced, not followed.
         content: text, which is encoded as UTF-8, or bytes.
     """
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to be written atomically, as :func:`write` does, in parts: an error inside leaves the old file.
+
+    Args:
+        path: the file; a link in its place is replaced, not followed.
+    """
     name = os.fsencode(path.name)[:100].decode(errors="ignore")  # of 255 bytes that a name may have
     temporary = path.with_name(f".{name}.{secrets.token_hex(8)}.rectified-{os.getpid()}")
     try:
         # Exclusive: in a shared folder, somebody else may have put a link under a name that can be guessed.
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
