@@ -7,7 +7,7 @@ pytest.importorskip("optax")
 
 from twins import PAIRS, jax_path  # noqa: E402
 
-from trajectories import distance, gradients, start, torch_path  # noqa: E402
+from torch_paths import distance, gradients, start, torch_path  # noqa: E402
 
 # Measured worst: 5.8e-7 of the way, and 6.5e-6 with weight decay, whose factor 1 - lr lambda torch rounds once for all
 # steps; in float64 1.2e-13, where torch's 1 - beta2^t cancels at beta2 = 0.99999, else 3.4e-15.

@@ -6,7 +6,7 @@ keras = pytest.importorskip("keras")
 
 import rectified.keras.optimizers  # noqa: E402
 from keras_twins import BACKEND, PAIRS, keras_path  # noqa: E402
-from trajectories import distance, gradients, start, torch_path  # noqa: E402
+from torch_paths import distance, gradients, start, torch_path  # noqa: E402
 
 # Of the way. Where nothing is compiled the op is the same as in torch. Elsewhere the worst measured is 9e-7, and 7e-6
 # with weight decay, whose factor 1 - lr lambda torch rounds once for all steps.
