@@ -34,6 +34,7 @@ def test_compiled_steps_are_those_of_torch(name):
     assert_same_path(name, "float32")
 
 
+@pytest.mark.slow
 def test_compiled_steps_are_those_of_torch_under_x64():
     assert_same_path("adamw-2k", "float64")
 

@@ -260,6 +260,7 @@ def test_an_ensemble_steps_under_vmap():
         assert_equal(jax.tree.map(lambda x, i=i: x[i], together), alone, 1e-5)
 
 
+@pytest.mark.slow
 def test_two_devices_step_under_pmap_and_shards_stay_where_they_are():
     devices = jax.devices()
     if len(devices) < 2:

@@ -86,6 +86,7 @@ ROSTER = {
     },
 }
 PAIRS = [(method, a, b) for method, frameworks in ROSTER.items() for a in frameworks for b in frameworks if a != b]
+QUICK = "adamw+linear"  # the method that the default tests change frameworks with
 
 
 @cache
@@ -100,7 +101,10 @@ def half(method, framework):
     return run.state(), run.weights()
 
 
-@pytest.mark.parametrize(("method", "first", "then"), PAIRS)
+@pytest.mark.parametrize(
+    ("method", "first", "then"),
+    [pytest.param(*pair, marks=() if pair[0] == QUICK else pytest.mark.slow) for pair in PAIRS],
+)
 def test_a_run_ends_where_the_uninterrupted_one_does(tmp_path, method, first, then):
     state, weights = half(method, first)
     state.save(tmp_path / "adam.npz")

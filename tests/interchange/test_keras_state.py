@@ -204,6 +204,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_file_from_torch_continues_in_keras_on_jax_and_back(tmp_path):
     pytest.importorskip("jax")
     model = torch.nn.Linear(3, 2)
