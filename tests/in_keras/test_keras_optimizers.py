@@ -16,7 +16,7 @@ from rectified.warmup import Constant, GuardedLinear, Linear, Rectified, SecondM
 
 def moved(optimizer, steps, theta=(1.0, -1.0), g=(0.5, 2.0)):
     """A variable after steps with the same gradient."""
-    variable = keras.Variable(np.array(theta, "float32"))
+    variable = keras.Variable(np.array(theta, "float32"), dtype="float32")
     step = stepper(optimizer, [variable])
     for _ in range(steps):
         step([gradient(*g)])
@@ -90,6 +90,56 @@ def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
     accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
     plain = ours.Adam(0.1, warmup=Linear(4))
     np.testing.assert_allclose(moved(accumulating, 6, g=(1, 1)), moved(plain, 3, g=(1, 1)), rtol=1e-6)
+
+
+class Long:
+    """A user's warmup of this many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def omega(self, t, beta2):
+        return min(1.0, t / self.steps)
+
+
+@pytest.mark.parametrize("t", [65_000, 80_000, 99_999, 200_000])
+def test_a_long_warmup_of_a_user_does_not_end_early(t):
+    optimizer = ours.Adam(0.1, warmup=Long(100_000))
+    variable = keras.Variable(np.zeros(1, "float32"))
+    step = stepper(optimizer, [variable])
+    optimizer.iterations.assign(t - 1)
+    step([gradient(1)])
+    plain = ours.Adam(0.1)
+    other = keras.Variable(np.zeros(1, "float32"))
+    step = stepper(plain, [other])
+    plain.iterations.assign(t - 1)
+    step([gradient(1)])
+    np.testing.assert_allclose(values(variable) / values(other), min(1, t / 100_000), rtol=1e-5)
+
+
+@pytest.fixture
+def floatx():
+    before = keras.config.floatx()
+    yield keras.config.set_floatx
+    keras.config.set_floatx(before)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_with_a_floatx_of_16_bits_the_numbers_of_a_step_have_32(name, floatx):
+    expected = moved(ours.RAdam(0.0625), 300)  # a learning rate that 16 bits hold
+    later = moved_from(70_000)
+    floatx(name)
+    np.testing.assert_allclose(moved(ours.RAdam(0.0625), 300), expected, rtol=1e-5)
+    np.testing.assert_allclose(moved_from(70_000), later, rtol=1e-5)
+
+
+def moved_from(count):
+    optimizer = ours.RAdam(0.0625, beta_2=0.9999)
+    variable = keras.Variable(np.zeros(2, "float32"), dtype="float32")
+    step = stepper(optimizer, [variable])
+    optimizer.iterations.assign(count)
+    step([gradient(1, -1)])
+    return values(variable)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -73,6 +73,13 @@ def test_it_multiplies_another_schedule():
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("warmup", WARMUPS, ids=repr)
+def test_a_step_may_be_a_float(warmup):
+    schedule = WarmupSchedule(warmup, 0.1)
+    for step in (3.0, np.float32(3), ops.convert_to_tensor(3.0)):
+        assert float(schedule(step)) == pytest.approx(float(schedule(3)), rel=1e-6)
+
+
 def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
     variable = keras.Variable(np.ones(2, "float32"))
     schedule = WarmupSchedule(Linear(4), 0.1, gradient_accumulation_steps=3)

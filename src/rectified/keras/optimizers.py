@@ -101,7 +101,8 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
             return self.add_variable_from_reference(variable, name=name)
         layout = getattr(variable, "_layout", None)  # where several devices share it; older versions have none
         placed = {} if layout is None else {"layout": layout}
-        full_name = f"{variable.path.replace('/', '_')}_{name}"
+        path = getattr(variable, "path", variable.name)  # tf.Variable has none
+        full_name = f"{path.replace('/', '_').replace(':', '_')}_{name}"
         return self.add_variable(variable.shape, dtype="float32", name=full_name, **placed)
 
     def _omega_at(self, beta_2: float) -> tuple[float, Omega]:
@@ -122,7 +123,8 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         v_max = self._velocity_hats[i] if self.amsgrad else None
         decays = self.weight_decay is not None and self._use_weight_decay(variable)
         options = self._options(self.weight_decay if decays else 0.0)
-        n = numbers(KERAS, options, self.iterations + 1)
+        count = ops.cast(self.iterations, self._iterations.dtype)  # with a floatx of 16 bits it may be a float
+        n = numbers(KERAS, options, count + 1)
         if hasattr(gradient, "dense_shape"):  # an embedding's in tensorflow, which has some rows only
             gradient = ops.add(gradient, ops.zeros_like(variable))
         theta = ops.cast(variable, m.dtype)
