@@ -12,6 +12,7 @@ from keras import ops  # noqa: E402
 import rectified.keras as ours  # noqa: E402
 from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 from rectified.warmup import Constant, GuardedLinear, Linear, Rectified, SecondMomentOnly, UntunedLinear  # noqa: E402
+from roster import OwnWarmup  # noqa: E402
 
 
 def moved(optimizer, steps, theta=(1.0, -1.0), g=(0.5, 2.0)):
@@ -76,6 +77,13 @@ def test_a_learning_rate_that_is_set_counts():
     np.testing.assert_allclose(moved(optimizer, 1, g=(1, 1)), [0.75, -1.25], rtol=1e-5)
 
 
+@pytest.mark.parametrize("number", [np.float32(0.25), np.array(0.25), np.float64(0.25)], ids=repr)
+def test_a_learning_rate_may_be_a_number_of_any_type(number):
+    optimizer = ours.Adam(number)
+    np.testing.assert_allclose(moved(optimizer, 1, g=(1, 1)), [0.75, -1.25], rtol=1e-5)
+    assert optimizer.get_config()["learning_rate"] == 0.25
+
+
 @pytest.mark.parametrize("name", ["beta_1", "beta_2", "epsilon", "weight_decay"])
 def test_an_option_that_is_set_counts(name):
     given = {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1, "weight_decay": 0.2}[name]
@@ -84,12 +92,25 @@ def test_an_option_that_is_set_counts(name):
     np.testing.assert_allclose(moved(later, 5), moved(ours.Adam(0.1, warmup=UntunedLinear(), **{name: given}), 5))
 
 
-def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
-    accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
-    np.testing.assert_allclose(moved(accumulating, 1, g=(1, 1)), [1, -1])
-    accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
-    plain = ours.Adam(0.1, warmup=Linear(4))
-    np.testing.assert_allclose(moved(accumulating, 6, g=(1, 1)), moved(plain, 3, g=(1, 1)), rtol=1e-6)
+@pytest.mark.parametrize("given", [Linear(100), OwnWarmup(), None], ids=repr)
+def test_a_warmup_that_is_set_counts(given):
+    later = ours.Adam(0.1, warmup=Linear(2))
+    later.warmup = given
+    np.testing.assert_array_equal(moved(later, 5), moved(ours.Adam(0.1, warmup=given), 5))
+
+
+def test_a_warmup_that_is_set_is_checked():
+    for given, words in (("linear", "warmup is 'linear'"), (GuardedLinear(10), "observes slopes of a run")):
+        optimizer = ours.Adam(0.1, warmup=Linear(2))
+        optimizer.warmup = given
+        with pytest.raises(TypeError, match=words):
+            moved(optimizer, 1)
+    optimizer = ours.RAdam(0.1)
+    optimizer.warmup = Linear(2)
+    with pytest.raises(TypeError, match=r"it must be Rectified\. Use Adam for any other"):
+        moved(optimizer, 1)
+    optimizer.warmup = Rectified(start="hold")
+    assert optimizer.get_config()["start"] == "hold"
 
 
 class Long:
@@ -140,6 +161,14 @@ def moved_from(count):
     optimizer.iterations.assign(count)
     step([gradient(1, -1)])
     return values(variable)
+
+
+def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
+    accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
+    np.testing.assert_allclose(moved(accumulating, 1, g=(1, 1)), [1, -1])
+    accumulating = ours.Adam(0.1, warmup=Linear(4), gradient_accumulation_steps=2)
+    plain = ours.Adam(0.1, warmup=Linear(4))
+    np.testing.assert_allclose(moved(accumulating, 6, g=(1, 1)), moved(plain, 3, g=(1, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -231,11 +260,16 @@ def test_under_torch_compile_it_takes_the_same_steps():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"learning_rate": -1.0}, ValueError, "learning_rate is -1.0; it must be 0 or more"),
-        ({"beta_1": 1.0}, ValueError, r"beta_1 is 1.0; it must be at least 0 and less than 1"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate is -1.0; it must be a number, 0 or more, a schedule"),
+        ({"learning_rate": "0.1"}, ValueError, "learning_rate is '0.1'; it must be a number"),
+        ({"learning_rate": keras.Variable(0.1)}, ValueError, "learning_rate is <Variable .* it must be a number"),
+        ({"beta_1": 1.0}, ValueError, r"beta_1 is 1.0; it must be a number in \[0, 1\)"),
+        ({"beta_1": None}, ValueError, r"beta_1 is None; it must be a number in \[0, 1\)"),
         ({"beta_2": 1.5}, ValueError, "beta2 is 1.5"),
-        ({"epsilon": -1e-8}, ValueError, "epsilon is -1e-08; it must be 0 or more"),
-        ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1; it must be 0 or more, or None"),
+        ({"epsilon": -1e-8}, ValueError, "epsilon is -1e-08; it must be a number, 0 or more"),
+        ({"epsilon": None}, ValueError, "epsilon is None; it must be a number"),
+        ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1; it must be a number, 0 or more, or None"),
+        ({"weight_decay": math.nan}, ValueError, "weight_decay is nan; it must be a number"),
         ({"warmup": "linear"}, TypeError, "warmup is 'linear'"),
         ({"warmup": GuardedLinear(10)}, TypeError, "observes slopes of a run"),
         ({"warmup": Rectified(), "beta_2": 0.5}, ValueError, "never exceeds the threshold"),
@@ -245,3 +279,10 @@ def test_under_torch_compile_it_takes_the_same_steps():
 def test_what_cannot_work_is_refused_at_once(options, error, words):
     with pytest.raises(error, match=words):
         ours.Adam(**options)
+
+
+def test_options_that_radam_has_not_are_named_with_the_way_out():
+    with pytest.raises(TypeError, match=r"RAdam has no amsgrad: its warmup is Rectified. Use Adam"):
+        ours.RAdam(amsgrad=True)
+    with pytest.raises(TypeError, match="RAdam has no warmup"):
+        ours.RAdam(warmup=Linear(3))
