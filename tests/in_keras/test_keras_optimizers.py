@@ -240,6 +240,16 @@ def test_a_variable_without_a_gradient_rests():
     np.testing.assert_array_equal(values(variables[1]), 1)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends have no variables besides Keras's")
+def test_a_narrow_variable_of_tensorflow_learns():
+    import tensorflow as tf
+
+    variable = tf.Variable(np.ones(2), dtype=tf.bfloat16)
+    optimizer = ours.Adam(0.1)
+    optimizer.apply([tf.ones(2, tf.bfloat16)], [variable])
+    np.testing.assert_allclose(variable.numpy().astype("float32"), 0.9, rtol=1e-2)
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="the other backends always compile")
 @pytest.mark.slow
 def test_under_torch_compile_it_takes_the_same_steps():
