@@ -12,11 +12,12 @@ from keras import ops  # noqa: E402
 import rectified.keras as ours  # noqa: E402
 from keras_twins import BACKEND, gradient, stepper, values  # noqa: E402
 from rectified.warmup import Constant, GuardedLinear, Linear, Rectified, SecondMomentOnly, UntunedLinear  # noqa: E402
+from roster import OwnWarmup  # noqa: E402
 
 
 def moved(optimizer, steps, theta=(1.0, -1.0), g=(0.5, 2.0)):
     """A variable after steps with the same gradient."""
-    variable = keras.Variable(np.array(theta, "float32"))
+    variable = keras.Variable(np.array(theta, "float32"), dtype="float32")
     step = stepper(optimizer, [variable])
     for _ in range(steps):
         step([gradient(*g)])
@@ -76,12 +77,90 @@ def test_a_learning_rate_that_is_set_counts():
     np.testing.assert_allclose(moved(optimizer, 1, g=(1, 1)), [0.75, -1.25], rtol=1e-5)
 
 
+@pytest.mark.parametrize("number", [np.float32(0.25), np.array(0.25), np.float64(0.25)], ids=repr)
+def test_a_learning_rate_may_be_a_number_of_any_type(number):
+    optimizer = ours.Adam(number)
+    np.testing.assert_allclose(moved(optimizer, 1, g=(1, 1)), [0.75, -1.25], rtol=1e-5)
+    assert optimizer.get_config()["learning_rate"] == 0.25
+
+
 @pytest.mark.parametrize("name", ["beta_1", "beta_2", "epsilon", "weight_decay"])
 def test_an_option_that_is_set_counts(name):
     given = {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1, "weight_decay": 0.2}[name]
     later = ours.Adam(0.1, warmup=UntunedLinear())
     setattr(later, name, given)
     np.testing.assert_allclose(moved(later, 5), moved(ours.Adam(0.1, warmup=UntunedLinear(), **{name: given}), 5))
+
+
+@pytest.mark.parametrize("given", [Linear(100), OwnWarmup(), None], ids=repr)
+def test_a_warmup_that_is_set_counts(given):
+    later = ours.Adam(0.1, warmup=Linear(2))
+    later.warmup = given
+    np.testing.assert_array_equal(moved(later, 5), moved(ours.Adam(0.1, warmup=given), 5))
+
+
+def test_a_warmup_that_is_set_is_checked():
+    for given, words in (("linear", "warmup is 'linear'"), (GuardedLinear(10), "observes slopes of a run")):
+        optimizer = ours.Adam(0.1, warmup=Linear(2))
+        optimizer.warmup = given
+        with pytest.raises(TypeError, match=words):
+            moved(optimizer, 1)
+    optimizer = ours.RAdam(0.1)
+    optimizer.warmup = Linear(2)
+    with pytest.raises(TypeError, match=r"it must be Rectified\. Use Adam for any other"):
+        moved(optimizer, 1)
+    optimizer.warmup = Rectified(start="hold")
+    assert optimizer.get_config()["start"] == "hold"
+
+
+class Long:
+    """A user's warmup of this many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def omega(self, t, beta2):
+        return min(1.0, t / self.steps)
+
+
+@pytest.mark.parametrize("t", [65_000, 80_000, 99_999, 200_000])
+def test_a_long_warmup_of_a_user_does_not_end_early(t):
+    optimizer = ours.Adam(0.1, warmup=Long(100_000))
+    variable = keras.Variable(np.zeros(1, "float32"))
+    step = stepper(optimizer, [variable])
+    optimizer.iterations.assign(t - 1)
+    step([gradient(1)])
+    plain = ours.Adam(0.1)
+    other = keras.Variable(np.zeros(1, "float32"))
+    step = stepper(plain, [other])
+    plain.iterations.assign(t - 1)
+    step([gradient(1)])
+    np.testing.assert_allclose(values(variable) / values(other), min(1, t / 100_000), rtol=1e-5)
+
+
+@pytest.fixture
+def floatx():
+    before = keras.config.floatx()
+    yield keras.config.set_floatx
+    keras.config.set_floatx(before)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_with_a_floatx_of_16_bits_the_numbers_of_a_step_have_32(name, floatx):
+    expected = moved(ours.RAdam(0.0625), 300)  # a learning rate that 16 bits hold
+    later = moved_from(70_000)
+    floatx(name)
+    np.testing.assert_allclose(moved(ours.RAdam(0.0625), 300), expected, rtol=1e-5)
+    np.testing.assert_allclose(moved_from(70_000), later, rtol=1e-5)
+
+
+def moved_from(count):
+    optimizer = ours.RAdam(0.0625, beta_2=0.9999)
+    variable = keras.Variable(np.zeros(2, "float32"), dtype="float32")
+    step = stepper(optimizer, [variable])
+    optimizer.iterations.assign(count)
+    step([gradient(1, -1)])
+    return values(variable)
 
 
 def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
@@ -161,6 +240,16 @@ def test_a_variable_without_a_gradient_rests():
     np.testing.assert_array_equal(values(variables[1]), 1)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends have no variables besides Keras's")
+def test_a_narrow_variable_of_tensorflow_learns():
+    import tensorflow as tf
+
+    variable = tf.Variable(np.ones(2), dtype=tf.bfloat16)
+    optimizer = ours.Adam(0.1)
+    optimizer.apply([tf.ones(2, tf.bfloat16)], [variable])
+    np.testing.assert_allclose(variable.numpy().astype("float32"), 0.9, rtol=1e-2)
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="the other backends always compile")
 @pytest.mark.slow
 def test_under_torch_compile_it_takes_the_same_steps():
@@ -181,11 +270,16 @@ def test_under_torch_compile_it_takes_the_same_steps():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"learning_rate": -1.0}, ValueError, "learning_rate is -1.0; it must be 0 or more"),
-        ({"beta_1": 1.0}, ValueError, r"beta_1 is 1.0; it must be at least 0 and less than 1"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate is -1.0; it must be a number, 0 or more, a schedule"),
+        ({"learning_rate": "0.1"}, ValueError, "learning_rate is '0.1'; it must be a number"),
+        ({"learning_rate": keras.Variable(0.1)}, ValueError, "learning_rate is <Variable .* it must be a number"),
+        ({"beta_1": 1.0}, ValueError, r"beta_1 is 1.0; it must be a number in \[0, 1\)"),
+        ({"beta_1": None}, ValueError, r"beta_1 is None; it must be a number in \[0, 1\)"),
         ({"beta_2": 1.5}, ValueError, "beta2 is 1.5"),
-        ({"epsilon": -1e-8}, ValueError, "epsilon is -1e-08; it must be 0 or more"),
-        ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1; it must be 0 or more, or None"),
+        ({"epsilon": -1e-8}, ValueError, "epsilon is -1e-08; it must be a number, 0 or more"),
+        ({"epsilon": None}, ValueError, "epsilon is None; it must be a number"),
+        ({"weight_decay": -0.1}, ValueError, "weight_decay is -0.1; it must be a number, 0 or more, or None"),
+        ({"weight_decay": math.nan}, ValueError, "weight_decay is nan; it must be a number"),
         ({"warmup": "linear"}, TypeError, "warmup is 'linear'"),
         ({"warmup": GuardedLinear(10)}, TypeError, "observes slopes of a run"),
         ({"warmup": Rectified(), "beta_2": 0.5}, ValueError, "never exceeds the threshold"),
@@ -195,3 +289,10 @@ def test_under_torch_compile_it_takes_the_same_steps():
 def test_what_cannot_work_is_refused_at_once(options, error, words):
     with pytest.raises(error, match=words):
         ours.Adam(**options)
+
+
+def test_options_that_radam_has_not_are_named_with_the_way_out():
+    with pytest.raises(TypeError, match=r"RAdam has no amsgrad: its warmup is Rectified. Use Adam"):
+        ours.RAdam(amsgrad=True)
+    with pytest.raises(TypeError, match="RAdam has no warmup"):
+        ours.RAdam(warmup=Linear(3))

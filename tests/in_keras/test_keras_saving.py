@@ -37,6 +37,34 @@ class Saved(Warmup):
         return f"Saved({self.steps})"
 
 
+@keras.saving.register_keras_serializable("tests")
+class SavedObject:
+    """One that Keras can save, and that is no Warmup."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def omega(self, t, beta2):
+        return min(1.0, t / self.steps)
+
+    def get_config(self):
+        return {"steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class OtherRAdam(keras.optimizers.Optimizer):
+    """A user's optimizer whose class has the name of one here."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(variable, variable - learning_rate * gradient)
+
+
+OtherRAdam.__name__ = "RAdam"
+
+
 def data(n=256):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, 3)).astype("float32")
@@ -74,7 +102,7 @@ def test_a_configuration_has_an_argument_of_the_constructor_for_each_key(name):
     assert type(optimizer)(**optimizer.get_config()).get_config() == optimizer.get_config()
 
 
-@pytest.mark.parametrize("name", ["RAdam", "radam", "rectified>RAdam", "rectified>Adam", "rectified>AdamW"])
+@pytest.mark.parametrize("name", ["radam", "rectified>RAdam", "rectified>Adam", "rectified>AdamW"])
 def test_compile_finds_it_by_name(name):
     network = model(name)
     assert type(network.optimizer) is getattr(ours, {"radam": "RAdam"}.get(name, name.split(">")[-1]))
@@ -84,6 +112,13 @@ def test_compile_finds_it_by_name(name):
 def test_the_names_of_keras_stay_its_own():
     for name in ("adam", "Adam", "adamw", "AdamW"):
         assert type(keras.optimizers.get(name)).__module__.startswith("keras.")
+
+
+def test_a_class_of_a_user_with_the_name_of_one_here_is_loaded(tmp_path):
+    network = model(OtherRAdam(0.1))
+    network.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={"RAdam": OtherRAdam})
+    assert type(loaded.optimizer) is OtherRAdam
 
 
 SCHEDULES = [
@@ -102,9 +137,10 @@ SCHEDULES = [
         lambda lr: ours.Adam(lr, warmup=Rectified("exact", start="hold"), amsgrad=True),
         lambda lr: ours.Adam(lr, warmup=SecondMomentOnly(3)),
         lambda lr: ours.Adam(lr, warmup=Saved(9)),
+        lambda lr: ours.Adam(lr, warmup=SavedObject(9)),
         lambda lr: keras.optimizers.Lion(ours.WarmupSchedule(Rectified(), 0.001)),
     ],
-    ids=["radam", "adamw", "amsgrad", "second-moment-only", "own", "schedule"],
+    ids=["radam", "adamw", "amsgrad", "second-moment-only", "own", "object", "schedule"],
 )
 def test_a_loaded_model_continues_as_if_it_had_not_stopped(make, lr, tmp_path):
     network = model(make(lr))

@@ -73,6 +73,13 @@ def test_it_multiplies_another_schedule():
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("warmup", WARMUPS, ids=repr)
+def test_a_step_may_be_a_float(warmup):
+    schedule = WarmupSchedule(warmup, 0.1)
+    for step in (3.0, np.float32(3), ops.convert_to_tensor(3.0)):
+        assert float(schedule(step)) == pytest.approx(float(schedule(3)), rel=1e-6)
+
+
 def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
     variable = keras.Variable(np.ones(2, "float32"))
     schedule = WarmupSchedule(Linear(4), 0.1, gradient_accumulation_steps=3)
@@ -95,11 +102,19 @@ def test_on_torch_a_compiled_step_gets_the_same(monkeypatch):
     [
         (("linear",), {}, TypeError, "warmup is 'linear'"),
         ((GuardedLinear(3),), {}, TypeError, "observes slopes of a run"),
-        ((Linear(3), -0.1), {}, ValueError, "learning_rate is -0.1; it must be 0 or more"),
+        ((Linear(3), -0.1), {}, ValueError, "learning_rate is -0.1; it must be a number, 0 or more, or a schedule"),
+        ((Linear(3), "0.1"), {}, ValueError, "learning_rate is '0.1'; it must be a number"),
+        ((Linear(3), 0.1, "0.9"), {}, ValueError, "beta2 is '0.9'"),
         ((Linear(3), 0.1, 1.0), {}, ValueError, "beta2 is 1.0"),
         ((Rectified(), 0.1, 0.5), {}, ValueError, "never exceeds the threshold"),
         ((Linear(3),), {"on_zero": "wait"}, ValueError, "on_zero is 'wait'; it must be 'hold' or 'skip'"),
-        ((Linear(3),), {"gradient_accumulation_steps": 0}, ValueError, "gradient_accumulation_steps is 0"),
+        (
+            (Linear(3),),
+            {"gradient_accumulation_steps": 0},
+            ValueError,
+            "gradient_accumulation_steps is 0; it must be a whole number",
+        ),
+        ((Linear(3),), {"gradient_accumulation_steps": 2.5}, ValueError, "gradient_accumulation_steps is 2.5"),
     ],
     ids=str,
 )

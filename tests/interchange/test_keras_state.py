@@ -169,6 +169,11 @@ def test_another_method_is_refused(make):
         from_keras(optimizer)
 
 
+def test_a_schedule_is_refused_as_another_method():
+    with pytest.raises(TypeError, match="WarmupSchedule is not an Adam or AdamW"):
+        from_keras(rectified.keras.WarmupSchedule(rectified.warmup.Linear(3)))
+
+
 def test_an_optimizer_without_variables_is_refused_with_the_way_out():
     for refused in (from_keras, lambda optimizer: to_keras(AdamState({}, {}, {}), optimizer)):
         with pytest.raises(ValueError, match=r"is not built.*optimizer\.build\(model\.trainable_variables\)"):

@@ -8,7 +8,7 @@ class Arrays(NamedTuple):
     """The functions of an array library, with the meanings that they have in numpy.
 
     Attributes:
-        floats: converts to an array of the library's default float dtype.
+        floats: converts to an array of the library's default float dtype, or of float32 if that has 16 bits.
         cast: converts to an array of this dtype.
         lookup: the elements of a numpy array of floats at these places, which are clipped into it.
     """

@@ -2,7 +2,7 @@
 
     theta <- theta - lr * omega(t; beta2) * m_hat / (sqrt(v_hat) + eps)
 
-The warmups are those of :mod:`rectified.warmup`. After this import ``compile(optimizer="RAdam")`` finds
+The warmups are those of :mod:`rectified.warmup`. After this import ``compile(optimizer="radam")`` finds
 :class:`RAdam`, and a saved model that was compiled with one of these optimizers loads.
 
 >>> import keras

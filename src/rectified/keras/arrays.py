@@ -6,16 +6,29 @@ import keras
 from keras import ops
 
 from ..arrays.library import Arrays
-from ..arrays.omega import Omega, omega_on
+from ..arrays.omega import STEPS, Omega, omega_on
+from ..theory.checks import check_beta2
+from ..warmup import Warmup
 from ..warmup.interface import as_warmup
+from ..warmup.plain import KINDS
+
+# The longest table of a user's warmup: 4 MiB.
+_LONGEST = 2**20
 
 
 def _lookup(table: Any, i: Any) -> Any:
-    return ops.take(ops.convert_to_tensor(table, keras.config.floatx()), ops.clip(i, 0, len(table) - 1))
+    # Counts may be floats: a user's, or Keras's own with a floatx of 16 bits.
+    places = ops.cast(ops.clip(i, 0, len(table) - 1), "int32")
+    return ops.take(ops.convert_to_tensor(table, _float_dtype()), places)
+
+
+def _float_dtype() -> str:
+    """The dtype of a step's numbers: floatx, or float32 if that is shorter, which counts above 256 would not fit."""
+    return "float64" if keras.config.floatx() == "float64" else "float32"
 
 
 KERAS = Arrays(
-    floats=lambda x: ops.cast(x, keras.config.floatx()),
+    floats=lambda x: ops.cast(x, _float_dtype()),
     cast=ops.cast,
     lookup=_lookup,
     where=ops.where,
@@ -33,9 +46,21 @@ def omega_in_keras(warmup: Any, beta2: float) -> Omega:
     Raises:
         TypeError, ValueError: as :func:`rectified.arrays.omega.omega_on`.
     """
-    on_device = omega_on(KERAS, warmup, beta2)
     on_host = as_warmup(warmup)
+    check_beta2(beta2)
+    beta2 = float(beta2)
+    on_device = omega_on(KERAS, on_host, beta2, _table_length(on_host, beta2))
     return lambda t: on_host.omega(int(t), beta2) if is_eager_torch() and is_one(t) else on_device(t)
+
+
+def _table_length(warmup: Warmup, beta2: float) -> int:
+    """The steps after which omega of a user's warmup has settled: at least 65,536, and at most 1,048,576."""
+    steps = STEPS
+    if warmup.observes or type(warmup) in KINDS:
+        return steps
+    while steps < _LONGEST and abs(warmup.omega(2 * steps, beta2) - warmup.omega(steps, beta2)) > 1e-6:
+        steps *= 2
+    return steps
 
 
 def is_eager_torch() -> bool:

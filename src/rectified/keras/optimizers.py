@@ -11,7 +11,9 @@ from ..arrays.omega import Omega
 from ..theory.checks import check_beta2
 from ..theory.rectification_term import Variance
 from ..warmup import Constant, Rectified, Start, Warmup
+from ..warmup.interface import as_warmup
 from .arrays import KERAS, is_eager_torch, omega_in_keras
+from .checks import check_learning_rate, check_number
 from .saving import warmup_config, warmup_from_config
 
 _NARROW = ("bfloat16", "float16")
@@ -73,12 +75,17 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         eps_hat: bool = True,
         **options: Any,
     ) -> None:
-        _check(learning_rate, beta_1, beta_2, epsilon, weight_decay)
-        super().__init__(learning_rate=_as_float(learning_rate), weight_decay=weight_decay, **options)
+        learning_rate = check_learning_rate(learning_rate, "a schedule or a function")
+        check_number("beta_1", beta_1, "a number in [0, 1)", below=1)
+        check_beta2(beta_2)
+        check_number("epsilon", epsilon, "a number, 0 or more")
+        if weight_decay is not None:
+            check_number("weight_decay", weight_decay, "a number, 0 or more, or None for none")
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **options)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.amsgrad, self.eps_hat = amsgrad, eps_hat
         self.warmup = warmup_from_config(warmup)
-        self._omega = self._omega_at(beta_2)
+        self._resolved = self._resolve()
 
     def build(self, variables: Sequence[Any]) -> None:
         """Create m and v of each variable: names, order and shapes are those of ``keras.optimizers.Adam``."""
@@ -101,19 +108,25 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
             return self.add_variable_from_reference(variable, name=name)
         layout = getattr(variable, "_layout", None)  # where several devices share it; older versions have none
         placed = {} if layout is None else {"layout": layout}
-        full_name = f"{variable.path.replace('/', '_')}_{name}"
+        path = getattr(variable, "path", variable.name)  # tf.Variable has none
+        full_name = f"{path.replace('/', '_').replace(':', '_')}_{name}"
         return self.add_variable(variable.shape, dtype="float32", name=full_name, **placed)
 
-    def _omega_at(self, beta_2: float) -> tuple[float, Omega]:
-        """A beta_2 and omega as a function of the count at it."""
-        return beta_2, omega_in_keras(self.warmup or Constant(), beta_2)
+    def _resolve(self) -> tuple[Any, float, Warmup, Omega]:
+        """The attributes warmup and beta_2, and what follows from them: a Warmup, and omega as a function of t."""
+        warmup = Constant() if self.warmup is None else as_warmup(self.warmup)
+        return self.warmup, self.beta_2, warmup, omega_in_keras(warmup, self.beta_2)
+
+    def _warmup_now(self) -> tuple[Warmup, Omega]:
+        """The warmup and its omega, also after the attribute warmup or beta_2 was set."""
+        if self._resolved[0] is not self.warmup or self._resolved[1] != self.beta_2:
+            self._resolved = self._resolve()
+        return self._resolved[2], self._resolved[3]
 
     def _options(self, weight_decay: float) -> Options:
         """The options as they are now: attributes may have been set since."""
-        if self._omega[0] != self.beta_2:
-            self._omega = self._omega_at(self.beta_2)
-        warmup: Warmup = self.warmup or Constant()
-        return Options(warmup, self._omega[1], self.beta_1, self.beta_2, self.epsilon, self.eps_hat, weight_decay)
+        warmup, omega = self._warmup_now()
+        return Options(warmup, omega, self.beta_1, self.beta_2, self.epsilon, self.eps_hat, weight_decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Step one variable."""
@@ -122,7 +135,8 @@ class Adam(keras.optimizers.Optimizer):  # type: ignore[misc]
         v_max = self._velocity_hats[i] if self.amsgrad else None
         decays = self.weight_decay is not None and self._use_weight_decay(variable)
         options = self._options(self.weight_decay if decays else 0.0)
-        n = numbers(KERAS, options, self.iterations + 1)
+        count = ops.cast(self.iterations, self._iterations.dtype)  # with a floatx of 16 bits it may be a float
+        n = numbers(KERAS, options, count + 1)
         if hasattr(gradient, "dense_shape"):  # an embedding's in tensorflow, which has some rows only
             gradient = ops.add(gradient, ops.zeros_like(variable))
         theta = ops.cast(variable, m.dtype)
@@ -261,6 +275,11 @@ class RAdam(Adam):
         **options: Any,
     ) -> None:
         warmup = Rectified(variance, threshold, start)
+        if taken := sorted({"amsgrad", "warmup"} & options.keys()):
+            raise TypeError(
+                f"RAdam has no {' and no '.join(taken)}: its warmup is Rectified. "
+                "Use Adam, such as Adam(amsgrad=True, warmup=Rectified())"
+            )
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, False, weight_decay, warmup=warmup, eps_hat=eps_hat, **options
         )
@@ -272,24 +291,13 @@ class RAdam(Adam):
         del config["amsgrad"]
         return {**config, **{name: warmup[name] for name in ("threshold", "variance", "start")}}
 
-
-# Names for compile(optimizer=...), which Keras's own optimizers do not have.
-keras.saving.get_custom_objects().update(RAdam=RAdam, radam=RAdam)
-
-
-def _check(learning_rate: Any, beta_1: Any, beta_2: Any, epsilon: Any, weight_decay: Any) -> None:
-    """Raise ValueError for a number outside its range."""
-    if not isinstance(learning_rate, dict) and not callable(learning_rate) and not learning_rate >= 0:
-        raise ValueError(f"learning_rate is {learning_rate!r}; it must be 0 or more, a schedule or a function")
-    if not 0 <= beta_1 < 1:
-        raise ValueError(f"beta_1 is {beta_1!r}; it must be at least 0 and less than 1")
-    check_beta2(beta_2)
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon is {epsilon!r}; it must be 0 or more")
-    if weight_decay is not None and not weight_decay >= 0:
-        raise ValueError(f"weight_decay is {weight_decay!r}; it must be 0 or more, or None for none")
+    def _resolve(self) -> tuple[Any, float, Warmup, Omega]:
+        """The attributes warmup and beta_2, and what follows from them; raises for a warmup other than Rectified."""
+        if type(self.warmup) is not Rectified:
+            raise TypeError(f"warmup of RAdam is {self.warmup!r}; it must be Rectified. Use Adam for any other")
+        return super()._resolve()
 
 
-def _as_float(learning_rate: Any) -> Any:
-    """A whole learning rate as the float that Keras asks for."""
-    return float(learning_rate) if isinstance(learning_rate, int) else learning_rate
+# A name for compile(optimizer=...). Not "RAdam": when a model is loaded, Keras would prefer it to a user's own class of
+# that name, even to one in custom_objects.
+keras.saving.get_custom_objects().setdefault("radam", RAdam)

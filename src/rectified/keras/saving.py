@@ -4,8 +4,6 @@ from typing import Any
 
 import keras
 
-from ..warmup import Warmup
-from ..warmup.interface import as_warmup
 from ..warmup.plain import from_plain, to_plain
 
 
@@ -26,12 +24,12 @@ def warmup_config(given: Any) -> Any:
     return keras.saving.serialize_keras_object(given)
 
 
-def warmup_from_config(saved: Any) -> Warmup | None:
-    """The warmup that :func:`warmup_config` saved; a warmup is returned unchanged.
+def warmup_from_config(saved: Any) -> Any:
+    """The warmup that :func:`warmup_config` saved; anything else is returned unchanged.
 
     Raises:
         ValueError: the name or the fields are not those of a warmup.
     """
     if isinstance(saved, dict):
-        saved = keras.saving.deserialize_keras_object(saved) if "class_name" in saved else from_plain(saved)
-    return None if saved is None else as_warmup(saved)
+        return keras.saving.deserialize_keras_object(saved) if "class_name" in saved else from_plain(saved)
+    return saved

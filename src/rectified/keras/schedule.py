@@ -8,6 +8,7 @@ from keras import ops
 from ..arrays.omega import first_steps
 from ..warmup.interface import as_warmup
 from .arrays import KERAS, is_eager_torch, is_one, omega_in_keras
+from .checks import check_learning_rate
 from .saving import warmup_config, warmup_from_config
 
 OnZero = Literal["hold", "skip"]
@@ -36,8 +37,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: 
 
     Raises:
         TypeError: the warmup has no omega, or it observes the run (``GuardedLinear``), which a function of t cannot.
-        ValueError: beta_2 is outside [0, 1), the warmup never starts at it, on_zero is unknown, the learning rate is
-            negative, or gradient_accumulation_steps is below 1.
+        ValueError: beta_2 is outside [0, 1), the warmup never starts at it, on_zero is unknown, the learning rate is no
+            number from 0 on, or gradient_accumulation_steps no whole number from 1 on.
 
     >>> from rectified.warmup import Linear
     >>> schedule = WarmupSchedule(Linear(10), 0.01)
@@ -59,17 +60,14 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: 
     ) -> None:
         if on_zero not in get_args(OnZero):
             raise ValueError(f"on_zero is {on_zero!r}; it must be 'hold' or 'skip'")
-        if gradient_accumulation_steps is not None and gradient_accumulation_steps < 1:
-            raise ValueError(
-                f"gradient_accumulation_steps is {gradient_accumulation_steps!r}; it must be 1 or more, or None"
-            )
+        every: Any = gradient_accumulation_steps
+        if every is not None and not (isinstance(every, int) and every >= 1):
+            raise ValueError(f"gradient_accumulation_steps is {every!r}; it must be a whole number from 1, or None")
         self.warmup, self.beta_2, self.on_zero = warmup_from_config(warmup), beta_2, on_zero
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if isinstance(learning_rate, dict):
             learning_rate = keras.saving.deserialize_keras_object(learning_rate)
-        if not callable(learning_rate) and not learning_rate >= 0:
-            raise ValueError(f"learning_rate is {learning_rate!r}; it must be 0 or more, or a schedule")
-        self.learning_rate = learning_rate
+        self.learning_rate = check_learning_rate(learning_rate, "or a schedule")
         self._omega = omega_in_keras(self.warmup, beta_2)
         self._skipped = first_steps(as_warmup(self.warmup), beta_2) if on_zero == "skip" else 0
 
@@ -91,7 +89,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: 
         lr = self.learning_rate
         return {
             "warmup": warmup_config(self.warmup),
-            "learning_rate": keras.saving.serialize_keras_object(lr) if callable(lr) else float(lr),
+            "learning_rate": keras.saving.serialize_keras_object(lr) if callable(lr) else lr,
             "beta_2": self.beta_2,
             "on_zero": self.on_zero,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,

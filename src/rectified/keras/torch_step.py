@@ -34,7 +34,7 @@ def step_all(optimizer: "Adam", grads: Sequence[Any], variables: Sequence[Any], 
         "maximize": False,
         "differentiable": False,
     }
-    n = numbers(group, o.warmup, int(o.iterations) + 1)
+    n = numbers(group, o._warmup_now()[0], int(o.iterations) + 1)
     buckets: dict[Key, list[list[Tensor]]] = {}
     for variable, grad in zip(variables, grads, strict=True):
         i = o._get_variable_index(variable)
