@@ -143,9 +143,19 @@ def test_a_warmup_of_a_users_is_a_table_whose_last_value_holds():
             return 1.0
 
     f = omega(Counting(), 0.999)
-    assert asked == list(range(1, 65_537)), "asked once, beforehand"
+    assert asked == [131_072, 65_536, *range(1, 65_537)], "asked once, beforehand"
     f(70_000)
-    assert len(asked) == 65_536
+    assert len(asked) == 65_538
+
+
+@pytest.mark.parametrize("steps", [100_000, 300_000])
+def test_the_table_of_a_users_long_warmup_is_as_long_as_it_is(steps):
+    class Long:
+        def omega(self, t, beta2):
+            return min(1.0, t / steps)
+
+    counts = np.array([1, 65_536, 65_537, 99_999, 100_000, 200_000, 300_000, 10**6])
+    np.testing.assert_allclose(omega(Long(), 0.999)(counts), np.minimum(1, counts / steps), rtol=1e-6)
 
 
 def test_what_jax_cannot_trace_is_refused_with_the_reason():

@@ -138,6 +138,10 @@ REFUSED = {
         lambda state: dataclasses.replace(state, counts={**state.counts, "bias": 2}),
         "Keras counts steps once for all parameters, and the state has 2 for 'bias', 4 for 'kernel'",
     ),
+    "too many": (
+        lambda state: dataclasses.replace(state, counts=dict.fromkeys(state.counts, 2**31)),
+        "2,147,483,648 steps, which is more than Keras counts",
+    ),
 }
 
 

@@ -20,12 +20,12 @@ Omega = Callable[[Any], Any]  # of step counts from 1
 
 # First steps of a rectification that are in a table: 16 KiB in float32.
 _FIRST = 4096
-# Those of a warmup of a user's, beyond which its last value holds: 256 KiB.
-STEPS = 65_536
+# Those of a warmup of a user's, beyond which its last value holds: 256 KiB in float32, or up to 4 MiB if it is longer.
+_SHORTEST, _LONGEST = 2**16, 2**20
 _SETTLED = 42.0  # the -t log(beta2) from which beta2^t is less than round-off in float64
 
 
-def omega_on(xp: Arrays, given: Any, beta2: Any, steps: int = STEPS) -> Omega:
+def omega_on(xp: Arrays, given: Any, beta2: Any, steps: int | None = None) -> Omega:
     """Make omega(t; beta2) a function of step counts in this library's arrays.
 
     Of a rectification the first 4,096 steps are in a table, computed by the warmup in double precision and rounded
@@ -36,7 +36,8 @@ def omega_on(xp: Arrays, given: Any, beta2: Any, steps: int = STEPS) -> Omega:
         xp: the array library.
         given: a warmup, or any object with ``omega(t, beta2)``.
         beta2: decay rate of the second moment. An array is for warmups that :func:`is_formula`.
-        steps: the table's length for a warmup of a user's; beyond it the last value holds.
+        steps: the table's length for a warmup of a user's; beyond it the last value holds. ``None``: 65,536, or the
+            double of that, and so on, until omega has settled; at most 1,048,576.
 
     Raises:
         TypeError: the warmup has no omega; it observes the run, which a function of t cannot; or beta2 is an array, and
@@ -61,9 +62,9 @@ def omega_on(xp: Arrays, given: Any, beta2: Any, steps: int = STEPS) -> Omega:
             return lambda t: _rectified(xp, found, beta2, t)
         raise TypeError(f"beta2 is an array, and {given!r} is computed on the host from a number")
     if type(found) is not Rectified:
-        if steps < 1:
+        if steps is not None and steps < 1:
             raise ValueError(f"steps is {steps!r}; the table needs at least 1")
-        return _lookup(xp, _table(found, number, steps))
+        return _lookup(xp, _table(found, number, _length(found, number) if steps is None else steps))
     table = _rectified_table(found, number)
     first = _lookup(xp, table)
     if len(table) * rate(xp, number) >= _SETTLED:
@@ -87,6 +88,14 @@ def first_steps(warmup: Warmup, beta2: float) -> int:
         return 0
     first = first_at(lambda t: float(warmup.omega(t, beta2) > 0), 1)
     return 0 if first is None else first - 1
+
+
+def _length(warmup: Warmup, beta2: float) -> int:
+    """The steps after which omega of a user's warmup has settled, as far as a table can hold them."""
+    steps = _SHORTEST
+    while steps < _LONGEST and abs(warmup.omega(2 * steps, beta2) - warmup.omega(steps, beta2)) > 1e-6:
+        steps *= 2
+    return steps
 
 
 def _lookup(xp: Arrays, table: NDArray[np.float64]) -> Omega:

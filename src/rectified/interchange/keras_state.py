@@ -91,6 +91,9 @@ def to_keras(state: AdamState, optimizer: Any) -> None:
     check_fit(state, {name: Wanted(tuple(adam._momentums[i].shape)) for name, i in places.items()}, whose)
     check_amsgrad(state, list(places) if adam.amsgrad else [], whose)
     count = same_count(state, list(places), "Keras", _ONE_COUNT)
+    batches = count * (adam.gradient_accumulation_steps or 1)
+    if batches >= 2**31:
+        raise ValueError(f"the run has taken {count:,} steps, which is more than Keras counts: {2**31 - 1:,} batches")
     for name, i in places.items():
         adam._momentums[i].assign(state.m[name].copy())  # jax may use the memory of an array that it is given
         adam._velocities[i].assign(state.v[name].copy())
@@ -99,7 +102,7 @@ def to_keras(state: AdamState, optimizer: Any) -> None:
     for gradient in adam._accumulated_gradients if adam.gradient_accumulation_steps else ():
         if gradient is not None:
             gradient.assign(keras.ops.zeros_like(gradient))
-    adam._iterations.assign(count * (adam.gradient_accumulation_steps or 1))
+    adam._iterations.assign(batches)
 
 
 def _adam(optimizer: Any) -> Any:

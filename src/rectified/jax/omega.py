@@ -8,14 +8,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ..arrays.formulas import known
-from ..arrays.omega import STEPS, is_formula, omega_on
+from ..arrays.omega import is_formula, omega_on
 from ..warmup.interface import as_warmup
 from .mathematics import JAX
 
 Omega = Callable[[ArrayLike], Array]  # of step counts from 1
 
 
-def omega(warmup: Any, beta2: ArrayLike, *, steps: int = STEPS) -> Omega:
+def omega(warmup: Any, beta2: ArrayLike, *, steps: int | None = None) -> Omega:
     r"""Make omega(t; beta2) a function of the step count that works under ``jit``, ``vmap`` and in loops.
 
     .. math:: t \mapsto \omega(t; \beta_2)
@@ -27,15 +27,16 @@ def omega(warmup: Any, beta2: ArrayLike, *, steps: int = STEPS) -> Omega:
       takes 16 KiB, or 32 under x64; with ``variance="ema"`` up to twice that. Beyond it a formula without
       cancellation, or 1 where the warmup is over.
     - The other warmups of this package: a formula, and no table.
-    - A warmup of your own: a table of `steps` values, 256 KiB by default, computed once by calling its ``omega``.
-      Beyond it the last value holds. It has to be a function of t and beta2 alone.
+    - A warmup of your own: a table of `steps` values, computed once by calling its ``omega``, 256 KiB as a rule. Beyond
+      it the last value holds. It has to be a function of t and beta2 alone.
 
     Args:
         warmup: one of :mod:`rectified.warmup`, or any object with ``omega(t, beta2)``.
         beta2: decay rate of the second moment. If it is an array, which jax may be tracing, there is no table: a
             formula gives omega at the array's own rounding of beta2, which in float32 is off by 7e-6 at 0.999 and by
             7e-4 at 0.99999. A warmup of your own and ``variance="ema"`` need a number.
-        steps: the table's length for a warmup of your own.
+        steps: the table's length for a warmup of your own. ``None`` is 65,536, or the double of that, and so on, until
+            its omega has settled; at most 1,048,576, which take 4 MiB.
 
     Returns:
         A function of step counts t = 1, 2, ..., of any shape.

@@ -6,14 +6,9 @@ import keras
 from keras import ops
 
 from ..arrays.library import Arrays
-from ..arrays.omega import STEPS, Omega, omega_on
+from ..arrays.omega import Omega, omega_on
 from ..theory.checks import check_beta2
-from ..warmup import Warmup
 from ..warmup.interface import as_warmup
-from ..warmup.plain import KINDS
-
-# The longest table of a user's warmup: 4 MiB.
-_LONGEST = 2**20
 
 
 def _lookup(table: Any, i: Any) -> Any:
@@ -49,18 +44,8 @@ def omega_in_keras(warmup: Any, beta2: float) -> Omega:
     on_host = as_warmup(warmup)
     check_beta2(beta2)
     beta2 = float(beta2)
-    on_device = omega_on(KERAS, on_host, beta2, _table_length(on_host, beta2))
+    on_device = omega_on(KERAS, on_host, beta2)
     return lambda t: on_host.omega(int(t), beta2) if is_eager_torch() and is_one(t) else on_device(t)
-
-
-def _table_length(warmup: Warmup, beta2: float) -> int:
-    """The steps after which omega of a user's warmup has settled: at least 65,536, and at most 1,048,576."""
-    steps = STEPS
-    if warmup.observes or type(warmup) in KINDS:
-        return steps
-    while steps < _LONGEST and abs(warmup.omega(2 * steps, beta2) - warmup.omega(steps, beta2)) > 1e-6:
-        steps *= 2
-    return steps
 
 
 def is_eager_torch() -> bool:
