@@ -5,6 +5,5 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault(
-    "KERAS_HOME", str(Path(tempfile.gettempdir()) / "rectified-keras")
-)  # it writes its settings there
+# Keras writes its settings there, by default into the user's home.
+os.environ.setdefault("KERAS_HOME", str(Path(tempfile.gettempdir()) / "rectified-keras"))

@@ -1,9 +1,14 @@
 """The docs site: `make site`. Its source folder is the repository, so that a link means here what it means there."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp())  # Keras writes its settings there
 
 import rectified
 

@@ -22,7 +22,7 @@ from pages import DOCS
 from rectified.optim import contrib
 
 PAGES = sorted((DOCS / "reference").glob("*.md"))
-DIRECTIVE = re.compile(r"^( *)\.\. auto(\w+):: (\S+)\n((?:\1   +:.*\n)*)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^( *)\.\. auto(\w+):: ([\w.]+)(?:\(.*\))?\n((?:\1   +:.*\n)*)", re.MULTILINE)
 
 
 def modules():

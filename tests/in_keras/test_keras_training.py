@@ -1,5 +1,6 @@
 """One small training in torch and in Keras, from the same weights on the same data, ends in the same loss."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def test_the_losses_are_the_same_to_rounding(name):
 
 def test_the_code_of_the_page_runs():
     assert "model" in pages.run("keras.md", {})
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RAdam"])
+def test_the_reference_has_the_arguments_that_keras_hides_from_sphinx(name):
+    arguments = list(inspect.signature(getattr(ours, name).__init__).parameters.values())[1:]
+    plain = inspect.Signature([x.replace(annotation=inspect.Parameter.empty) for x in arguments])
+    page = (pages.DOCS / "reference" / "keras.md").read_text(encoding="utf-8")
+    assert f".. autoclass:: rectified.keras.{name}{plain}\n" in page
 
 
 @pytest.mark.slow
