@@ -93,7 +93,7 @@ def test_with_gradient_accumulation_omega_counts_the_steps_of_the_optimizer():
 def test_on_torch_a_compiled_step_gets_the_same(monkeypatch):
     eager = [float(WarmupSchedule(Rectified(), 0.1)(i)) for i in range(20)]
     monkeypatch.setattr(rectified.keras.arrays, "is_eager_torch", lambda: False)
-    monkeypatch.setattr(rectified.keras.schedule, "is_eager_torch", lambda: False)
+    monkeypatch.setattr(rectified.keras.warmup_schedule, "is_eager_torch", lambda: False)
     np.testing.assert_allclose([float(WarmupSchedule(Rectified(), 0.1)(i)) for i in range(20)], eager, rtol=1e-6)
 
 

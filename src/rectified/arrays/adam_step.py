@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..warmup import Warmup
-from .formulas import correction
 from .library import Arrays
-from .omega import Omega
+from .rho_and_ratio import correction
+from .traced_omega import Omega
 
 
 class Options(NamedTuple):

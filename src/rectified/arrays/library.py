@@ -22,3 +22,8 @@ class Arrays(NamedTuple):
     sqrt: Callable[[Any], Any]
     expm1: Callable[[Any], Any]
     log1p: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, library: Any, **own: Callable[..., Any]) -> "Arrays":
+        """The functions of a module that calls most of them as numpy does; `own` are the others."""
+        return cls(**own, **{name: getattr(library, name) for name in cls._fields if name not in own})

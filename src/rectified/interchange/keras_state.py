@@ -110,7 +110,7 @@ def _adam(optimizer: Any) -> Any:
     import keras
 
     found = optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
-    ours = any(kind.__module__ == "rectified.keras.optimizers" for kind in type(found).__mro__)
+    ours = any(kind.__module__ == "rectified.keras.keras_adam" for kind in type(found).__mro__)
     if not (ours or isinstance(found, keras.optimizers.Adam)):
         raise TypeError(
             f"{type(found).__name__} is not an Adam or AdamW of keras.optimizers, or an optimizer of rectified.keras"

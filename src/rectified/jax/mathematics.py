@@ -4,19 +4,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ..arrays import formulas
+from ..arrays import rho_and_ratio
 from ..arrays.library import Arrays
 
-JAX = Arrays(
+JAX = Arrays.of(
+    jnp,
     floats=lambda x: jnp.asarray(x).astype(float),
     cast=lambda x, dtype: jnp.asarray(x).astype(dtype),
     lookup=lambda table, i: jnp.take(jnp.asarray(table, float), i, mode="clip"),
-    where=jnp.where,
-    minimum=jnp.minimum,
-    maximum=jnp.maximum,
-    sqrt=jnp.sqrt,
-    expm1=jnp.expm1,
-    log1p=jnp.log1p,
 )
 
 
@@ -45,5 +40,5 @@ def rho(t: ArrayLike, beta2: ArrayLike) -> Array:
 
     Reference: arXiv:1908.03265, section 4.1 and Algorithm 2.
     """
-    found: Array = formulas.rho(JAX, t, beta2)
+    found: Array = rho_and_ratio.rho(JAX, t, beta2)
     return found

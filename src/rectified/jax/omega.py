@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ..arrays.formulas import known
-from ..arrays.omega import is_formula, omega_on
+from ..arrays.rho_and_ratio import known
+from ..arrays.traced_omega import is_formula, omega_on
 from ..warmup.interface import as_warmup
 from .mathematics import JAX
 

@@ -10,8 +10,8 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from ..arrays.adam_step import Numbers, Options, numbers, step
-from ..arrays.formulas import known
-from ..arrays.omega import first_steps
+from ..arrays.rho_and_ratio import known
+from ..arrays.traced_omega import first_steps
 from ..warmup import Constant, Linear, UntunedExponential, UntunedLinear, Warmup
 from ..warmup.interface import as_warmup
 from .mathematics import JAX

@@ -11,7 +11,7 @@ The warmups are those of :mod:`rectified.warmup`. After this import ``compile(op
 >>> model.compile(optimizer=AdamW(1e-3, weight_decay=0.01, warmup=Linear(500)), loss="mse")
 """
 
-from .optimizers import Adam, AdamW, RAdam
-from .schedule import WarmupSchedule
+from .keras_adam import Adam, AdamW, RAdam
+from .warmup_schedule import WarmupSchedule
 
 __all__ = ["Adam", "AdamW", "RAdam", "WarmupSchedule"]

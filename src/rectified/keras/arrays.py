@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from ..arrays.library import Arrays
-from ..arrays.omega import Omega, omega_on
+from ..arrays.traced_omega import Omega, omega_on
 from ..theory.checks import check_beta2
 from ..warmup.interface import as_warmup
 
@@ -22,16 +22,11 @@ def _float_dtype() -> str:
     return "float64" if keras.config.floatx() == "float64" else "float32"
 
 
-KERAS = Arrays(
+KERAS = Arrays.of(
+    ops,
     floats=lambda x: ops.cast(x, _float_dtype()),
     cast=ops.cast,
     lookup=_lookup,
-    where=ops.where,
-    minimum=ops.minimum,
-    maximum=ops.maximum,
-    sqrt=ops.sqrt,
-    expm1=ops.expm1,
-    log1p=ops.log1p,
 )
 
 
@@ -39,7 +34,7 @@ def omega_in_keras(warmup: Any, beta2: float) -> Omega:
     """omega as a function of step counts in tensors; on the torch backend of those that are known.
 
     Raises:
-        TypeError, ValueError: as :func:`rectified.arrays.omega.omega_on`.
+        TypeError, ValueError: as :func:`rectified.arrays.traced_omega.omega_on`.
     """
     on_host = as_warmup(warmup)
     check_beta2(beta2)

@@ -12,7 +12,7 @@ from ..optim.step.kernels import Kernel, Tensors, alike, foreach, fused, why_not
 from ..optim.step.update import numbers
 
 if TYPE_CHECKING:
-    from .optimizers import Adam
+    from .keras_adam import Adam
 
 Key = tuple[Kernel, torch.device, torch.dtype, torch.dtype, bool]
 

@@ -1,9 +1,7 @@
 """The base class of the optimizers: groups, state, saving and loading, hooks, and checks."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import zip_longest
 from typing import Any, ClassVar
 
@@ -32,7 +30,7 @@ from .states.create import following
 from .step.capturable import Row
 from .step.kernels import Kernel, alike, foreach, fused, name_of, overlaps, why_not_fused
 from .step.make_plan import make_plan
-from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, plain
+from .step.options import OBSERVED, Group, check_options, check_paths, check_warmup, keywords, plain
 from .step.plan import Found, Plan, as_real
 from .step.update import omega_of
 from .step.warn import log_fallback_reasons
@@ -63,7 +61,7 @@ class BaseOptimizer(Optimizer):
     observed_loss: Loss | None = None  # of the next step
 
     def __init__(self, params: ParamsT, options: dict[str, Any]) -> None:
-        takes = _keywords(type(self))
+        takes = keywords(type(self))
         options = {name: plain(x) for name, x in options.items()}
         # `defaults` are the constructor's arguments, so that type(o)(params, **o.defaults) rebuilds the optimizer.
         self._fixed = {} if takes is None else {name: x for name, x in options.items() if name not in takes}
@@ -331,7 +329,7 @@ class BaseOptimizer(Optimizer):
         """Restore a pickled or copied state, which never includes plans."""
         self._forget_plans()
         super().__setstate__(state)
-        takes = _keywords(type(self))
+        takes = keywords(type(self))
         if takes is not None and "differentiable" not in takes:
             self.defaults.pop("differentiable", None)  # which torch puts there
 
@@ -392,15 +390,3 @@ class BaseOptimizer(Optimizer):
     def required_states(self) -> Sequence[str]:
         """The state names that a saved state must have to belong to this optimizer."""
         return ("step", *self.STATES)
-
-
-def _find_keywords(kind: type) -> frozenset[str] | None:
-    """The names of a constructor's arguments; None if it takes any."""
-    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
-    if any(x.kind is x.VAR_KEYWORD for x in parameters):
-        return None
-    return frozenset(x.name for x in parameters)
-
-
-# Not a decorator: mypy would consider the class itself unhashable.
-_keywords: Callable[[type], frozenset[str] | None] = cache(_find_keywords)

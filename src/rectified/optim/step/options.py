@@ -1,6 +1,9 @@
 """Validation of a parameter group's options."""
 
+import inspect
 import math
+from collections.abc import Callable
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -156,3 +159,15 @@ def check_warmup(warmup: Any, beta2: float | Tensor) -> Warmup | None:
 def options_from(constructor: dict[str, Any]) -> Group:
     """The options among a constructor's ``locals()``: all except the object itself and its parameters."""
     return {name: x for name, x in constructor.items() if name not in ("self", "params", "__class__")}
+
+
+def _find_keywords(kind: type) -> frozenset[str] | None:
+    """The names of a constructor's arguments; None if it takes any."""
+    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    if any(x.kind is x.VAR_KEYWORD for x in parameters):
+        return None
+    return frozenset(x.name for x in parameters)
+
+
+# Not a decorator: mypy would consider the class itself unhashable.
+keywords: Callable[[type], frozenset[str] | None] = cache(_find_keywords)

@@ -5,11 +5,11 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
-from ..arrays.omega import first_steps
+from ..arrays.traced_omega import first_steps
 from ..warmup.interface import as_warmup
+from .argument_checks import check_learning_rate
 from .arrays import KERAS, is_eager_torch, is_one, omega_in_keras
-from .checks import check_learning_rate
-from .saving import warmup_config, warmup_from_config
+from .warmup_config import warmup_config, warmup_from_config
 
 OnZero = Literal["hold", "skip"]
 

@@ -7,14 +7,14 @@ import keras
 from keras import ops
 
 from ..arrays.adam_step import Options, numbers, step
-from ..arrays.omega import Omega
+from ..arrays.traced_omega import Omega
 from ..theory.checks import check_beta2
 from ..theory.rectification_term import Variance
 from ..warmup import Constant, Rectified, Start, Warmup
 from ..warmup.interface import as_warmup
+from .argument_checks import check_learning_rate, check_number
 from .arrays import KERAS, is_eager_torch, omega_in_keras
-from .checks import check_learning_rate, check_number
-from .saving import warmup_config, warmup_from_config
+from .warmup_config import warmup_config, warmup_from_config
 
 _NARROW = ("bfloat16", "float16")
 

@@ -13,8 +13,8 @@ from ..theory.rectification_term import limiting_variance
 from ..warmup import Constant, Linear, Rectified, SecondMomentOnly, UntunedExponential, UntunedLinear, Warmup
 from ..warmup.interface import as_warmup
 from ..warmup.period import first_at
-from .formulas import LIFTS, ema_ratio, exact_ratio, first_order_ratio, known, rate, rho, rho_inf
 from .library import Arrays
+from .rho_and_ratio import LIFTS, ema_ratio, exact_ratio, first_order_ratio, known, rate, rho, rho_inf
 
 Omega = Callable[[Any], Any]  # of step counts from 1
 
