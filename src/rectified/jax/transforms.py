@@ -1,7 +1,7 @@
 """Adam's step with a warmup, and omega alone, as transformations of gradients in optax's style."""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,9 @@ from ..arrays.adam_step import Numbers, Options, numbers, step
 from ..arrays.rho_and_ratio import known
 from ..arrays.traced_omega import first_steps
 from ..warmup import Constant, Linear, UntunedExponential, UntunedLinear, Warmup
-from ..warmup.interface import as_warmup
+from ..warmup.interface import OnZero, as_warmup
 from .mathematics import JAX
 from .omega import omega
-
-OnZero = Literal["hold", "skip"]
 
 
 def scale_by_adam(

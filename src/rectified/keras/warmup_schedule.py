@@ -1,17 +1,15 @@
 """A warmup for any optimizer of Keras, as a schedule of its learning rate."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
 from keras import ops
 
 from ..arrays.traced_omega import first_steps
-from ..warmup.interface import as_warmup
+from ..warmup.interface import OnZero, as_warmup
 from .argument_checks import check_learning_rate
 from .arrays import KERAS, is_eager_torch, is_one, omega_in_keras
 from .warmup_config import warmup_config, warmup_from_config
-
-OnZero = Literal["hold", "skip"]
 
 
 @keras.saving.register_keras_serializable("rectified")

@@ -6,6 +6,10 @@ from typing import Any, Literal, get_args
 #: What a step does while omega is 0, ``"momentum"`` (theta <- theta - lr * m_hat) or ``"hold"`` (theta stands still).
 Start = Literal["momentum", "hold"]
 
+#: What a warmup around another optimizer does with the first steps, in which omega is 0: ``"hold"`` takes them with an
+#: lr of 0, ``"skip"`` leaves them out, so that it starts with its first positive omega.
+OnZero = Literal["hold", "skip"]
+
 
 #: What a warmup may see of a run: ``"slopes"``, the inner products of a step with the gradients before and after it, or
 #: ``"loss"``.

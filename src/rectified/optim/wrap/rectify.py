@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ...warmup import Rectified, Warmup
+from ...warmup.interface import OnZero
 from .._torch import Optimizer, disable_dynamo
 from ..observe.remembered import refuse_memories
 from ..states.clock import refuse_count
 from ..step.options import CLOCK, OBSERVED, Group
 from .compat import unwrapped
-from .scaling import OnZero, Scaling
+from .scaling import Scaling
 
 _OLD_CLOCK = (
     "warmup_steps"  # the key of a group's step count in saves of 0.1.0, which is also ScheduleFree's own option

@@ -1,13 +1,13 @@
 """Scaling the learning rates of any optimizer by omega during each step."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from weakref import ReferenceType, WeakKeyDictionary, WeakMethod, finalize, ref
 
 import torch
 from torch import Tensor
 
 from ...warmup import Warmup, steps_until
-from ...warmup.interface import as_warmup
+from ...warmup.interface import OnZero, as_warmup
 from ...warmup.plain import to_plain
 from .._torch import has_step_hooks, register_first_pre_hook, version_of
 from ..base import BaseOptimizer
@@ -16,8 +16,6 @@ from ..observe.foreign import last_steps, refuse_other_steps
 from ..observe.remembered import FromMemory, all_over, memories, needs_slopes, observing
 from ..step.options import CLOCK, Group, omega_at, undebiased
 from .compat import SecondMoment, refuse, second_moment, steps_taken, unwrapped
-
-OnZero = Literal["hold", "skip"]
 
 _BLOCK = 32  # steps whose omegas are computed at once
 

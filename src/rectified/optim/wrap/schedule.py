@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ...warmup import Rectified, Warmup
+from ...warmup.interface import OnZero
 from ..observe.remembered import observing, refuse_memories
 from ..states.clock import refuse_count
 from ..step.options import CLOCK, OBSERVED
 from .compat import unwrapped
-from .scaling import OnZero, Scaling
+from .scaling import Scaling
 
 
 class WarmupLR(LRScheduler):
